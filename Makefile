@@ -1,0 +1,32 @@
+# make install | demo | test : each works on a fresh machine; the first sets up .venv, the others begin with it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: install demo test lint proto clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt $(wildcard setup.py)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[torch,plots,demo,dev]"
+	touch $@
+
+demo: install
+	$(BIN)/python scripts/demo.py
+
+test: install lint
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: install
+	$(BIN)/ruff check .
+
+# The pinned compiler writes code that every protobuf from 4.25 on accepts.
+proto:
+	$(PYTHON) -m venv build/proto
+	build/proto/bin/pip install --quiet grpcio-tools==1.62.3 "setuptools<80"
+	build/proto/bin/python -m grpc_tools.protoc -I. --python_out=. caffe2_models/proto/caffe2.proto
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,45 @@
+"""What all commands share: the exit status, errors in one line, progress bars."""
+
+import sys
+from collections.abc import Callable, Iterable
+
+from tqdm import tqdm
+
+from caffe2_models.errors import ModelError
+
+
+def run(main: Callable[[list[str]], int | None]) -> None:
+    """Run `main(argv)` as the whole program and exit with its status (None is 0).
+
+    Bad input (ModelError, OSError) becomes one line on stderr and status 2; `--debug` anywhere on the
+    command line lets the traceback through.
+    """
+    argv = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(argv) < len(sys.argv) - 1
+    try:
+        status = main(argv)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (ModelError, OSError) as error:
+        if debug:
+            raise
+        print(f"{program_name()}: {one_line(error)}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(status)
+
+
+def program_name() -> str:
+    return sys.argv[0].rsplit("/", 1)[-1]
+
+
+def one_line(error: Exception) -> str:
+    """The error's text on one line; a file error names its file first."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())
+
+
+def progress(iterable: Iterable | None = None, **options) -> tqdm:
+    """A tqdm bar on stderr, silent where stderr is no terminal."""
+    return tqdm(iterable, disable=None, file=sys.stderr, dynamic_ncols=True, **options)
