@@ -1,0 +1,335 @@
+"""A Caffe2 net: its graph, its parameters, what is known of every blob before anything runs."""
+
+import functools
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from caffe2_models.arguments import Arguments
+from caffe2_models.errors import ModelError, UnsupportedError
+from caffe2_models.files import find_pair, read_net, write_atomically
+from caffe2_models.operators import OPERATORS, Operator
+from caffe2_models.preprocessing import get_preprocessing
+from caffe2_models.proto import caffe2_pb2
+from caffe2_models.tensors import TensorType, Value
+
+# Fills that carry no content: where an init net ends with one for the input, it stands in for the user's data.
+STAND_IN_FILLS = {"ConstantFill", "GaussianFill", "UniformFill", "XavierFill", "MSRAFill"}
+
+# Integer blobs up to this size are computed during shape inference: shapes, repeats, indices.
+MAX_SHAPE_ELEMENTS = 1024
+
+
+class Node:
+    """One operator of a net, in its place: type, input and output blob names, arguments."""
+
+    def __init__(self, proto: caffe2_pb2.OperatorDef, index: int):
+        self.proto = proto
+        self.index = index
+        self.type = proto.type
+        self.inputs = list(proto.input)
+        self.outputs = list(proto.output)
+        self.name = proto.name
+        self.engine = proto.engine
+
+    @functools.cached_property
+    def arguments(self) -> Arguments:
+        with self.context():
+            return Arguments(self.proto)
+
+    @functools.cached_property
+    def operator(self) -> Operator:
+        """The operator's meaning. Raises UnsupportedError where it is not in the table."""
+        if self.type not in OPERATORS:
+            raise UnsupportedError(f"{self}: operator {self.type} is not supported")
+        with self.context():
+            return OPERATORS[self.type].decode(self.arguments)
+
+    def context(self) -> "_ErrorContext":
+        """Within this block, what goes wrong is reported as a ModelError that names this operator."""
+        return _ErrorContext(self)
+
+    def infer(self, types: Mapping[str, TensorType]) -> tuple[list[TensorType], list[TensorType]]:
+        """(types of the inputs, types of the outputs), given the blobs so far."""
+        operator = self.operator
+        with self.context():
+            inputs = [_defined(types, name) for name in self.inputs]
+            outputs = list(self._as_tuple(_bind(operator.infer, inputs)))
+            if _is_shape_arithmetic(inputs, outputs):
+                outputs = [TensorType.of(value) for value in self.compute([t.value for t in inputs])]
+            return inputs, outputs
+
+    def compute(self, values: list[Value]) -> tuple[Value, ...]:
+        """The operator's outputs, exactly as Caffe2 computes them."""
+        operator = self.operator
+        with self.context(), np.errstate(all="ignore"):
+            return self._as_tuple(_bind(operator.compute, values))
+
+    def _as_tuple(self, results) -> tuple:
+        results = results if isinstance(results, tuple) else (results,)
+        if len(results) < len(self.outputs):
+            raise ModelError(f"{len(self.outputs)} outputs are named, {len(results)} are known")
+        return results[: len(self.outputs)]
+
+    def __str__(self):
+        return f"operator {self.index} ({self.type} -> {', '.join(self.outputs) or 'nothing'})"
+
+
+class _ErrorContext:
+    """Turns errors of malformed operators into one ModelError that names the operator."""
+
+    def __init__(self, node: Node):
+        self.node = node
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if isinstance(error, UnsupportedError) or error is None:
+            return False
+        if isinstance(error, ModelError):
+            text = str(error)
+            raise type(error)(text if text.startswith("operator ") else f"{self.node}: {text}") from None
+        if isinstance(error, (ValueError, TypeError, IndexError, KeyError, OverflowError, ArithmeticError, AttributeError)):
+            raise ModelError(f"{self.node}: inputs or arguments that cannot be ({error})") from error
+        return False
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operator at its own moment of a run: the types that it reads and writes then.
+
+    macs counts multiply-accumulates.
+    """
+
+    operator: Node
+    inputs: list[TensorType]
+    outputs: list[TensorType]
+
+    @property
+    def macs(self) -> int:
+        with self.operator.context():
+            return int(_bind(self.operator.operator.macs, self.inputs))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes read and written."""
+        return sum(t.nbytes for t in self.inputs) + sum(t.nbytes for t in self.outputs)
+
+
+class Net:
+    """A predict net and the init net that fills its parameters."""
+
+    def __init__(self, predict: caffe2_pb2.NetDef, init: caffe2_pb2.NetDef | None = None):
+        self.predict = predict
+        self.init = init if init is not None else caffe2_pb2.NetDef()
+        self.operators = [Node(op, index) for index, op in enumerate(predict.op)]
+        self._init_operators = [Node(op, index) for index, op in enumerate(self.init.op)]
+
+    @property
+    def name(self) -> str:
+        return self.predict.name
+
+    @functools.cached_property
+    def inputs(self) -> list[str]:
+        """The blobs a user feeds: external inputs that init does not fill (stand-ins for the input do not count)."""
+        filled = self._filled
+        wanted = list(dict.fromkeys([*self.predict.external_input, *self._undefined]))
+        inputs = [name for name in wanted if name not in filled]
+        return inputs or self._stand_ins
+
+    @functools.cached_property
+    def outputs(self) -> list[str]:
+        """The external outputs or, where the file names none, the blobs that no operator reads."""
+        if self.predict.external_output:
+            return list(dict.fromkeys(self.predict.external_output))
+        read = {name for node in self.operators for name in node.inputs}
+        written = dict.fromkeys(node.outputs[0] for node in self.operators if node.outputs)
+        return [name for name in written if name not in read]
+
+    @functools.cached_property
+    def parameters(self) -> dict[str, Value]:
+        """What the init net computes, without stand-ins for the input."""
+        values: dict[str, Value] = {}
+        self.parameter_types  # noqa: B018  every declared size is checked before memory is taken
+        for node in self._init_operators:
+            if set(node.outputs) & set(self.inputs):
+                continue
+            with node.context():
+                arguments = [_defined(values, name) for name in node.inputs]
+            values.update(zip(node.outputs, node.compute(arguments), strict=True))
+        return values
+
+    @functools.cached_property
+    def parameter_types(self) -> dict[str, TensorType]:
+        """Types of the parameters, from the init net alone, without filling them."""
+        types: dict[str, TensorType] = {}
+        self._require_supported(self._init_operators)
+        for node in self._init_operators:
+            types.update(zip(node.outputs, node.infer(types)[1], strict=True))
+        return {name: t for name, t in types.items() if name not in self.inputs}
+
+    def input_shapes(self, size: int | None = None, batch: int = 1) -> dict[str, tuple[int, ...]]:
+        """The net's own input shapes, from its recorded preprocessing or its stand-in fills (NCHW).
+
+        Raises ModelError where neither `size` nor the files tell them.
+        """
+        if size is None and (recorded := get_preprocessing(self.predict)) is not None:
+            size = recorded.size
+        stand_ins = {name: node.infer({})[1][0].shape for node in self._init_operators for name in node.outputs
+                     if name in self.inputs and not node.inputs}
+        shapes = {}
+        for name in self.inputs:
+            if len(stand_ins.get(name, ())) > 1 and size is None:
+                shapes[name] = (batch, *stand_ins[name][1:])
+            elif size is not None and len(self.inputs) == 1:
+                shapes[name] = (batch, self._input_channels(name), size, size)
+            else:
+                raise ModelError(f"the shape of input {name} is not recorded in the net; give it, or an image size")
+        return shapes
+
+    def walk(self, input_shapes: Mapping[str, tuple[int, ...] | TensorType]) -> Iterator[Step]:
+        """Every operator in order with the types of its inputs and outputs at that moment; nothing is run.
+
+        Raises UnsupportedError (all operators it does not know at once) or ModelError.
+        """
+        self._require_supported(self.operators)
+        types = dict(self.parameter_types)
+        for name in self.inputs:
+            if name not in input_shapes and name not in self._undefined_in_order:
+                raise ModelError(f"input {name} has no shape; the net's inputs are {', '.join(self.inputs)}")
+        for name, given in input_shapes.items():
+            if name not in self.inputs and name not in types:
+                raise ModelError(f"{name} is no input; the net's inputs are {', '.join(self.inputs)}")
+            types[name] = given if isinstance(given, TensorType) else TensorType(tuple(given))
+        for node in self.operators:
+            inputs, outputs = node.infer(types)
+            types.update(zip(node.outputs, outputs, strict=True))
+            yield Step(node, inputs, outputs)
+
+    def infer_types(self, input_shapes: Mapping[str, tuple[int, ...] | TensorType]) -> dict[str, TensorType]:
+        """The type of every blob after a run (of its last writer), without running anything."""
+        types = dict(self.parameter_types)
+        for name, given in input_shapes.items():
+            types[name] = given if isinstance(given, TensorType) else TensorType(tuple(given))
+        for step in self.walk(input_shapes):
+            types.update(zip(step.operator.outputs, step.outputs, strict=True))
+        return types
+
+    def infer_shapes(self, input_shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """blob -> (shape, dtype) after a run, without running anything; quantized blobs are uint8."""
+        return {name: (t.shape, t.dtype) for name, t in self.infer_types(input_shapes).items()}
+
+    def session(self, backend: str = "auto", threads: int | None = None, approximate: bool = False):
+        """What runs the net: see caffe2_models.runtimes."""
+        from caffe2_models.runtimes import create_session
+
+        return create_session(self, backend, threads, approximate)
+
+    @property
+    def is_quantized(self) -> bool:
+        return any(node.type.startswith("Int8") for node in self.operators)
+
+    def save(self, prefix: str | os.PathLike) -> None:
+        """Write PREFIX.init.pb and PREFIX.predict.pb."""
+        write_atomically(f"{os.fspath(prefix)}.init.pb", self.init.SerializeToString(deterministic=True))
+        write_atomically(f"{os.fspath(prefix)}.predict.pb", self.predict.SerializeToString(deterministic=True))
+
+    @functools.cached_property
+    def _filled(self) -> set[str]:
+        return {name for node in self._init_operators for name in node.outputs}
+
+    @functools.cached_property
+    def _undefined(self) -> list[str]:
+        """Blobs read before anything writes them, where the file does not list its external inputs."""
+        return [] if self.predict.external_input else self._undefined_in_order
+
+    @functools.cached_property
+    def _undefined_in_order(self) -> list[str]:
+        """Blobs that an operator reads though nothing before it, nor init, writes them."""
+        defined, undefined = set(self._filled), {}
+        for node in self.operators:
+            undefined.update(dict.fromkeys(name for name in node.inputs if name not in defined))
+            defined.update(node.outputs)
+        return list(undefined)
+
+    @functools.cached_property
+    def _stand_ins(self) -> list[str]:
+        fills = {name for node in self._init_operators if node.type in STAND_IN_FILLS for name in node.outputs}
+        for node in self.operators:
+            if node.inputs and node.inputs[0] in fills:
+                return [node.inputs[0]]
+        return []
+
+    def _input_channels(self, name: str) -> int:
+        """Channels of an image input: what the first convolution that sees it reads, else 3."""
+        reached = {name}
+        for node in self.operators:
+            if node.inputs and node.inputs[0] in reached:
+                if node.type in ("Conv", "Int8Conv", "Int8ConvRelu") and node.inputs[1] in self.parameter_types:
+                    shape = self.parameter_types[node.inputs[1]].shape
+                    channels = shape[-1] if node.arguments.get_str("order") == "NHWC" else shape[1]
+                    return channels * (node.arguments.get_int("group") or 1)
+                reached.update(node.outputs)
+        return 3
+
+    def _require_supported(self, nodes: list[Node]) -> None:
+        unknown = sorted({node.type or "(no type)" for node in nodes if node.type not in OPERATORS})
+        if unknown:
+            raise UnsupportedError(f"{self.name or 'net'}: operators that are not supported: {', '.join(unknown)}")
+
+
+def load_net(path: str | os.PathLike, init_path: str | os.PathLike | None = None) -> Net:
+    """Read a net: a model folder, or a predict file (.pb, .pbtxt) with or without its init file.
+
+    Raises ModelError, in one line that names the file.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path, found = find_pair(path)
+        init_path = init_path if init_path is not None else found
+    return Net(read_net(path), read_net(init_path) if init_path is not None else None)
+
+
+def _defined(blobs: Mapping, name: str):
+    if name not in blobs:
+        raise ModelError(f"blob {name} is read before anything writes it (is the init net the right one?)")
+    return blobs[name]
+
+
+def _bind(function, arguments: list):
+    """Call with a clear error where the number of inputs is wrong."""
+    try:
+        signature(function).bind(*arguments)
+    except TypeError as error:
+        raise ModelError(f"takes other inputs than the {len(arguments)} given ({error})") from None
+    return function(*arguments)
+
+
+@functools.cache
+def _signature_of(function):
+    import inspect
+
+    return inspect.signature(function)
+
+
+def signature(method):
+    """The signature of a bound method, without self, looked up once per class."""
+    import inspect
+
+    whole = _signature_of(method.__func__)
+    return whole.replace(parameters=list(whole.parameters.values())[1:]) if inspect.ismethod(method) else whole
+
+
+def _is_shape_arithmetic(inputs: list[TensorType], outputs: list[TensorType]) -> bool:
+    """Small integers computed from known content, as converters write for Reshape and the like."""
+    return (
+        bool(outputs)
+        and all(t.value is not None for t in inputs)
+        and all(t.dtype.kind == "i" and not t.is_quantized and t.size <= MAX_SHAPE_ELEMENTS for t in outputs)
+        and math.prod(t.size for t in inputs) <= MAX_SHAPE_ELEMENTS**2
+    )

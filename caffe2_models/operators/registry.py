@@ -1,0 +1,87 @@
+"""What an operator is, and the table of all of them.
+
+One frozen dataclass per Caffe2 operator: its fields are the operator's arguments with Caffe2's defaults, and four
+methods say all that is known of it. Their inputs are the operator's inputs in order:
+
+    infer(*types)            TensorType of each output, from the inputs' TensorTypes; ModelError for what cannot be
+    compute(*values)         the outputs (ndarray or Int8Tensor), exactly as Caffe2 computes them
+    lower(graph, *symbols)   the outputs' names, after adding ONNX nodes to the graph (see caffe2_models.lowering)
+    macs(*types)             multiply-accumulates
+
+An operator with one output returns it bare; with several, a tuple. Arguments the operator does not name are ignored, as
+Caffe2 ignores them.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable
+
+from caffe2_models.arguments import Arguments
+from caffe2_models.errors import ModelError, UnsupportedError
+
+OPERATORS: dict[str, type["Operator"]] = {}
+
+
+class Operator:
+    """Base of all operators; see the module's text for what each method takes and gives."""
+
+    type: typing.ClassVar[str]
+    min_inputs: typing.ClassVar[int] = 1
+    exact_in_onnx: typing.ClassVar[bool] = True  # False: lower() computes a near function, not the same one
+
+    @classmethod
+    def decode(cls, arguments: Arguments) -> "Operator":
+        """The operator with its arguments taken from a file."""
+        return cls(**{field.name: _read(arguments, field) for field in dataclasses.fields(cls)})
+
+    def infer(self, *inputs):
+        raise NotImplementedError
+
+    def compute(self, *inputs):
+        raise NotImplementedError
+
+    def lower(self, graph, *inputs):
+        raise NotImplementedError
+
+    def macs(self, *inputs) -> int:
+        """Data movement and table look-ups multiply nothing."""
+        return 0
+
+
+def operator(*names: str, **fixed) -> Callable[[type[Operator]], type[Operator]]:
+    """Register a class under Caffe2's operator names; `fixed` sets class attributes (for ...Relu twins)."""
+
+    def register(cls):
+        for name in names:
+            if name in OPERATORS:
+                raise KeyError(f"operator {name} is registered twice")
+            OPERATORS[name] = types.new_class(name, (cls,), {}, lambda body, name=name: body.update(type=name, **fixed))
+        return cls
+
+    return register
+
+
+def find_operator(name: str) -> type[Operator]:
+    """Raises UnsupportedError for a name that is not in the table."""
+    try:
+        return OPERATORS[name]
+    except KeyError:
+        raise UnsupportedError(f"operator {name} is not supported") from None
+
+
+def _read(arguments: Arguments, field: dataclasses.Field):
+    """One argument as the type its field declares."""
+    wanted = field.type
+    if isinstance(wanted, types.UnionType):  # X | None
+        wanted = next(choice for choice in typing.get_args(wanted) if choice is not type(None))
+    default = field.default
+    if default is dataclasses.MISSING:
+        if field.name not in arguments:
+            raise ModelError(f"argument {field.name} is missing")
+        default = None
+    if typing.get_origin(wanted) is tuple:
+        kind = "floats" if typing.get_args(wanted)[0] is float else "ints"
+    else:
+        kind = wanted.__name__
+    return getattr(arguments, f"get_{kind}")(field.name, default)
