@@ -15,6 +15,7 @@ class Arguments:
     """
 
     def __init__(self, op: caffe2_pb2.OperatorDef):
+        self.output_count = len(op.output)
         self._protos: dict[str, caffe2_pb2.Argument] = {}
         if len(op.arg) > MAX_ARGUMENTS:
             raise ModelError(f"{len(op.arg)} arguments, more than any operator has")

@@ -76,14 +76,15 @@ def add(a, a_scale, a_zero_point, b, b_scale, b_zero_point, y_scale, y_zero_poin
     return saturate(shift_rounding_away(acc, shift, acc < 0), y_zero_point, relu)
 
 
-def average(acc: np.ndarray, area: int, x_scale, y_scale, y_zero_point: int, relu: bool = False) -> np.ndarray:
-    """Window sums of (x - x_zero_point), `area` elements each, to uint8 means.
-
-    Raises ModelError where x_scale / y_scale is outside [2^-8, 2^8): QNNPACK refuses.
-    """
+def check_average_ratio(x_scale: float, y_scale: float) -> None:
+    """Raises ModelError where x_scale / y_scale is outside [2^-8, 2^8): QNNPACK refuses to average."""
     ratio = np.float32(x_scale) / np.float32(y_scale)
     if not 2.0**-8 <= ratio < 2.0**8:
         raise ModelError(f"input to output scale ratio {ratio:.6g} is outside [2^-8, 2^8), which QNNPACK refuses")
+
+
+def average(acc: np.ndarray, area: int, x_scale, y_scale, y_zero_point: int, relu: bool = False) -> np.ndarray:
+    """Window sums of (x - x_zero_point), `area` elements each, to uint8 means."""
     bits = float32_bits(np.float32(x_scale) / np.float32(np.float32(y_scale) * np.float32(area)))
     multiplier = (bits & 0x7FFFFF) | 0x800000
     shift = 127 + 23 - (bits >> 23)

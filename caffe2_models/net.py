@@ -58,7 +58,7 @@ class Node:
         operator = self.operator
         with self.context():
             inputs = [_defined(types, name) for name in self.inputs]
-            outputs = list(self._as_tuple(_bind(operator.infer, inputs)))
+            outputs = list(self._as_tuple(operator.infer(*inputs)))
             if _is_shape_arithmetic(inputs, outputs):
                 outputs = [TensorType.of(value) for value in self.compute([t.value for t in inputs])]
             return inputs, outputs
@@ -67,7 +67,7 @@ class Node:
         """The operator's outputs, exactly as Caffe2 computes them."""
         operator = self.operator
         with self.context(), np.errstate(all="ignore"):
-            return self._as_tuple(_bind(operator.compute, values))
+            return self._as_tuple(operator.compute(*values))
 
     def _as_tuple(self, results) -> tuple:
         results = results if isinstance(results, tuple) else (results,)
@@ -113,7 +113,7 @@ class Step:
     @property
     def macs(self) -> int:
         with self.operator.context():
-            return int(_bind(self.operator.operator.macs, self.inputs))
+            return int(self.operator.operator.macs(*self.inputs))
 
     @property
     def nbytes(self) -> int:
@@ -277,6 +277,10 @@ class Net:
                 reached.update(node.outputs)
         return 3
 
+    def require_supported(self) -> None:
+        """Raises UnsupportedError that lists every operator, of predict and init, that is not in the table."""
+        self._require_supported([*self._init_operators, *self.operators])
+
     def _require_supported(self, nodes: list[Node]) -> None:
         unknown = sorted({node.type or "(no type)" for node in nodes if node.type not in OPERATORS})
         if unknown:
@@ -299,30 +303,6 @@ def _defined(blobs: Mapping, name: str):
     if name not in blobs:
         raise ModelError(f"blob {name} is read before anything writes it (is the init net the right one?)")
     return blobs[name]
-
-
-def _bind(function, arguments: list):
-    """Call with a clear error where the number of inputs is wrong."""
-    try:
-        signature(function).bind(*arguments)
-    except TypeError as error:
-        raise ModelError(f"takes other inputs than the {len(arguments)} given ({error})") from None
-    return function(*arguments)
-
-
-@functools.cache
-def _signature_of(function):
-    import inspect
-
-    return inspect.signature(function)
-
-
-def signature(method):
-    """The signature of a bound method, without self, looked up once per class."""
-    import inspect
-
-    whole = _signature_of(method.__func__)
-    return whole.replace(parameters=list(whole.parameters.values())[1:]) if inspect.ismethod(method) else whole
 
 
 def _is_shape_arithmetic(inputs: list[TensorType], outputs: list[TensorType]) -> bool:

@@ -75,6 +75,8 @@ def _read(arguments: Arguments, field: dataclasses.Field):
     wanted = field.type
     if isinstance(wanted, types.UnionType):  # X | None
         wanted = next(choice for choice in typing.get_args(wanted) if choice is not type(None))
+    if hasattr(wanted, "decode"):
+        return wanted.decode(arguments)
     default = field.default
     if default is dataclasses.MISSING:
         if field.name not in arguments:

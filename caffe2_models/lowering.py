@@ -1,0 +1,160 @@
+"""From a Caffe2 net to ONNX: the graph that operators' lower() methods write on.
+
+Float operators are lowered to the same function. Int8 operators become the QDQ form (DequantizeLinear, float operator,
+QuantizeLinear), which rounds elsewhere than QNNPACK does and so is near, not equal.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from caffe2_models.errors import ModelError
+from caffe2_models.net import Net
+from caffe2_models.tensors import Int8Tensor, TensorType
+
+OPSET = 17
+IR_VERSION = 8  # the oldest that opset 17 goes with
+
+ONNX_TYPES = {
+    np.dtype(np.float32): TensorProto.FLOAT,
+    np.dtype(np.float64): TensorProto.DOUBLE,
+    np.dtype(np.float16): TensorProto.FLOAT16,
+    np.dtype(np.uint8): TensorProto.UINT8,
+    np.dtype(np.int8): TensorProto.INT8,
+    np.dtype(np.uint16): TensorProto.UINT16,
+    np.dtype(np.int16): TensorProto.INT16,
+    np.dtype(np.int32): TensorProto.INT32,
+    np.dtype(np.int64): TensorProto.INT64,
+    np.dtype(np.bool_): TensorProto.BOOL,
+}
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A blob at one moment: its name in the ONNX graph and its static type."""
+
+    name: str
+    type: TensorType
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.type.shape
+
+
+class Graph:
+    """An ONNX graph being written. Inputs of nodes are Symbols, names, or None for an absent optional input."""
+
+    def __init__(self):
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: dict[str, onnx.TensorProto] = {}
+        self._names: Counter[str] = Counter()
+
+    def add(self, op_type: str, *inputs: Symbol | str | None, outputs: int = 1, **attributes):
+        """Append a node; returns the name of its output, or a tuple of names where outputs > 1."""
+        names = [self._unique(op_type) for _ in range(outputs)]
+        attributes = {key: value for key, value in attributes.items() if value is not None}
+        node = helper.make_node(op_type, [self._reference(i) for i in inputs], names, name=names[0], **attributes)
+        self.nodes.append(node)
+        return names[0] if outputs == 1 else tuple(names)
+
+    def constant(self, value, dtype=None, name: str = "constant") -> str:
+        """Add an initializer; returns its name."""
+        name = self._unique(name)
+        self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(value, dtype), name)
+        return name
+
+    def ints(self, values: Sequence[int]) -> str:
+        """A constant int64 vector, as shapes and axes are given."""
+        return self.constant(np.array(values, np.int64))
+
+    def dequantize(self, x: Symbol) -> str:
+        """The real values of a quantized blob."""
+        scale, zero_point = self._quantization(x.type.scale, x.type.zero_point, x.type.dtype)
+        return self.add("DequantizeLinear", x, scale, zero_point)
+
+    def quantize(self, x: str, scale: float, zero_point: int) -> str:
+        """uint8 of real values."""
+        return self.add("QuantizeLinear", x, *self._quantization(scale, zero_point, np.dtype(np.uint8)))
+
+    def to_nchw(self, x: str) -> str:
+        return self.add("Transpose", x, perm=[0, 3, 1, 2])
+
+    def to_nhwc(self, x: str) -> str:
+        return self.add("Transpose", x, perm=[0, 2, 3, 1])
+
+    def rename(self, old: str, new: str, since: int) -> None:
+        """Give the output `old`, written by a node at or after position `since`, its blob's name."""
+        for node in self.nodes[since:]:
+            for names in (node.input, node.output):
+                for position, name in enumerate(names):
+                    if name == old:
+                        names[position] = new
+
+    def _quantization(self, scale: float, zero_point: int, dtype: np.dtype) -> tuple[str, str]:
+        return self.constant(np.float32(scale), name="scale"), self.constant(zero_point, dtype, name="zero_point")
+
+    def _reference(self, value: Symbol | str | None) -> str:
+        if not isinstance(value, Symbol):
+            return value or ""
+        content = value.type.value
+        if content is not None and value.name not in self.initializers:
+            data = content.data if isinstance(content, Int8Tensor) else content
+            self.initializers[value.name] = numpy_helper.from_array(np.ascontiguousarray(data), value.name)
+        return value.name
+
+    def _unique(self, name: str) -> str:
+        self._names[name] += 1
+        return f"{name}/{self._names[name]}"
+
+
+def lower_net(
+    net: Net, input_types: Mapping[str, TensorType], outputs: Sequence[str] | None = None
+) -> tuple[onnx.ModelProto, dict[str, str]]:
+    """The net as an ONNX model for inputs of these types, and the ONNX name of each requested output.
+
+    The graph keeps the blobs' names: a blob written several times has it for its last writer.
+    Raises UnsupportedError or ModelError as Net.walk does.
+    """
+    outputs = list(net.outputs if outputs is None else outputs)
+    graph = Graph()
+    symbols = {name: Symbol(name, TensorType.of(value)) for name, value in net.parameters.items()}
+    symbols |= {name: Symbol(name, given) for name, given in input_types.items()}
+    writers = Counter(name for node in net.operators for name in node.outputs)
+    taken = set(symbols)
+    for step in net.walk(input_types):
+        node, since = step.operator, len(graph.nodes)
+        with node.context():
+            names = node.operator.lower(graph, *(symbols[name] for name in node.inputs))
+        names = names if isinstance(names, tuple) else (names,)
+        for blob, name, found in zip(node.outputs, names, step.outputs, strict=False):
+            writers[blob] -= 1
+            if any(name in added.output for added in graph.nodes[since:]):
+                final = writers[blob] == 0 and blob not in taken
+                new = blob if final else f"{blob}/before/{writers[blob] + 1}"
+                graph.rename(name, new, since)
+                name, _ = new, taken.add(new)
+            symbols[blob] = Symbol(name, found)
+    return _model(net, graph, symbols, input_types, outputs)
+
+
+def _model(net, graph, symbols, input_types, outputs):
+    infos, names = {}, {}
+    for blob in outputs:
+        if blob not in symbols:
+            raise ModelError(f"no blob {blob} in the net")
+        symbol = symbols[blob]
+        if symbol.name in input_types or symbol.type.value is not None:
+            symbol = Symbol(graph.add("Identity", symbol), symbol.type)
+        infos[symbol.name] = helper.make_tensor_value_info(symbol.name, ONNX_TYPES[symbol.type.dtype], symbol.shape)
+        names[blob] = symbol.name
+    feeds = [helper.make_tensor_value_info(name, ONNX_TYPES[t.dtype], t.shape) for name, t in input_types.items()]
+    onnx_graph = helper.make_graph(
+        graph.nodes, net.name or "net", feeds, list(infos.values()), list(graph.initializers.values())
+    )
+    model = helper.make_model(onnx_graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    model.producer_name = "caffe2-mobile"
+    return model, names

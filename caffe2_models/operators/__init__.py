@@ -1,0 +1,17 @@
+"""All operators, one file per family; importing this package fills the registry."""
+
+from caffe2_models.operators import (  # noqa: F401
+    convolution,
+    elementwise,
+    fills,
+    int8_elementwise,
+    int8_layers,
+    int8_shaping,
+    matrix,
+    normalization,
+    pooling,
+    shaping,
+)
+from caffe2_models.operators.registry import OPERATORS, Operator, find_operator, operator
+
+__all__ = ["OPERATORS", "Operator", "find_operator", "operator"]

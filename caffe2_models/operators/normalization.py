@@ -1,0 +1,251 @@
+"""Normalizations, softmax and reductions, float32."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from caffe2_models.errors import ModelError
+from caffe2_models.operators.elementwise import Elementwise
+from caffe2_models.operators.registry import Operator, operator
+from caffe2_models.operators.shaping import canonical_axis, flattened
+from caffe2_models.tensors import TensorType
+
+
+def channel_shape(rank: int, order: str) -> tuple[int, ...]:
+    """The shape that lays a vector along the channels of a blob of this rank."""
+    return (-1,) if order == "NHWC" else (-1, *[1] * (rank - 2))
+
+
+def check_channel_vectors(x: TensorType, order: str, *vectors: TensorType) -> None:
+    if len(x.shape) < 2:
+        raise ModelError(f"{list(x.shape)} has no channels")
+    channels = x.shape[-1 if order == "NHWC" else 1]
+    for vector in vectors:
+        if vector.size != channels:
+            raise ModelError(f"{vector.size} values for {channels} channels")
+
+
+@operator("SpatialBN")
+@dataclass(frozen=True)
+class SpatialBN(Operator):
+    """Batch normalization with the recorded mean and variance."""
+
+    is_test: bool = False
+    epsilon: float = 1e-5
+    order: str = "NCHW"
+
+    def infer(self, x, scale, bias, mean, variance):
+        if not self.is_test:
+            raise ModelError("SpatialBN without is_test=1 trains; only inference is supported")
+        check_channel_vectors(x, self.order, scale, bias, mean, variance)
+        return x.with_shape(x.shape)
+
+    def compute(self, x, scale, bias, mean, variance):
+        alpha = scale / np.sqrt(variance + np.float32(self.epsilon))
+        beta = bias - alpha * mean
+        shape = channel_shape(x.ndim, self.order)
+        return x * alpha.reshape(shape) + beta.reshape(shape)
+
+    def lower(self, graph, x, scale, bias, mean, variance):
+        if self.order == "NCHW":
+            return graph.add("BatchNormalization", x, scale, bias, mean, variance, epsilon=self.epsilon)
+        y = graph.add("BatchNormalization", graph.to_nchw(x), scale, bias, mean, variance, epsilon=self.epsilon)
+        return graph.to_nhwc(y)
+
+
+@operator("AffineChannel")
+@dataclass(frozen=True)
+class AffineChannel(Operator):
+    order: str = "NCHW"
+
+    def infer(self, x, scale, bias):
+        check_channel_vectors(x, self.order, scale, bias)
+        return x.with_shape(x.shape)
+
+    def compute(self, x, scale, bias):
+        shape = channel_shape(x.ndim, self.order)
+        return x * scale.reshape(shape) + bias.reshape(shape)
+
+    def lower(self, graph, x, scale, bias):
+        shape = graph.ints(channel_shape(len(x.shape), self.order))
+        return graph.add("Add", graph.add("Mul", x, graph.add("Reshape", scale, shape)), graph.add("Reshape", bias, shape))
+
+
+@operator("InstanceNorm")
+@dataclass(frozen=True)
+class InstanceNorm(Operator):
+    """Each image and channel to zero mean and unit variance; outputs 2 and 3 are mean and 1 / deviation."""
+
+    epsilon: float = 1e-5
+    order: str = "NCHW"
+
+    def infer(self, x, scale, bias):
+        check_channel_vectors(x, self.order, scale, bias)
+        moments = TensorType((x.shape[0], scale.size), x.dtype)
+        return x.with_shape(x.shape), moments, moments
+
+    def compute(self, x, scale, bias):
+        axes = tuple(range(2, x.ndim)) if self.order == "NCHW" else tuple(range(1, x.ndim - 1))
+        mean = x.mean(axis=axes, keepdims=True, dtype=np.float64).astype(np.float32)
+        variance = x.var(axis=axes, keepdims=True, dtype=np.float64).astype(np.float32)
+        inverse = np.float32(1) / np.sqrt(variance + np.float32(self.epsilon))
+        shape = channel_shape(x.ndim, self.order)
+        y = (x - mean) * inverse * scale.reshape(shape) + bias.reshape(shape)
+        return y, mean.reshape(x.shape[0], -1), inverse.reshape(x.shape[0], -1)
+
+    def lower(self, graph, x, scale, bias):
+        if self.order == "NCHW":
+            return graph.add("InstanceNormalization", x, scale, bias, epsilon=self.epsilon)
+        return graph.to_nhwc(graph.add("InstanceNormalization", graph.to_nchw(x), scale, bias, epsilon=self.epsilon))
+
+
+@operator("LayerNorm")
+@dataclass(frozen=True)
+class LayerNorm(Operator):
+    """What lies from `axis` on to zero mean and unit variance; outputs 2 and 3 are mean and deviation."""
+
+    axis: int = 1
+    epsilon: float = 1e-5
+    elementwise_affine: bool = False
+
+    def infer(self, x, scale=None, bias=None):
+        axis = canonical_axis(self.axis, len(x.shape))
+        if self.elementwise_affine and (scale is None or bias is None):
+            raise ModelError("elementwise_affine goes with a scale and a bias")
+        for vector in (scale, bias):
+            if vector is not None and vector.size != math.prod(x.shape[axis:]):
+                raise ModelError(f"{vector.size} values for {list(x.shape[axis:])}")
+        moments = TensorType((*x.shape[:axis], 1), x.dtype)
+        return x.with_shape(x.shape), moments, moments
+
+    def compute(self, x, scale=None, bias=None):
+        axis = canonical_axis(self.axis, x.ndim)
+        rows = x.reshape(flattened(x.shape, axis))
+        mean = rows.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
+        variance = rows.var(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
+        deviation = np.sqrt(variance + np.float32(self.epsilon))
+        y = (rows - mean) / deviation
+        if self.elementwise_affine:
+            y = y * scale.ravel() + bias.ravel()
+        moments = (*x.shape[:axis], 1)
+        return y.reshape(x.shape), mean.reshape(moments), deviation.reshape(moments)
+
+    def lower(self, graph, x, scale=None, bias=None):
+        axis = canonical_axis(self.axis, len(x.shape))
+        if self.elementwise_affine:
+            shape = graph.ints(x.shape[axis:])
+            scale, bias = graph.add("Reshape", scale, shape), graph.add("Reshape", bias, shape)
+        else:
+            scale, bias = graph.constant(np.ones(x.shape[axis:], np.float32)), None
+        return graph.add("LayerNormalization", x, scale, bias, axis=axis, epsilon=self.epsilon)
+
+
+@operator("LRN")
+@dataclass(frozen=True)
+class LRN(Operator):
+    """Local response normalization across `size` neighbouring channels; output 2 is the divisor before its power."""
+
+    size: int = 0
+    alpha: float = 0.0
+    beta: float = 0.0
+    bias: float = 1.0
+    order: str = "NCHW"
+
+    def infer(self, x):
+        if self.size < 1 or self.size % 2 == 0 or len(x.shape) != 4:
+            raise ModelError(f"LRN over {self.size} channels of {list(x.shape)} (size must be odd, the blob an image)")
+        return x.with_shape(x.shape), x.with_shape(x.shape)
+
+    def compute(self, x):
+        axis, channels, half = (1, x.shape[1], self.size // 2) if self.order == "NCHW" else (3, x.shape[3], self.size // 2)
+        squares = np.moveaxis(x * x, axis, 0)
+        total = np.stack([squares[max(c - half, 0) : c + half + 1].sum(axis=0) for c in range(channels)], axis=axis)
+        scale = np.float32(self.bias) + np.float32(self.alpha / self.size) * total
+        return x * np.power(scale, np.float32(-self.beta)), scale
+
+    def lower(self, graph, x):
+        image = x if self.order == "NCHW" else graph.to_nchw(x)
+        y = graph.add("LRN", image, size=self.size, alpha=self.alpha, beta=self.beta, bias=self.bias)
+        return y if self.order == "NCHW" else graph.to_nhwc(y)
+
+
+@operator("Normalize")
+@dataclass(frozen=True)
+class Normalize(Elementwise):
+    """Unit L2 norm along `axis`."""
+
+    axis: int = -1
+
+    epsilon = np.float32(1e-12)
+
+    def infer(self, x):
+        canonical_axis(self.axis, len(x.shape))
+        return super().infer(x)
+
+    def compute(self, x):
+        return x / np.maximum(np.sqrt((x * x).sum(axis=self.axis, keepdims=True)), self.epsilon)
+
+    def lower(self, graph, x):
+        norm = graph.add("ReduceL2", x, axes=[self.axis], keepdims=1)
+        return graph.add("Div", x, graph.add("Max", norm, graph.constant(self.epsilon)))
+
+
+@operator("Softmax")
+@dataclass(frozen=True)
+class Softmax(Elementwise):
+    """Softmax over all that lies from `axis` on, taken as one row."""
+
+    axis: int = 1
+
+    def infer(self, x):
+        canonical_axis(self.axis, len(x.shape))
+        return super().infer(x)
+
+    def compute(self, x):
+        rows = x.reshape(flattened(x.shape, canonical_axis(self.axis, x.ndim)))
+        powers = np.exp(rows - rows.max(axis=1, keepdims=True))
+        return (powers / powers.sum(axis=1, keepdims=True)).reshape(x.shape)
+
+    def lower(self, graph, x):
+        axis = canonical_axis(self.axis, len(x.shape))
+        if axis == len(x.shape) - 1:
+            return graph.add("Softmax", x, axis=axis)
+        y = graph.add("Softmax", graph.add("Flatten", x, axis=axis), axis=1)
+        return graph.add("Reshape", y, graph.ints(x.shape))
+
+
+@dataclass(frozen=True)
+class Reduction(Operator):
+    """Over `axes` (all where none is given), which stay as 1 with keepdims."""
+
+    axes: tuple[int, ...] | None = None
+    keepdims: bool = True
+
+    def infer(self, x):
+        axes = self._axes(len(x.shape))
+        kept = [1 if axis in axes else dim for axis, dim in enumerate(x.shape) if self.keepdims or axis not in axes]
+        return x.with_shape(tuple(kept))
+
+    def compute(self, x):
+        return self.function(x, axis=self._axes(x.ndim), keepdims=self.keepdims).astype(x.dtype)
+
+    def lower(self, graph, x):
+        axes = self._axes(len(x.shape))
+        if self.onnx_type == "ReduceSum":  # its axes became an input in opset 13, the others' in 18
+            return graph.add("ReduceSum", x, graph.ints(axes), keepdims=int(self.keepdims))
+        return graph.add(self.onnx_type, x, axes=axes, keepdims=int(self.keepdims))
+
+    def _axes(self, rank):
+        return tuple(range(rank)) if self.axes is None else tuple(canonical_axis(axis, rank) for axis in self.axes)
+
+
+for caffe2_name, function in [
+    ("ReduceMean", lambda x, **where: np.mean(x, dtype=np.float64, **where)),
+    ("ReduceSum", lambda x, **where: np.sum(x, dtype=np.float64, **where)),
+    ("ReduceMax", np.max),
+    ("ReduceMin", np.min),
+    ("ReduceL1", lambda x, **where: np.sum(np.abs(x), dtype=np.float64, **where)),
+    ("ReduceL2", lambda x, **where: np.sqrt(np.sum(np.square(x, dtype=np.float64), **where))),
+]:
+    operator(caffe2_name, function=staticmethod(function), onnx_type=caffe2_name)(Reduction)

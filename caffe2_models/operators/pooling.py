@@ -1,0 +1,118 @@
+"""MaxPool and AveragePool, float32."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from caffe2_models.operators.convolution import image_shape, ordered, tap_of
+from caffe2_models.operators.registry import Operator, operator
+from caffe2_models.operators.window import Fit, Window
+
+
+def max_over_window(x: np.ndarray, fit: Fit) -> np.ndarray:
+    """Maximum over each window of x [N, C, H, W]; padding never wins."""
+    lowest = -np.inf if x.dtype.kind == "f" else 0
+    x = pad_to_fit(x, fit, lowest)
+    y = tap_of(x, fit, 0).copy()
+    for tap in range(1, fit.area):
+        np.maximum(y, tap_of(x, fit, tap), out=y)
+    return y
+
+
+def sum_over_window(x: np.ndarray, fit: Fit) -> np.ndarray:
+    """Sum over each window of x [N, C, H, W]; padding counts as zero."""
+    if fit.output == (1, 1) and not any(fit.pads) and fit.kernel == x.shape[2:]:
+        return x.sum(axis=(2, 3), keepdims=True)
+    x = pad_to_fit(x, fit, 0)
+    y = tap_of(x, fit, 0).copy()
+    for tap in range(1, fit.area):
+        y += tap_of(x, fit, tap)
+    return y
+
+
+def pad_to_fit(x: np.ndarray, fit: Fit, value) -> np.ndarray:
+    top, left, bottom, right = fit.pads
+    if not any(fit.pads):
+        return x
+    return np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=value)
+
+
+def pixels_in_window(fit: Fit, height: int, width: int) -> np.ndarray:
+    """How many pixels of the image each window covers, [rows, columns]."""
+    counts = []
+    for axis, size in enumerate((height, width)):
+        starts = np.arange(fit.output[axis]) * fit.stride[axis] - fit.pads[axis]
+        counts.append(np.minimum(starts + fit.kernel[axis], size) - np.maximum(starts, 0))
+    return counts[0][:, None] * counts[1][None, :]
+
+
+def lower_padding(graph, x, pads: tuple[int, int, int, int], value: float, mode: str = "constant") -> str:
+    """Explicit padding of an image, NCHW."""
+    top, left, bottom, right = pads
+    filler = graph.constant(np.float32(value)) if mode == "constant" else None
+    return graph.add("Pad", x, graph.ints([0, 0, top, left, 0, 0, bottom, right]), filler, mode=mode)
+
+
+@dataclass(frozen=True)
+class Pool(Operator):
+    """What the pools share: shapes, and computing in NCHW order."""
+
+    window: Window = Window()
+    order: str = "NCHW"
+
+    def infer(self, x):
+        count, channels, height, width = image_shape(x, self.order)
+        return x.with_shape(ordered((count, channels, *self.window.fit(height, width).output), self.order))
+
+    def compute(self, x):
+        if self.order == "NHWC":
+            y = self.pool(x.transpose(0, 3, 1, 2))
+            return np.ascontiguousarray(y.transpose(0, 2, 3, 1))
+        return self.pool(x)
+
+    def lower(self, graph, x):
+        fit = self.window.fit(*image_shape(x.type, self.order)[2:])
+        if self.order == "NHWC":
+            return graph.to_nhwc(self.lower_pool(graph, graph.to_nchw(x), fit))
+        return self.lower_pool(graph, x, fit)
+
+    def pool(self, x):
+        raise NotImplementedError
+
+    def lower_pool(self, graph, x, fit):
+        raise NotImplementedError
+
+
+@operator("MaxPool")
+@dataclass(frozen=True)
+class MaxPool(Pool):
+    def pool(self, x):
+        return max_over_window(x, self.window.fit(*x.shape[2:]))
+
+    def lower_pool(self, graph, x, fit):
+        if self.window.global_pooling:
+            return graph.add("GlobalMaxPool", x)
+        pads = fit.pads
+        if any(pad >= kernel for pad, kernel in zip(pads, fit.kernel * 2, strict=True)):  # ONNX Runtime refuses these
+            x = lower_padding(graph, x, pads, float(np.finfo(np.float32).min))
+            pads = (0, 0, 0, 0)
+        return graph.add("MaxPool", x, kernel_shape=fit.kernel, strides=fit.stride, dilations=fit.dilation, pads=pads)
+
+
+@operator("AveragePool")
+@dataclass(frozen=True)
+class AveragePool(Pool):
+    """Mean over the pixels of each window; over its whole area with count_include_pad."""
+
+    count_include_pad: bool = False
+
+    def pool(self, x):
+        fit = self.window.fit(*x.shape[2:])
+        area = fit.area if self.count_include_pad else pixels_in_window(fit, *x.shape[2:])
+        return (sum_over_window(x, fit) / np.float32(area)).astype(np.float32)
+
+    def lower_pool(self, graph, x, fit):
+        if self.window.global_pooling:
+            return graph.add("GlobalAveragePool", x)
+        return graph.add("AveragePool", x, kernel_shape=fit.kernel, strides=fit.stride, pads=fit.pads,
+                         count_include_pad=int(self.count_include_pad))  # fmt: skip

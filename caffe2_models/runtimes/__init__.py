@@ -1,0 +1,44 @@
+"""What runs a net. Runtimes are imported when they are asked for: a command that only reads nets stays light."""
+
+from caffe2_models.errors import ModelError
+from caffe2_models.net import Net
+from caffe2_models.runtimes.session import Session
+
+BACKENDS = ("auto", "reference", "exact", "onnxruntime", "caffe2")
+
+
+def create_session(net: Net, backend: str = "auto", threads: int | None = None, approximate: bool = False) -> Session:
+    """A session of the named runtime; `auto` takes the fastest that is exact for this net.
+
+    threads: how many to use, all cores where None. approximate: lets `onnxruntime` run int8 nets in QDQ form, which
+    differs from Caffe2 by some steps. Raises ModelError for an unknown or absent runtime, or an unsupported operator.
+    """
+    if backend not in BACKENDS:
+        raise ModelError(f"backend {backend!r} is none of {', '.join(BACKENDS)}")
+    if backend == "caffe2":
+        from caffe2_models.runtimes.caffe2 import Caffe2Session
+
+        return Caffe2Session(net, threads)
+    net.require_supported()
+    if backend == "auto":
+        backend = fastest_exact(net)
+    if backend == "onnxruntime":
+        from caffe2_models.runtimes.onnx_runtime import OnnxRuntimeSession
+
+        return OnnxRuntimeSession(net, threads, approximate)
+    if backend == "exact":
+        from caffe2_models.runtimes.exact import ExactSession
+
+        return ExactSession(net, threads)
+    from caffe2_models.runtimes.reference import ReferenceSession
+
+    return ReferenceSession(net, threads)
+
+
+def fastest_exact(net: Net) -> str:
+    """The name of the fastest runtime here that computes exactly what Caffe2 does."""
+    if all(node.operator.exact_in_onnx for node in net.operators):
+        return "onnxruntime"
+    from caffe2_models.kernels import is_available
+
+    return "exact" if is_available() else "reference"
