@@ -1,0 +1,168 @@
+"""A net of any form, as the validator sees it: images in, scores out."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from caffe2_models import Int8Tensor, Net, load_net
+from caffe2_models.errors import ModelError
+from caffe2_models.preprocessing import KEY, Preprocessing, get_preprocessing
+
+MAX_ONNX_BYTES = 1 << 31
+SOFTMAX = {"Softmax", "Int8Softmax"}
+
+Infer = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A net that scores classes.
+
+    open_session() gives a function from float32 [n, channels, size, size] to scores [n, classes] for the
+    use of one thread; it may be called several times, and sessions run side by side, each on one core. form
+    is caffe2-fp32, caffe2-int8, onnx or pytorch; preprocessing and size are what the file itself tells;
+    param_count counts numbers; fixed_batch is the only batch size the net takes, if there is one;
+    probabilities says that the scores are a softmax's; fingerprint tells one net from another.
+    """
+
+    name: str
+    form: str
+    backend: str
+    open_session: Callable[[], Infer]
+    param_count: int
+    preprocessing: Preprocessing | None = None
+    size: int | None = None
+    channels: int = 3
+    fixed_batch: int | None = None
+    probabilities: bool = False
+    fingerprint: str = ""
+    quantized: bool = field(default=False)
+
+
+def from_caffe2(net: Net, name: str, backend: str = "auto", size: int | None = None) -> Classifier:
+    """A Caffe2 net with one image input (NCHW); of several outputs the first counts.
+
+    size is the image size to check it with, where given. Raises ModelError where the net is no classifier.
+    """
+    if len(net.inputs) != 1:
+        raise ModelError(
+            f"{name}: has inputs {', '.join(net.inputs) or 'none'}; a classifier has one, the image"
+        )
+    if not net.outputs:
+        raise ModelError(f"{name}: has no outputs")
+    data, scores = net.inputs[0], net.outputs[0]
+    try:
+        own = net.input_shapes(size)[data]
+    except ModelError:
+        own = net.input_shapes(Preprocessing().size)[data]
+    if len(own) != 4 or own[2] != own[3]:
+        raise ModelError(
+            f"{name}: input {data} has shape {list(own)}; square images in NCHW layout were expected"
+        )
+    batch = 2
+    shape, _ = net.infer_shapes({data: (batch, *own[1:])})[scores]
+
+    def open_session() -> Infer:
+        session = net.session(backend=backend, threads=1)
+
+        def infer(x: np.ndarray) -> np.ndarray:
+            value = session.run({data: x}, outputs=[scores])[scores]
+            value = value.dequantize() if isinstance(value, Int8Tensor) else value
+            return value.reshape(len(x), -1)
+
+        return infer
+
+    writers = [node.type for node in net.operators if scores in node.outputs]
+    return Classifier(
+        name=name,
+        form="caffe2-int8" if net.is_quantized else "caffe2-fp32",
+        backend=backend,
+        open_session=open_session,
+        param_count=sum(t.size for t in net.parameter_types.values()),
+        preprocessing=get_preprocessing(net.predict),
+        size=own[2],
+        channels=own[1],
+        fixed_batch=None if shape[0] == batch else 1,
+        probabilities=bool(writers) and writers[-1] in SOFTMAX,
+        fingerprint=_digest(
+            *(part.SerializeToString(deterministic=True) for part in (net.predict, net.init))
+        ),
+        quantized=net.is_quantized,
+    )
+
+
+def load_caffe2(
+    predict: str, init: str | None = None, backend: str = "auto", size: int | None = None
+) -> Classifier:
+    """From files or a model folder, as load_net takes them; the name is the folder's or the prefix."""
+    name = Path(predict).resolve().name.removesuffix(".pb").removesuffix(".pbtxt").removesuffix(".predict")
+    return from_caffe2(load_net(predict, init), name, backend, size)
+
+
+def load_onnx(path: str) -> Classifier:
+    """An ONNX file, run by ONNX Runtime; raises ModelError where it is no classifier of images."""
+    import onnx
+    import onnxruntime
+
+    path = Path(path)
+    if path.stat().st_size > MAX_ONNX_BYTES:
+        raise ModelError(f"{path}: is larger than {MAX_ONNX_BYTES >> 30} GiB, which no mobile net is")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        model = onnx.load(path, load_external_data=False)
+        session = onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # protobuf's and ONNX Runtime's own kinds, which share no base
+        raise ModelError(f"{path}: cannot be loaded as ONNX ({_first_line(error)})") from None
+    if len(session.get_inputs()) != 1:
+        raise ModelError(f"{path}: has {len(session.get_inputs())} inputs; a classifier has one, the image")
+    data, scores = session.get_inputs()[0], session.get_outputs()[0].name
+    if len(data.shape) != 4 or data.type != "tensor(float)":
+        raise ModelError(
+            f"{path}: input {data.name} is {data.type} {data.shape}; float images in NCHW were expected"
+        )
+    batch, channels, height, _ = (dim if isinstance(dim, int) else None for dim in data.shape)
+
+    def infer(x: np.ndarray) -> np.ndarray:
+        n = len(x)
+        if batch is not None and n < batch:
+            x = np.concatenate([x, np.zeros((batch - n, *x.shape[1:]), x.dtype)])
+        try:
+            return session.run([scores], {data.name: x})[0].reshape(len(x), -1)[:n]
+        except Exception as error:  # likewise
+            raise ModelError(f"{path}: does not run on {list(x.shape)} ({_first_line(error)})") from None
+
+    recorded = session.get_modelmeta().custom_metadata_map.get(KEY)
+    producers = [node.op_type for node in model.graph.node if scores in node.output]
+    return Classifier(
+        name=path.stem,
+        form="onnx",
+        backend="onnxruntime",
+        open_session=lambda: infer,
+        param_count=sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer),
+        preprocessing=Preprocessing.from_json(recorded) if recorded else None,
+        size=height,
+        channels=channels or 3,
+        fixed_batch=batch,
+        probabilities=bool(producers) and producers[-1] in SOFTMAX,
+        fingerprint=_digest(path.read_bytes()),
+        quantized=any(
+            node.op_type in ("QLinearConv", "QuantizeLinear", "ConvInteger") for node in model.graph.node
+        ),
+    )
+
+
+def _digest(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()[:16]
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:160]

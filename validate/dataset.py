@@ -1,0 +1,159 @@
+"""Labelled images in a folder or a .tar archive, in one fixed order."""
+
+import functools
+import hashlib
+import os
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from caffe2_models.errors import ModelError
+from validate.labels import find_ground_truth, label_folders, read_ground_truth, read_label_map, synset_labels
+
+SUFFIXES = {".jpeg", ".jpg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
+MAX_IMAGE_BYTES = 1 << 28
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images and labels, sorted by name.
+
+    names are paths relative to the folder or archive; labels int64 [n]. `is_imagenet` says that labels are
+    indices into the standard order of 1000 synsets; `spans` holds (offset, bytes) in an archive, else
+    nothing.
+    """
+
+    path: Path
+    names: list[str]
+    labels: np.ndarray
+    is_imagenet: bool
+    spans: list[tuple[int, int]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, index: int) -> bytes:
+        """The image file's content. Raises OSError or ModelError where it cannot be had."""
+        if self.spans is None:
+            path = self.path / self.names[index]
+            if path.stat().st_size > MAX_IMAGE_BYTES:
+                raise ModelError(f"larger than {MAX_IMAGE_BYTES >> 20} MiB")
+            return path.read_bytes()
+        offset, size = self.spans[index]
+        with open(self.path, "rb") as file:
+            file.seek(offset)
+            content = file.read(size)
+        if len(content) < size:
+            raise ModelError("the archive ends within this image")
+        return content
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Tells two sets of images apart by names and labels, wherever they lie."""
+        digest = hashlib.sha256()
+        for name, label in zip(self.names, self.labels.tolist(), strict=True):
+            digest.update(f"{name}\0{label}\n".encode(errors="surrogateescape"))
+        return digest.hexdigest()[:16]
+
+
+def open_dataset(
+    path: str | os.PathLike,
+    ground_truth: str | os.PathLike | None = None,
+    label_map: str | os.PathLike | None = None,
+) -> Dataset:
+    """List the images of a folder of class folders, or of a flat folder with its ground truth, or of a .tar
+    of either.
+
+    Raises ModelError (or OSError) in one line: no such path, no images, no labels.
+    """
+    path = Path(path)
+    if path.is_dir():
+        names, spans = _list_folder(path), None
+    elif path.is_file():
+        members = _list_archive(path)
+        names = sorted(members)
+        spans = [members[name] for name in names]
+    else:
+        raise ModelError(f"{path}: no such folder or archive of images")
+    if not names:
+        raise ModelError(f"{path}: holds no images ({', '.join(sorted(SUFFIXES))})")
+    mapping = read_label_map(Path(label_map)) if label_map is not None else None
+    labels = _labels(path, names, ground_truth, mapping)
+    is_imagenet = mapping is None and (
+        ground_truth is not None or not _has_classes(names) or _class_of(names[0]) in synset_labels()
+    )
+    return Dataset(path, names, np.array(labels, np.int64), is_imagenet, spans)
+
+
+def select(dataset: Dataset, limit: int | None = None, shard: tuple[int, int] = (0, 1)) -> np.ndarray:
+    """Indices of `limit` images, evenly spaced; of these every N-th from I on, shard being (I, N)."""
+    indices = np.arange(len(dataset))
+    if limit is not None and limit < len(dataset):
+        indices = np.arange(limit) * len(dataset) // limit
+    number, count = shard
+    return indices[number % count :: count]
+
+
+def _list_folder(root: Path) -> list[str]:
+    names = []
+    for folder, folders, files in os.walk(root, onerror=_raise, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        relative = os.path.relpath(folder, root)
+        names += [name if relative == "." else f"{relative}/{name}" for name in files if _is_image(name)]
+    return sorted(names)
+
+
+def _list_archive(path: Path) -> dict[str, tuple[int, int]]:
+    """Image name -> (offset, bytes) in an uncompressed tar; contents are read later, straight from there."""
+    total = path.stat().st_size
+    members = {}
+    try:
+        with tarfile.open(path, "r:") as archive:
+            for member in archive:
+                if member.isfile() and _is_image(PurePosixPath(member.name).name):
+                    if not 0 <= member.size <= min(MAX_IMAGE_BYTES, total):
+                        raise ModelError(f"{path}: {member.name} claims {member.size} bytes")
+                    members[member.name.removeprefix("./")] = (member.offset_data, member.size)
+    except tarfile.TarError as error:
+        raise ModelError(f"{path}: is no folder and no uncompressed .tar archive ({error})") from None
+    return members
+
+
+def _labels(path: Path, names: list[str], ground_truth, mapping: Mapping[str, int] | None) -> list[int]:
+    if ground_truth is None and _has_classes(names):
+        classes = list(dict.fromkeys(map(_class_of, names)))
+        known = mapping if mapping is not None else label_folders(classes)
+        unknown = [name for name in classes if name not in known]
+        if unknown:
+            raise ModelError(f"{path}: class folder {unknown[0]} is not in the label map")
+        return [known[_class_of(name)] for name in names]
+    truth = Path(ground_truth) if ground_truth is not None else find_ground_truth(path)
+    if truth is None:
+        raise ModelError(
+            f"{path}: images without class folders need their labels: --ground-truth FILE, "
+            "or ILSVRC2012_validation_ground_truth.txt beside them"
+        )
+    return read_ground_truth(truth, [PurePosixPath(name).name for name in names], mapping)
+
+
+def _has_classes(names: list[str]) -> bool:
+    """Whether images lie in class folders; a lone folder that is no synset is only the archive's own top."""
+    folders = {PurePosixPath(name).parent.name for name in names}
+    if "" in folders:
+        return False
+    return len(folders) > 1 or folders <= synset_labels().keys()
+
+
+def _class_of(name: str) -> str:
+    return PurePosixPath(name).parent.name
+
+
+def _is_image(name: str) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
+
+
+def _raise(error: OSError):
+    raise error

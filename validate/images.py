@@ -1,0 +1,129 @@
+"""From an image file to a net's input, by the rules under which the published accuracies were measured.
+
+Those are torchvision's, on Pillow: the shorter side becomes floor(size / crop_pct), the longer one is
+truncated to a whole pixel, the centre crop is placed by rounding halves to even; all images become RGB,
+without regard to an EXIF orientation. With tf_preprocessing they are those of TensorFlow 1 (see
+tensorflow1.py).
+"""
+
+import io
+import math
+
+import numpy as np
+from PIL import Image
+
+from caffe2_models.errors import ModelError
+from caffe2_models.preprocessing import Preprocessing
+from validate import tensorflow1
+
+INTERPOLATIONS = {
+    "nearest": Image.Resampling.NEAREST,
+    "box": Image.Resampling.BOX,
+    "bilinear": Image.Resampling.BILINEAR,
+    "hamming": Image.Resampling.HAMMING,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM", "TIFF", "GIF")  # those decoded without outside programs
+MAX_SIZE = 4096
+MAX_RESIZED_PIXELS = 1 << 27  # an image of 1 x 10,000 pixels would otherwise grow without bound
+MODES = {1: "L", 3: "RGB"}
+
+
+def complete(preprocessing: Preprocessing, channels: int = 3) -> Preprocessing:
+    """The same with one mean and std for each channel, every value checked.
+
+    Raises ModelError in one line that names the value and what it may be.
+    """
+    p = preprocessing
+    if channels not in MODES:
+        raise ModelError(f"a net with {channels} input channels takes no images (1 or 3 channels do)")
+    if type(p.size) is not int or not 1 <= p.size <= MAX_SIZE:
+        raise ModelError(f"image size {p.size} is not between 1 and {MAX_SIZE}")
+    allowed = tensorflow1.RESIZE if p.tf_preprocessing else INTERPOLATIONS
+    if p.interpolation not in allowed:
+        kind = "TensorFlow preprocessing" if p.tf_preprocessing else "interpolation"
+        raise ModelError(f"interpolation {p.interpolation} is unknown; {kind} has {', '.join(allowed)}")
+    if p.channel_order not in ("RGB", "BGR"):
+        raise ModelError(f"channel order {p.channel_order} is neither RGB nor BGR")
+    if not _is_number(p.crop_pct) or not 0 < p.crop_pct <= 1:
+        raise ModelError(f"crop_pct {p.crop_pct} is not between 0 and 1")
+    if not _is_number(p.divisor) or p.divisor == 0:
+        raise ModelError(f"divisor {p.divisor} is no number other than 0")
+    mean, std = (_per_channel(name, getattr(p, name), channels) for name in ("mean", "std"))
+    if 0 in std:
+        raise ModelError("std has a zero in it")
+    return p.replace(mean=mean, std=std)
+
+
+def read_crop(content: bytes, preprocessing: Preprocessing, channels: int = 3) -> np.ndarray:
+    """Decode, resize, crop: uint8 [size, size, channels], channels in the net's order.
+
+    Whatever Pillow reads will do: its content decides, not the file's name. Raises ModelError or what Pillow
+    raises where the content is broken or no image.
+    """
+    image = Image.open(io.BytesIO(content), formats=FORMATS)
+    mode = MODES[channels]
+    image = image.convert(mode) if image.mode != mode else image
+    if preprocessing.tf_preprocessing:
+        pixels = tensorflow1.crop_and_resize(
+            np.asarray(image), preprocessing.size, preprocessing.interpolation
+        )
+    else:
+        pixels = np.asarray(_resize_and_crop(image, preprocessing))
+    pixels = pixels.reshape(preprocessing.size, preprocessing.size, channels)
+    return pixels[:, :, ::-1] if preprocessing.channel_order == "BGR" else pixels
+
+
+def pixel_table(preprocessing: Preprocessing) -> np.ndarray:
+    """The net's input for each pixel value: float32 [channels, 256] of (pixel / divisor - mean) / std.
+
+    Computed in float32 step by step, as torchvision's ToTensor and Normalize do.
+    """
+    pixels = np.arange(256, dtype=np.float32) / np.float32(preprocessing.divisor)
+    mean, std = (np.array(v, np.float32)[:, np.newaxis] for v in (preprocessing.mean, preprocessing.std))
+    return (pixels - mean) / std
+
+
+def normalize(crop: np.ndarray, table: np.ndarray, out: np.ndarray) -> None:
+    """Look the pixels of a crop (uint8 HWC) up in pixel_table's table, into out (float32 CHW)."""
+    for channel, values in enumerate(table):
+        np.take(values, crop[:, :, channel], out=out[channel], mode="clip")
+
+
+def describe(preprocessing: Preprocessing) -> str:
+    """On one line, as every run prints it."""
+    p = preprocessing
+    crop = (
+        f"centre {p.size}/{p.size + 32}, TensorFlow 1 resize"
+        if p.tf_preprocessing
+        else f"crop {p.crop_pct:g}"
+    )
+    mean, std = (" ".join(f"{v:g}" for v in values) for values in (p.mean, p.std))
+    formula = f"(pixel / {p.divisor:g} - [{mean}]) / [{std}]"
+    return f"{p.size} px, {p.interpolation}, {crop}, {p.channel_order}, {formula}"
+
+
+def _resize_and_crop(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    width, height = image.size
+    size, short = preprocessing.size, math.floor(preprocessing.size / preprocessing.crop_pct)
+    if width < height:
+        new_width, new_height = short, int(short * height / width)
+    else:
+        new_width, new_height = int(short * width / height), short
+    if new_width * new_height > MAX_RESIZED_PIXELS:
+        raise ModelError(f"{width} x {height} pixels are too elongated to resize")
+    image = image.resize((new_width, new_height), INTERPOLATIONS[preprocessing.interpolation])
+    left, top = round((new_width - size) / 2), round((new_height - size) / 2)
+    return image.crop((left, top, left + size, top + size))
+
+
+def _per_channel(name: str, values, channels: int) -> tuple[float, ...]:
+    values = tuple(values) if isinstance(values, (tuple, list)) else (values,)
+    if not all(map(_is_number, values)) or len(values) not in (1, channels):
+        raise ModelError(f"{name} {list(values)} has to be 1 or {channels} numbers")
+    return values * channels if len(values) == 1 else values
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)

@@ -1,0 +1,161 @@
+"""Images decoded in worker processes into shared memory, while the net runs in this one.
+
+A ring of slots, each one batch of float32 NCHW input, lies in memory that all processes share: a worker
+decodes a batch straight into a slot, the net reads it there, then the slot takes the next batch. Nothing
+but indices travels between processes, and memory does not grow with the number of images.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+
+import numpy as np
+
+from caffe2_models.errors import ModelError
+from caffe2_models.preprocessing import Preprocessing
+from validate.dataset import Dataset
+from validate.images import normalize, pixel_table, read_crop
+
+SLOTS_PER_WORKER = 2  # one that is being filled, one in wait
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Decoded images: pixels is a view of shared memory, float32 [n, channels, size, size], until it is
+    released.
+
+    positions tell which of the images asked for these are; broken holds (position, reason) of those left out.
+    """
+
+    slot: int
+    positions: np.ndarray
+    pixels: np.ndarray
+    broken: list[tuple[int, str]]
+
+
+class Loader:
+    """Batches of a dataset's images, as workers finish them. next and release are thread-safe."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        indices: np.ndarray,
+        batches: Iterable[np.ndarray],
+        preprocessing: Preprocessing,
+        channels: int,
+        batch_size: int,
+        workers: int,
+        extra_slots: int,
+    ):
+        """batches are arrays of positions in `indices`; extra_slots: how many batches the net has in hand."""
+        # Forked workers start at once and share what is loaded; elsewhere than on Linux fork is not safe.
+        context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+        self._todo = iter(batches)
+        self._receiving, self._sending = threading.Lock(), threading.Lock()
+        self._closed = False
+        slots = workers * SLOTS_PER_WORKER + extra_slots
+        shape = (slots, batch_size, channels, preprocessing.size, preprocessing.size)
+        memory = context.RawArray(ctypes.c_float, int(np.prod(shape)))
+        self._pixels = np.frombuffer(memory, np.float32).reshape(shape)
+        self._workers = [
+            _Worker(context, (dataset, indices, preprocessing, channels, memory, shape))
+            for _ in range(workers)
+        ]
+        for slot in range(slots):
+            self._fill(slot)
+
+    def next(self) -> Batch | None:
+        """The next batch that is ready, or None after the last."""
+        with self._receiving:
+            while busy := {worker.connection: worker for worker in self._workers if worker.tasks}:
+                for connection in wait(list(busy), timeout=1):
+                    try:
+                        slot, good, broken = connection.recv()
+                    except (EOFError, OSError):
+                        raise ModelError(
+                            "a decoding process ended unexpectedly (out of memory?); try fewer with -j"
+                        ) from None
+                    busy[connection].tasks -= 1
+                    return Batch(slot, np.array(good, np.int64), self._pixels[slot, : len(good)], broken)
+        return None
+
+    def release(self, batch: Batch) -> None:
+        """Give the batch's memory to the next one."""
+        self._fill(batch.slot)
+
+    def close(self) -> None:
+        """End the workers; threads that wait in next get an error."""
+        self._closed = True
+        for worker in self._workers:
+            worker.process.terminate()
+        for worker in self._workers:
+            worker.process.join()
+
+    def __enter__(self) -> "Loader":
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def _fill(self, slot: int) -> None:
+        with self._sending:
+            positions = None if self._closed else next(self._todo, None)
+            if positions is None:
+                return
+            worker = min(self._workers, key=lambda worker: worker.tasks)
+            worker.tasks += 1
+            worker.connection.send((slot, positions))
+
+
+class _Worker:
+    """A decoding process, this process's end of its pipe, and how many batches it has to do."""
+
+    def __init__(self, context, arguments: tuple):
+        self.connection, far_end = context.Pipe()
+        self.tasks = 0
+        self.process = context.Process(target=_decode, args=(far_end, os.getpid(), *arguments), daemon=True)
+        self.process.start()
+        far_end.close()
+
+
+def _decode(
+    connection: Connection,
+    parent: int,
+    dataset: Dataset,
+    indices: np.ndarray,
+    preprocessing: Preprocessing,
+    channels: int,
+    memory: ctypes.Array,
+    shape: tuple[int, ...],
+) -> None:
+    """A worker's life: (slot, positions) in; (slot, positions decoded, broken ones with the reason) out."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's business
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    warnings.simplefilter("ignore")  # Pillow's, of odd metadata
+    pixels = np.frombuffer(memory, np.float32).reshape(shape)
+    table = pixel_table(preprocessing)
+    while True:
+        while not connection.poll(1):
+            if os.getppid() != parent:
+                return
+        try:
+            slot, positions = connection.recv()
+        except EOFError:
+            return
+        good, broken = [], []
+        for position in positions.tolist():
+            try:
+                crop = read_crop(dataset.read(indices[position]), preprocessing, channels)
+            except Exception as error:  # whatever a decoder makes of broken content
+                broken.append((position, " ".join(str(error).split()) or type(error).__name__))
+            else:
+                normalize(crop, table, pixels[slot, len(good)])
+                good.append(position)
+        connection.send((slot, good, broken))
