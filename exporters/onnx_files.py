@@ -1,0 +1,143 @@
+"""ONNX files made by anyone, read without trusting them."""
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+
+from caffe2_models.errors import ModelError
+from caffe2_models.files import write_atomically
+from caffe2_models.preprocessing import KEY, Preprocessing
+from caffe2_models.tensors import MAX_BLOB_BYTES
+
+MAX_FILE_BYTES = 2 << 30  # of one protobuf message
+
+
+def load_onnx(path: str | os.PathLike) -> onnx.ModelProto:
+    """Read an ONNX file, tensors kept in files beside it included.
+
+    Raises ModelError, in one line, for a file that is missing, truncated, no ONNX model, or whose external
+    data leaves its folder or is shorter than its tensors.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ModelError(f"{path}: larger than {MAX_FILE_BYTES >> 30} GiB, which no ONNX file can be")
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(content)
+    except (DecodeError, RecursionError):
+        raise ModelError(f"{path}: truncated or not an ONNX model") from None
+    if not model.graph.node and not model.graph.output:
+        raise ModelError(f"{path}: not an ONNX model (it has no graph)")
+    for tensor in all_tensors(model):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            _load_external(tensor, path)
+    return model
+
+
+def save_onnx(model: onnx.ModelProto, path: str | os.PathLike) -> None:
+    """Write a model, whole or not at all."""
+    write_atomically(path, model.SerializeToString(deterministic=True))
+
+
+def all_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor of a model: initializers, and those in attributes of nodes, subgraphs and functions."""
+    yield from _graph_tensors(model.graph)
+    for function in model.functions:
+        for node in function.node:
+            yield from _node_tensors(node)
+
+
+def opset_version(model: onnx.ModelProto) -> int:
+    """The version of ONNX's own operator set. Raises ModelError where the model names none."""
+    for opset in model.opset_import:
+        if opset.domain in ("", "ai.onnx"):
+            return opset.version
+    raise ModelError("the ONNX model names no operator set of ONNX")
+
+
+def get_onnx_preprocessing(model: onnx.ModelProto) -> Preprocessing | None:
+    """What the file says of its input, or None where it says nothing."""
+    for prop in model.metadata_props:
+        if prop.key == KEY:
+            return Preprocessing.from_json(prop.value)
+    return None
+
+
+def set_onnx_preprocessing(model: onnx.ModelProto, preprocessing: Preprocessing) -> None:
+    """Record the preprocessing in the model, in place of what it said before."""
+    kept = [prop for prop in model.metadata_props if prop.key != KEY]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    model.metadata_props.add(key=KEY, value=preprocessing.to_json())
+
+
+def graph_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+    """The inputs a user feeds: those that no initializer fills (older files list initializers too)."""
+    filled = {tensor.name for tensor in graph.initializer}
+    filled.update(tensor.values.name for tensor in graph.sparse_initializer)
+    return [value for value in graph.input if value.name not in filled]
+
+
+def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for node in graph.node:
+        yield from _node_tensors(node)
+
+
+def _node_tensors(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
+    for attribute in node.attribute:
+        if attribute.HasField("t"):
+            yield attribute.t
+        yield from attribute.tensors
+        for graph in [attribute.g, *attribute.graphs] if attribute.HasField("g") else attribute.graphs:
+            yield from _graph_tensors(graph)
+
+
+def _load_external(tensor: onnx.TensorProto, model_path: Path) -> None:
+    """Bring one tensor's bytes into the model. Only files inside the model's own folder are opened."""
+    where = f"{model_path}: tensor {tensor.name}"
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location = entries.get("location", "")
+    folder = model_path.parent.resolve()
+    data_path = (folder / location).resolve()
+    if not location or not data_path.is_relative_to(folder):
+        raise ModelError(f"{where}: external data {location!r} is not inside the model's folder")
+    wanted = _declared_bytes(tensor, where)
+    try:
+        offset, length = int(entries.get("offset", 0)), int(entries.get("length", wanted))
+        if offset < 0 or length != wanted:
+            raise ModelError(f"{where}: external data of {length} bytes, its shape needs {wanted}")
+        with open(data_path, "rb") as file:
+            file.seek(offset)
+            content = file.read(wanted)
+    except ValueError:
+        raise ModelError(f"{where}: offset or length of its external data is no number") from None
+    except OSError as error:
+        raise ModelError(f"{where}: external data {location!r} cannot be read ({error.strerror})") from None
+    if len(content) != wanted:
+        raise ModelError(f"{where}: external data {location!r} ends before the tensor does")
+    tensor.raw_data = content
+    tensor.data_location = onnx.TensorProto.DEFAULT
+    del tensor.external_data[:]
+
+
+def _declared_bytes(tensor: onnx.TensorProto, where: str) -> int:
+    try:
+        item_size = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)).itemsize
+    except (KeyError, TypeError):
+        raise ModelError(f"{where}: data type {tensor.data_type} is not known") from None
+    size = math.prod(tensor.dims) * item_size
+    if any(dim < 0 for dim in tensor.dims) or size > MAX_BLOB_BYTES:
+        raise ModelError(f"{where}: impossible shape {list(tensor.dims)}")
+    return size

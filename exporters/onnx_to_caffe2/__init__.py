@@ -1,0 +1,115 @@
+"""ONNX to Caffe2: one small function per ONNX operator, then rewrites to the form of the published nets."""
+
+import onnx
+
+from caffe2_models import Net
+from caffe2_models.errors import ModelError, UnsupportedError
+from caffe2_models.preprocessing import set_preprocessing
+from caffe2_models.tensors import TensorType
+from exporters.onnx_files import get_onnx_preprocessing
+from exporters.onnx_to_caffe2 import operators  # noqa: F401  fills CONVERSIONS
+from exporters.onnx_to_caffe2.graph import Blob, Graph, Unsupported
+from exporters.onnx_to_caffe2.naming import layer_name
+from exporters.onnx_to_caffe2.registry import CONVERSIONS, Node, convert_node
+from exporters.onnx_to_caffe2.rewrites import rewrite
+from exporters.onnx_to_caffe2.source import Source, SourceNode, read_source
+
+
+def convert(model: onnx.ModelProto, size: int | None = None) -> Net:
+    """The Caffe2 net (float32, NCHW) that computes what an ONNX model computes.
+
+    `size` fixes the input's height and width where the model leaves them free; without it they stay free,
+    as far as the model's operators can be expressed so. The batch stays free where the model leaves it
+    free, and usually where it does not. Raises UnsupportedError, with all nodes that cannot be converted,
+    or ModelError.
+    """
+    source = read_source(model, size)
+    graph = _convert_nodes(source)
+    rewrite(graph)
+    predict, init = graph.to_protos()
+    if (preprocessing := get_onnx_preprocessing(model)) is not None:
+        set_preprocessing(predict, preprocessing)
+    return Net(predict, init)
+
+
+def _convert_nodes(source: Source) -> Graph:
+    blobs = {name: _blob(name, source) for name in source.inputs}
+    graph = Graph(source.name, list(blobs.values()), [])
+    nodes = _live(source)
+    _require_known(nodes)
+    problems = []
+    for node in nodes:
+        inputs = [_lookup(blobs, name, source) if name else None for name in node.inputs]
+        outputs = [_blob(name, source) if name else Blob() for name in node.outputs]
+        context = Node(graph, node.type, source.opset, _layer(node), outputs)
+        try:
+            results = convert_node(context, inputs, node.attributes)
+        except Unsupported as reason:
+            problems.append(f"{node}: {reason}")
+            results = outputs
+        for name, typed, result in zip(node.outputs, outputs, results, strict=False):
+            result.shapes = result.shapes or typed.shapes
+            blobs[name] = result
+    if problems:
+        raise UnsupportedError(f"cannot be converted: {'; '.join(problems)}")
+    for name in source.outputs:
+        _add_output(graph, blobs, name, source)
+    return graph
+
+
+def _live(source: Source) -> list[SourceNode]:
+    """The nodes that the outputs need."""
+    needed, live = set(source.outputs), []
+    for node in reversed(source.first.nodes):
+        if not needed.isdisjoint(node.outputs):
+            needed.update(node.inputs)
+            live.append(node)
+    return live[::-1]
+
+
+def _require_known(nodes: list[SourceNode]) -> None:
+    unknown: dict[str, list[str]] = {}
+    for node in nodes:
+        if node.type not in CONVERSIONS:
+            unknown.setdefault(node.type, []).append(node.name or f"-> {node.outputs[0]}")
+    if unknown:
+        listed = "; ".join(f"{kind} ({', '.join(names)})" for kind, names in sorted(unknown.items()))
+        known = ", ".join(sorted(CONVERSIONS))
+        raise UnsupportedError(f"ONNX operators that are not supported: {listed}. Supported are: {known}")
+
+
+def _lookup(blobs: dict[str, Blob], name: str, source: Source) -> Blob:
+    """The blob of an ONNX tensor; constants become blobs when first read."""
+    if name not in blobs:
+        blobs[name] = _blob(name, source)
+    return blobs[name]
+
+
+def _blob(name: str, source: Source) -> Blob:
+    first, second = source.first.types[name], source.second.types[name]
+    if first is None or second is None:
+        return Blob(name=name)
+    varies = first.value is not None and not _same_value(first, second)
+    value = None if varies else first.value
+    return Blob((first.shape, second.shape), value, varies, first.dtype, name)
+
+
+def _same_value(first: TensorType, second: TensorType) -> bool:
+    return (
+        second.value is not None and first.shape == second.shape and bool((first.value == second.value).all())
+    )
+
+
+def _layer(node: SourceNode) -> str:
+    return layer_name(node.type, node.name, node.scope, node.outputs[0])
+
+
+def _add_output(graph: Graph, blobs: dict[str, Blob], name: str, source: Source) -> None:
+    """Name the output's blob; where it is an input, a constant or another output too, a copy of it."""
+    if name not in source.first.types:
+        raise ModelError(f"output {name} is computed by no node")
+    blob = _lookup(blobs, name, source)
+    if blob.op is None or blob in graph.outputs:
+        blob = graph.add("Copy", [blob], name, 1, {}).output
+    blob.name = name
+    graph.outputs.append(blob)

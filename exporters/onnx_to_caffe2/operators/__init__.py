@@ -1,0 +1,13 @@
+"""The conversions, by family; importing this package registers all of them."""
+
+from exporters.onnx_to_caffe2.operators import (  # noqa: F401
+    activation,
+    arithmetic,
+    convolution,
+    layout,
+    linear,
+    normalization,
+    pooling,
+    reduction,
+    resampling,
+)

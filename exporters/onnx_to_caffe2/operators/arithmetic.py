@@ -1,0 +1,63 @@
+"""Arithmetic with broadcasting. Caffe2's Add, Sub, Mul and Div broadcast as numpy does."""
+
+import numpy as np
+
+from exporters.onnx_to_caffe2.graph import Unsupported
+from exporters.onnx_to_caffe2.registry import converts
+
+
+@converts("Add")
+def add(node, a, b, *, axis=None, broadcast=None):
+    """Two activations of one shape are a Sum, as in the published nets."""
+    if not a.is_constant and not b.is_constant and a.shapes == b.shapes:
+        return node.add("Sum", [a, b])
+    return node.add("Add", [a, b])
+
+
+@converts("Sub", "Mul", "Div")
+def binary(node, a, b):
+    return node.add(node.type, [a, b])
+
+
+@converts("Sum")
+def sum_all(node, first, *others):
+    if all(other.shapes == first.shapes for other in others):
+        return node.add("Sum", [first, *others]) if others else first
+    for other in others:
+        first = node.add("Add", [first, other])
+    return first
+
+
+@converts("Mean")
+def mean(node, *inputs):
+    total = sum_all(node, *inputs)
+    return node.add("Mul", [total, node.constant(np.float32(1 / len(inputs)))])
+
+
+@converts("Max", "Min")
+def extremum(node, *inputs):
+    """A scalar constant bounds the others: Clip (or Relu). Blobs of one shape: Max."""
+    bounds = [float(blob.value.ravel()[0]) for blob in inputs if blob.is_constant and blob.value.size == 1]
+    blobs = [blob for blob in inputs if not (blob.is_constant and blob.value.size == 1)]
+    if node.type == "Min" and len(blobs) > 1:
+        raise Unsupported("the minimum of several tensors")
+    if any(blob.shapes != blobs[0].shapes for blob in blobs):
+        raise Unsupported("tensors of different shapes")
+    result = blobs[0] if len(blobs) == 1 else node.add("Max", blobs)
+    if bounds and node.type == "Min":
+        return node.add("Clip", [result], max=min(bounds))
+    if bounds:
+        return node.add("Relu", [result]) if max(bounds) == 0 else node.add("Clip", [result], min=max(bounds))
+    return result
+
+
+@converts("Pow")
+def power(node, x, exponent):
+    if exponent.is_constant and exponent.value.size == 1:
+        return node.add("Pow", [x], exponent=float(exponent.value.ravel()[0]))
+    raise Unsupported("an exponent that is no single constant")
+
+
+@converts("Reciprocal")
+def reciprocal(node, x):
+    return node.add("Pow", [x], exponent=-1.0)

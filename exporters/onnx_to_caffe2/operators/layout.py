@@ -1,0 +1,204 @@
+"""Shapes and the order of elements: reshaping, slicing, joining, padding."""
+
+import itertools
+
+import numpy as np
+
+from exporters.onnx_to_caffe2.graph import Blob, Unsupported
+from exporters.onnx_to_caffe2.registry import Node, converts
+
+
+@converts("Reshape")
+def reshape(node, x, shape=None, *, allowzero=0):
+    return _reshape_to(node, x, node.output)
+
+
+@converts("Flatten")
+def flatten(node, x, *, axis=1):
+    axis = axis % x.rank if axis != x.rank else axis
+    return node.add("Flatten", [x], axis=axis if axis != 1 else None)
+
+
+@converts("Squeeze", constants={1: "axes"})
+def squeeze(node, x, *, axes=None):
+    axes = (
+        sorted(axis % x.rank for axis in axes) if axes else [i for i, dim in enumerate(x.shape) if dim == 1]
+    )
+    return node.add("Squeeze", [x], dims=axes) if axes else x
+
+
+@converts("Unsqueeze", constants={1: "axes"})
+def unsqueeze(node, x, *, axes):
+    return node.add("ExpandDims", [x], dims=sorted(axis % node.output.rank for axis in axes))
+
+
+@converts("Transpose")
+def transpose(node, x, *, perm=None):
+    axes = list(perm) if perm else list(range(x.rank))[::-1]
+    return x if axes == sorted(axes) else node.add("Transpose", [x], axes=axes)
+
+
+@converts("Concat")
+def concat(node, *inputs, axis):
+    axis %= inputs[0].rank
+    return node.add("Concat", inputs, axis=axis) if len(inputs) > 1 else inputs[0]
+
+
+@converts("Split", constants={1: "split"})
+def split(node, x, *, axis=0, split=None, num_outputs=None):
+    axis %= x.rank
+    sizes = [output.fixed_dim(axis) for output in node.outputs]
+    return node.add_many("Split", [x], len(sizes), axis=axis, split=sizes)
+
+
+@converts("Slice", constants={1: "starts", 2: "ends", 3: "axes", 4: "steps"})
+def slice_(node, x, *, starts, ends, axes=None, steps=None):
+    """Caffe2 slices one dimension at a time, without steps."""
+    axes = range(len(starts)) if axes is None else axes
+    if any(step != 1 for step in steps or ()):
+        raise Unsupported("steps other than 1")
+    for start, end, axis in zip(starts, ends, axes, strict=True):
+        x = _slice_axis(node, x, axis % node.output.rank, start, end)
+    return x
+
+
+@converts("Gather")
+def gather(node, x, indices, *, axis=0):
+    """Constant indices that follow one another are a slice; a single one drops its dimension."""
+    axis %= x.rank
+    if not indices.is_constant:
+        raise Unsupported("indices that are computed while the net runs")
+    wanted = np.atleast_1d(indices.value) % x.fixed_dim(axis)
+    if wanted.ndim > 1 or (np.diff(wanted) != 1).any():
+        raise Unsupported("indices that do not follow one another")
+    x = _slice_axis(node, x, axis, int(wanted[0]), int(wanted[-1]) + 1)
+    return x if indices.value.ndim else node.add("Squeeze", [x], dims=[axis])
+
+
+@converts("Expand")
+def expand(node, x, shape=None):
+    while x.rank < node.output.rank:
+        x = _typed(node.add("ExpandDims", [x], dims=[0]), tuple((1, *s) for s in x.shapes))
+    for axis in range(x.rank):
+        if x.shape[axis] == 1 != node.output.shape[axis]:
+            tiles = node.output.fixed_dim(axis)
+            x = _typed(
+                node.add("Tile", [x], tiles=tiles, axis=axis), tuple(_with(s, axis, tiles) for s in x.shapes)
+            )
+    return x
+
+
+@converts("Tile", constants={1: "repeats"})
+def tile(node, x, *, repeats):
+    for axis, count in enumerate(repeats):
+        x = node.add("Tile", [x], tiles=count, axis=axis) if count != 1 else x
+    return x
+
+
+@converts("Pad", constants={1: "pads", 2: "value", 3: "axes"})
+def pad(node, x, *, pads=None, paddings=None, value=0.0, axes=None, mode="constant"):
+    """PadImage pads height and width; negative pads cut."""
+    pads = list(pads if pads is not None else paddings)
+    axes = [axis % x.rank for axis in (range(x.rank) if axes is None else axes)]
+    begins = dict(zip(axes, pads[: len(axes)], strict=True))
+    ends = dict(zip(axes, pads[len(axes) :], strict=True))
+    if x.rank != 4 or any(max(begins.get(axis, 0), ends.get(axis, 0)) > 0 for axis in (0, 1)):
+        raise Unsupported("padding of other dimensions than height and width")
+    if mode == "wrap":
+        raise Unsupported("mode wrap")
+    for axis in axes:
+        if min(begins[axis], ends[axis]) < 0:
+            end = min(ends[axis], 0)
+            x = _slice_axis(node, x, axis, max(-begins[axis], 0), end if end < 0 else None)
+    sides = {
+        "pad_t": begins.get(2, 0),
+        "pad_l": begins.get(3, 0),
+        "pad_b": ends.get(2, 0),
+        "pad_r": ends.get(3, 0),
+    }
+    sides = {side: max(count, 0) for side, count in sides.items()}
+    if not any(sides.values()):
+        return x
+    mode = None if mode == "constant" else mode
+    return node.add(
+        "PadImage", [x], **sides, mode=mode, value=float(value) if value and mode is None else None
+    )
+
+
+@converts("DepthToSpace")
+def depth_to_space(node, x, *, blocksize, mode="DCR"):
+    size, channels = blocksize, x.shape[1] // blocksize**2
+    height, width = x.fixed_dim(2), x.fixed_dim(3)
+    split_shape = [size, size, channels] if mode == "DCR" else [channels, size, size]
+    order = [0, 3, 4, 1, 5, 2] if mode == "DCR" else [0, 1, 4, 2, 5, 3]
+    x = node.add("Reshape", [x], shape=[0, *split_shape, height, width])
+    x = node.add("Transpose", [x], axes=order)
+    return node.add("Reshape", [x], shape=[0, channels, height * size, width * size])
+
+
+@converts("SpaceToDepth")
+def space_to_depth(node, x, *, blocksize):
+    size, channels = blocksize, x.shape[1]
+    height, width = x.fixed_dim(2) // size, x.fixed_dim(3) // size
+    x = node.add("Reshape", [x], shape=[0, channels, height, size, width, size])
+    x = node.add("Transpose", [x], axes=[0, 3, 5, 1, 2, 4])
+    return node.add("Reshape", [x], shape=[0, channels * size**2, height, width])
+
+
+def _reshape_to(node: Node, x: Blob, y: Blob) -> Blob:
+    """Reshape x as y, without fixing what the input's shape leaves free."""
+    if x.shapes == y.shapes:
+        return x
+    if y.rank == 2 and _dim(x, 0) == _dim(y, 0):
+        return node.add("Flatten", [x])
+    shape: list[int] = []
+    for axis in range(y.rank):
+        same = axis < x.rank and _dim(x, axis) == _dim(y, axis)
+        if same and (axis == 0 or not y.is_fixed(axis)):
+            shape.append(0)
+        elif y.is_fixed(axis):
+            shape.append(y.shape[axis])
+        elif -1 not in shape:
+            shape.append(-1)
+        else:
+            raise Unsupported("several dimensions that depend on the input's shape; fix it with --img-size")
+    return node.add("Reshape", [x], shape=shape)
+
+
+def _slice_axis(node: Node, x: Blob, axis: int, start: int, end: int | None) -> Blob:
+    """x[start:end] along one axis. Caffe2 counts from the end with -1 for the end itself."""
+    if x.is_fixed(axis):
+        dim = x.shape[axis]
+        start, end, _ = slice(start, end).indices(dim)
+        if (start, end) == (0, dim):
+            return x
+        shapes = tuple(_with(shape, axis, max(end - start, 0)) for shape in x.shapes)
+    else:
+        bounds = [slice(start, end).indices(shape[axis])[:2] for shape in x.shapes]
+        shapes = tuple(_with(s, axis, max(e - b, 0)) for s, (b, e) in zip(x.shapes, bounds, strict=True))
+        start = start if start >= 0 else start - 1
+        end = (
+            -1
+            if end is None or end >= max(shape[axis] for shape in x.shapes)
+            else end
+            if end >= 0
+            else end - 1
+        )
+    if 0 in itertools.chain(*shapes):
+        raise Unsupported("a slice of nothing")
+    starts, ends = [0] * x.rank, [-1] * x.rank
+    starts[axis], ends[axis] = start, end
+    return _typed(node.add("Slice", [x], starts=starts, ends=ends), shapes)
+
+
+def _dim(x: Blob, axis: int) -> tuple[int, int]:
+    return x.shape[axis], x.shapes[1][axis]
+
+
+def _with(shape: tuple[int, ...], axis: int, dim: int) -> tuple[int, ...]:
+    return (*shape[:axis], dim, *shape[axis + 1 :])
+
+
+def _typed(blob: Blob, shapes) -> Blob:
+    blob.shapes = shapes
+    return blob

@@ -1,0 +1,46 @@
+"""Normalizations."""
+
+from exporters.onnx_to_caffe2.graph import Unsupported
+from exporters.onnx_to_caffe2.registry import converts
+
+
+@converts("BatchNormalization")
+def batch_normalization(node, x, scale, bias, mean, variance, *, epsilon=1e-5, momentum=0.9, spatial=1,
+                        training_mode=0):  # fmt: skip
+    if training_mode or not spatial:
+        raise Unsupported("training, or statistics of every pixel; export the model in eval mode")
+    return node.add("SpatialBN", [x, scale, bias, mean, variance], is_test=1, epsilon=epsilon)
+
+
+@converts("InstanceNormalization")
+def instance_normalization(node, x, scale, bias, *, epsilon=1e-5):
+    return node.add("InstanceNorm", [x, scale, bias], epsilon=epsilon)
+
+
+@converts("LayerNormalization")
+def layer_normalization(node, x, scale, bias=None, *, axis=-1, epsilon=1e-5, stash_type=1):
+    normal = node.add("LayerNorm", [x], axis=axis % x.rank, epsilon=epsilon)
+    scaled = node.add("Mul", [normal, scale])
+    return scaled if bias is None else node.add("Add", [scaled, bias])
+
+
+@converts("LRN")
+def local_response_normalization(node, x, *, size, alpha=1e-4, beta=0.75, bias=1.0):
+    if size % 2 == 0:
+        raise Unsupported("an even size")
+    return node.add("LRN", [x], size=size, alpha=alpha, beta=beta, bias=bias)
+
+
+@converts("Dropout", "Identity", constants={1: "ratio", 2: "training_mode"})
+def identity(node, x, *, ratio=None, training_mode=False, is_test=1, seed=None):
+    if training_mode:
+        raise Unsupported("training; export the model in eval mode")
+    return x
+
+
+@converts("Cast", "CastLike")
+def cast(node, x, like=None, *, to=None, saturate=1, round_mode=None):
+    """Between float types, which all are float32 here, nothing changes."""
+    if x.dtype.kind != "f" or node.output.dtype.kind != "f":
+        raise Unsupported(f"activations of type {x.dtype} or {node.output.dtype}")
+    return x

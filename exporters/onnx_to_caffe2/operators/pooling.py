@@ -1,0 +1,65 @@
+"""Poolings over windows and over the whole map."""
+
+from exporters.onnx_to_caffe2.graph import Blob, Unsupported
+from exporters.onnx_to_caffe2.operators.window import Window
+from exporters.onnx_to_caffe2.registry import Node, converts
+
+
+@converts("MaxPool")
+def max_pool(node, x, *, kernel_shape, strides=None, pads=None, dilations=None, ceil_mode=0,
+auto_pad="NOTSET",
+             storage_order=0):  # fmt: skip
+    window = Window.of(x, node.output, kernel_shape, strides, pads, dilations, auto_pad, ceil_mode)
+    return _pool(node, "MaxPool", x, window)
+
+
+@converts("AveragePool")
+def average_pool(node, x, *, kernel_shape, strides=None, pads=None, dilations=None, ceil_mode=0,
+auto_pad="NOTSET",
+                 count_include_pad=0):  # fmt: skip
+    """Caffe2 leaves padding out of the average by default, as ONNX does."""
+    window = Window.of(x, node.output, kernel_shape, strides, pads, dilations, auto_pad, ceil_mode)
+    if not count_include_pad or not any(window.pads):
+        return _pool(node, "AveragePool", x, window)
+    declared = Window.of(x, node.output, kernel_shape, strides, pads, dilations)
+    if window == declared or auto_pad != "NOTSET":
+        return _pool(node, "AveragePool", x, window, count_include_pad=1)
+    # The declared padding counts, what ceil_mode adds at the end does not.
+    top, left, bottom, right = declared.pads
+    padded = node.add("PadImage", [x], pad_t=top, pad_l=left, pad_b=bottom, pad_r=right)
+    rest = (0, 0, window.pads[2] - bottom, window.pads[3] - right)
+    return _pool(node, "AveragePool", padded, Window(window.kernel, window.strides, rest, window.dilations))
+
+
+@converts("GlobalAveragePool")
+def global_average_pool(node, x):
+    return pool_map(node, "AveragePool", x)
+
+
+@converts("GlobalMaxPool")
+def global_max_pool(node, x):
+    return pool_map(node, "MaxPool", x)
+
+
+def pool_map(node: Node, kind: str, x: Blob) -> Blob:
+    """Pool the whole map: a window of the map's size, as the published nets do, or of any size where it is
+    free.
+    """
+    if x.rank != 4:
+        raise Unsupported(f"a map of {x.rank - 2} dimensions; images have 2")
+    if not (x.is_fixed(2) and x.is_fixed(3)):
+        return node.add(kind, [x], global_pooling=1)
+    height, width = x.shape[2:]
+    kernel = {"kernel": height} if height == width else {"kernel_h": height, "kernel_w": width}
+    return node.add(kind, [x], **kernel, stride=1)
+
+
+def _pool(node: Node, kind: str, x: Blob, window: Window, **arguments) -> Blob:
+    if window.dilations != (1, 1):
+        raise Unsupported("dilations other than 1")
+    if any(pad >= kernel for pad, kernel in zip(window.pads, window.kernel * 2, strict=True)):
+        raise Unsupported(f"padding {window.pads} that is not smaller than the kernel {window.kernel}")
+    arguments = window.arguments() | arguments
+    if arguments.get("pad") == 0:
+        del arguments["pad"]
+    return node.add(kind, [x], **arguments)

@@ -1,0 +1,95 @@
+"""Kernel, stride, padding and dilation of convolutions and poolings, in both tongues."""
+
+from dataclasses import dataclass
+
+from exporters.onnx_to_caffe2.graph import Blob, Unsupported
+
+
+@dataclass(frozen=True)
+class Window:
+    """A sliding window over height and width. pads are (top, left, bottom, right)."""
+
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    pads: tuple[int, int, int, int]
+    dilations: tuple[int, int]
+
+    @classmethod
+    def of(
+        cls, x: Blob, y: Blob, kernel, strides, pads, dilations, auto_pad: str = "NOTSET", ceil_mode: int = 0
+    ):
+        """The window of an ONNX node from x to y, its padding made explicit.
+
+        SAME padding and ceil_mode depend on the input's size, which must then be fixed.
+        """
+        if len(kernel) != 2:
+            raise Unsupported(f"{len(kernel)}-dimensional windows; images have 2")
+        strides, dilations = tuple(strides or (1, 1)), tuple(dilations or (1, 1))
+        window = cls(tuple(kernel), strides, tuple(pads or (0, 0, 0, 0)), dilations)
+        if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+            return window._same(x, y, upper=auto_pad == "SAME_UPPER")
+        if auto_pad == "VALID":
+            return window._with(pads=(0, 0, 0, 0))
+        return window._ceil(x, y) if ceil_mode else window
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Height and width that the window covers."""
+        return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
+
+    def arguments(self, group: int | None = None) -> dict:
+        """Caffe2's arguments in the published nets' order; sides that are equal are given once."""
+        top, left, bottom, right = self.pads
+        arguments = _pair("kernel", self.kernel)
+        if group is not None and group != 1:
+            arguments["group"] = group
+        arguments |= _pair("stride", self.strides)
+        if top == left == bottom == right:
+            arguments["pad"] = top
+        else:
+            arguments |= {"pad_t": top, "pad_l": left, "pad_b": bottom, "pad_r": right}
+        if self.dilations != (1, 1):
+            arguments |= _pair("dilation", self.dilations)
+        return arguments
+
+    def _with(self, pads) -> "Window":
+        return Window(self.kernel, self.strides, tuple(pads), self.dilations)
+
+    def _same(self, x: Blob, y: Blob, upper: bool) -> "Window":
+        """TensorFlow's padding: the output has ceil(input / stride) rows, the odd pad goes below (upper) or
+        above.
+        """
+        first, second = (self._totals(x, y, variant) for variant in (0, 1))
+        if first != second:
+            raise Unsupported("SAME padding depends on the input's size; fix it with --img-size")
+        begins = [total // 2 if upper else total - total // 2 for total in first]
+        return self._with(begins + [total - begin for total, begin in zip(first, begins, strict=True)])
+
+    def _ceil(self, x: Blob, y: Blob) -> "Window":
+        """Bottom and right padding that makes a pooling, which rounds down, give the size rounded up.
+
+        Pooling ignores what is padded, so nothing else changes.
+        """
+        first, second = (self._totals(x, y, variant) for variant in (0, 1))
+        ends = [
+            max(total - pad, end) for total, pad, end in zip(first, self.pads[:2], self.pads[2:], strict=True)
+        ]
+        other = [
+            max(total - pad, end)
+            for total, pad, end in zip(second, self.pads[:2], self.pads[2:], strict=True)
+        ]
+        if ends != other:
+            raise Unsupported("ceil_mode pads by the input's size; fix it with --img-size")
+        return self._with([*self.pads[:2], *ends])
+
+    def _totals(self, x: Blob, y: Blob, variant: int) -> list[int]:
+        """Padding of both sides together that gives exactly y's height and width."""
+        if x.shapes is None or y.shapes is None:
+            raise Unsupported("its shape is not known")
+        sizes = zip(x.shapes[variant][2:], y.shapes[variant][2:], self.strides, self.extent, strict=True)
+        return [max(0, (out - 1) * stride + extent - size) for size, out, stride, extent in sizes]
+
+
+def _pair(name: str, values: tuple[int, int]) -> dict[str, int]:
+    height, width = values
+    return {name: height} if height == width else {f"{name}_h": height, f"{name}_w": width}

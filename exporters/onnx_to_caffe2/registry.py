@@ -1,0 +1,91 @@
+"""The table of ONNX operators and what a conversion function sees of its node.
+
+A conversion function takes its node, the ONNX inputs in order as blobs (None where one is left out) and the
+ONNX attributes as keywords with the standard's defaults; it adds Caffe2 operators and returns the blob, or
+blobs, that are the node's outputs. Inputs that must be constant (axes, pads, limits ...) come as keywords
+too, whichever way the opset at hand spells them: `constants` gives their position and name.
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from exporters.onnx_to_caffe2.graph import Argument, Blob, Graph, Unsupported
+
+
+@dataclass(frozen=True)
+class Conversion:
+    function: Callable
+    constants: dict[int, str]
+
+
+CONVERSIONS: dict[str, Conversion] = {}
+
+
+def converts(*types: str, constants: dict[int, str] | None = None) -> Callable:
+    """Register a function as the conversion of these ONNX operators."""
+
+    def register(function):
+        for kind in types:
+            if kind in CONVERSIONS:
+                raise KeyError(f"ONNX operator {kind} is registered twice")
+            CONVERSIONS[kind] = Conversion(function, constants or {})
+        return function
+
+    return register
+
+
+@dataclass
+class Node:
+    """An ONNX node under conversion."""
+
+    graph: Graph
+    type: str
+    opset: int
+    layer: str
+    outputs: list[Blob]  # their types, as ONNX defines them
+
+    @property
+    def output(self) -> Blob:
+        return self.outputs[0]
+
+    def add(self, kind: str, inputs: list[Blob | None], **arguments: Argument | None) -> Blob:
+        """Add a Caffe2 operator with one output; arguments that are None are left out."""
+        return self.graph.add(kind, inputs, self.layer, 1, arguments).output
+
+    def add_many(self, kind: str, inputs: list[Blob | None], outputs: int, **arguments) -> list[Blob]:
+        """Add a Caffe2 operator with several outputs."""
+        return self.graph.add(kind, inputs, self.layer, outputs, arguments).outputs
+
+    def constant(self, value: np.ndarray, name: str = "") -> Blob:
+        """A parameter."""
+        value = np.asarray(value)
+        return Blob((value.shape, value.shape), value, dtype=value.dtype, name=name)
+
+
+def convert_node(node: Node, inputs: list[Blob | None], attributes: dict[str, object]) -> list[Blob]:
+    """Call the conversion function of a node. Raises Unsupported."""
+    conversion = CONVERSIONS[node.type]
+    keywords = dict(attributes)
+    for index, name in conversion.constants.items():
+        if index < len(inputs) and inputs[index] is not None:
+            keywords[name] = _constant_value(inputs[index], name)
+    data = [blob for index, blob in enumerate(inputs) if index not in conversion.constants]
+    signature = inspect.signature(conversion.function)
+    try:
+        signature.bind(node, *data, **keywords)
+    except TypeError as error:
+        raise Unsupported(str(error)) from None
+    results = conversion.function(node, *data, **keywords)
+    results = list(results) if isinstance(results, (list, tuple)) else [results]
+    if len(results) < len(node.outputs):
+        raise Unsupported(f"only its first {len(results)} of {len(node.outputs)} outputs can be computed")
+    return results
+
+
+def _constant_value(blob: Blob, name: str):
+    if blob.value is None:
+        raise Unsupported(f"its {name} are computed while the net runs")
+    return blob.value.tolist()

@@ -1,0 +1,317 @@
+"""What an ONNX graph computes: its live nodes, the type of every tensor, everything that is constant.
+
+All shapes are made concrete, so that shape arithmetic (Shape, Gather, Concat ... Reshape) folds away whole.
+Where the model leaves a dimension free, the graph is traced twice with two different sizes: what differs
+between the traces depends on the input's shape.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+from onnx import numpy_helper, shape_inference
+from onnx.reference import ReferenceEvaluator
+
+from caffe2_models.errors import ModelError
+from caffe2_models.tensors import MAX_BLOB_BYTES, TensorType
+from exporters.onnx_files import graph_inputs, opset_version
+
+# Every float type is computed as float32, the only one the mobile runtimes have.
+OTHER_FLOATS = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE}
+
+# Inputs up to this size are shown to shape inference: shapes, axes, scales, never weights.
+MAX_SHAPE_ELEMENTS = 1024
+
+# Two sizes for a free batch, and what is added for the second size of a free height or width.
+FREE_BATCH = (2, 3)
+FREE_SIZE_STEP = 32
+DEFAULT_SIZE = 224
+
+MAX_DEPTH = 32  # of If inside If
+
+
+@dataclass
+class SourceNode:
+    """One ONNX node: type (with its domain unless ONNX's own), names, attributes as Python values."""
+
+    type: str
+    name: str
+    inputs: list[str]
+    outputs: list[str]
+    attributes: dict[str, object]
+    scope: str  # the module it came from, where the exporter tells
+
+    def __str__(self):
+        return f"{self.type} {self.name or '-> ' + self.outputs[0]}"
+
+
+@dataclass
+class Trace:
+    """nodes in order, without those that fold; types of all tensors whose type is known (with constants'
+    values).
+    """
+
+    nodes: list[SourceNode] = field(default_factory=list)
+    types: dict[str, TensorType] = field(default_factory=dict)
+
+
+@dataclass
+class Source:
+    """An ONNX graph, traced at one or two sizes of its free dimensions."""
+
+    name: str
+    opset: int
+    inputs: list[str]
+    outputs: list[str]
+    first: Trace
+    second: Trace
+
+
+def read_source(model: onnx.ModelProto, size: int | None = None) -> Source:
+    """Trace a model. `size` fixes the height and width where the model leaves them free.
+
+    Raises ModelError for a model that is inconsistent.
+    """
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
+    graph, opset = model.graph, opset_version(model)
+    inputs = graph_inputs(graph)
+    constants = {tensor.name: TensorType.of(to_array(tensor)) for tensor in graph.initializer}
+    shapes = [{value.name: _input_shape(value, size, variant) for value in inputs} for variant in (0, 1)]
+    traces = []
+    for variant in (0, 1) if shapes[0] != shapes[1] else (0,):
+        trace = Trace(types=dict(constants))
+        for value in inputs:
+            trace.types[value.name] = TensorType(shapes[variant][value.name], _input_dtype(value))
+        _Tracer(trace, model, opset).visit(graph.node)
+        traces.append(trace)
+    first, second = traces[0], traces[-1]
+    if [node.outputs for node in first.nodes] != [node.outputs for node in second.nodes]:
+        raise ModelError(
+            "the ONNX graph computes different things at different input sizes; fix its input size"
+        )
+    outputs = [value.name for value in graph.output]
+    return Source(graph.name, opset, [value.name for value in inputs], outputs, first, second)
+
+
+def to_array(tensor: onnx.TensorProto) -> np.ndarray:
+    """A tensor's content; every float type becomes float32."""
+    try:
+        return _single(numpy_helper.to_array(tensor))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise ModelError(
+            f"tensor {tensor.name}: its content does not fit its shape and type ({reason})"
+        ) from None
+
+
+def _single(array: np.ndarray) -> np.ndarray:
+    array = np.asarray(array)
+    is_float = array.dtype.kind == "f" or array.dtype.name == "bfloat16"
+    return array.astype(np.float32) if is_float and array.dtype != np.float32 else array
+
+
+class _Tracer:
+    """Walks nodes in order, folding what is constant and inferring the types of the rest."""
+
+    def __init__(self, trace: Trace, model: onnx.ModelProto, opset: int):
+        self.trace = trace
+        self.opset = opset
+        self.ir_version = model.ir_version
+        self.opset_imports = list(model.opset_import)
+
+    def visit(self, nodes, depth: int = 0) -> None:
+        for proto in nodes:
+            self._check_inputs(proto)
+            known = [self.trace.types.get(name) for name in proto.input if name]
+            constant = all(t is not None and t.value is not None for t in known)
+            if proto.op_type == "Constant":
+                self._set(proto.output[0], _constant(proto))
+            elif proto.op_type in ("Shape", "Size") and known[0] is not None:
+                self._set(proto.output[0], _shape_of(proto, known[0].shape))
+            elif proto.op_type == "If" and constant and depth < MAX_DEPTH:
+                self._inline_branch(proto, bool(known[0].value.all()), depth)
+            elif constant and known and self._is_pure(proto):
+                self._fold(proto)
+            else:
+                self.trace.nodes.append(_source_node(proto))
+                self._infer(proto)
+
+    def _check_inputs(self, proto: onnx.NodeProto) -> None:
+        written = self.trace.types.keys()
+        for name in proto.input:
+            if name and name not in written:
+                raise ModelError(
+                    f"node {proto.name or proto.op_type}: reads {name}, which nothing before it writes"
+                )
+
+    def _set(self, name: str, value: np.ndarray) -> None:
+        self.trace.types[name] = TensorType.of(_single(value))
+
+    def _is_pure(self, proto: onnx.NodeProto) -> bool:
+        return (
+            onnx.defs.has(proto.op_type, self.opset, proto.domain)
+            and not proto.op_type.startswith("Random")
+            and proto.op_type not in ("Multinomial", "Bernoulli", "Loop", "Scan", "If")
+        )
+
+    def _fold(self, proto: onnx.NodeProto) -> None:
+        """Compute a node whose inputs are all constant."""
+        proto = _with_single_floats(proto)
+        for info in self._infer_types(proto).values():
+            if info is None or math.prod(info.shape) * info.dtype.itemsize > MAX_BLOB_BYTES:
+                raise ModelError(f"node {proto.name or proto.op_type}: a constant of unknown or absurd size")
+        feeds = {name: self.trace.types[name].value for name in proto.input if name}
+        graph = onnx.helper.make_graph(
+            [proto],
+            "constant",
+            [onnx.helper.make_empty_tensor_value_info(name) for name in feeds],
+            [onnx.helper.make_empty_tensor_value_info(name) for name in proto.output if name],
+        )
+        model = onnx.helper.make_model(graph, opset_imports=self.opset_imports, ir_version=self.ir_version)
+        try:
+            results = ReferenceEvaluator(model).run(None, feeds)
+        except Exception as error:  # the evaluator raises whatever numpy raises
+            raise ModelError(f"node {proto.name or proto.op_type}: cannot be computed ({error})") from error
+        for name, value in zip([name for name in proto.output if name], results, strict=True):
+            self._set(name, np.asarray(value))
+
+    def _inline_branch(self, proto: onnx.NodeProto, condition: bool, depth: int) -> None:
+        """An If whose condition is known is the branch that it takes."""
+        branch = next(
+            a.g for a in proto.attribute if a.name == ("then_branch" if condition else "else_branch")
+        )
+        for tensor in branch.initializer:
+            self._set(tensor.name, to_array(tensor))
+        self.visit(branch.node, depth + 1)
+        for inner, outer in zip(branch.output, proto.output, strict=True):
+            self.visit([onnx.helper.make_node("Identity", [inner.name], [outer])], depth + 1)
+
+    def _infer(self, proto: onnx.NodeProto) -> None:
+        """Record the outputs' types; a value that shape inference knows is not asked for."""
+        types = dict.fromkeys(filter(None, proto.output))
+        if all(self.trace.types.get(name) is not None for name in proto.input if name):
+            types.update(self._infer_types(_with_single_floats(proto)))
+        self.trace.types.update(types)
+
+    def _infer_types(self, proto: onnx.NodeProto) -> dict[str, TensorType | None]:
+        if not onnx.defs.has(proto.op_type, self.opset, proto.domain):
+            return {}
+        known = {name: self.trace.types[name] for name in proto.input if name}
+        try:
+            inferred = shape_inference.infer_node_outputs(
+                onnx.defs.get_schema(proto.op_type, self.opset, proto.domain),
+                proto,
+                {name: _type_proto(t) for name, t in known.items()},
+                {
+                    name: numpy_helper.from_array(t.value, name)
+                    for name, t in known.items()
+                    if t.value is not None and t.size <= MAX_SHAPE_ELEMENTS
+                },
+                opset_imports=self.opset_imports,
+                ir_version=self.ir_version,
+            )
+        except (shape_inference.InferenceError, RuntimeError, ValueError, TypeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(
+                f"node {proto.name or proto.op_type}: inputs that cannot be ({reason})"
+            ) from None
+        return {name: _tensor_type(info) for name, info in inferred.items()}
+
+
+def _source_node(proto: onnx.NodeProto) -> SourceNode:
+    return SourceNode(
+        type=proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}",
+        name=proto.name,
+        inputs=list(proto.input),
+        outputs=list(proto.output),
+        attributes={attribute.name: _attribute(attribute) for attribute in proto.attribute},
+        scope=next((p.value for p in proto.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), ""),
+    )
+
+
+def _attribute(attribute: onnx.AttributeProto):
+    value = onnx.helper.get_attribute_value(attribute)
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, onnx.TensorProto):
+        return to_array(value)
+    return list(value) if attribute.type in (attribute.INTS, attribute.FLOATS) else value
+
+
+def _constant(proto: onnx.NodeProto) -> np.ndarray:
+    for attribute in proto.attribute:
+        if attribute.name == "value":
+            return to_array(attribute.t)
+        if attribute.name in ("value_float", "value_floats"):
+            return np.array(onnx.helper.get_attribute_value(attribute), np.float32)
+        if attribute.name in ("value_int", "value_ints"):
+            return np.array(onnx.helper.get_attribute_value(attribute), np.int64)
+    raise ModelError(
+        f"node {proto.name or '-> ' + proto.output[0]}: a Constant of a kind that no net computes with"
+    )
+
+
+def _shape_of(proto: onnx.NodeProto, shape: tuple[int, ...]) -> np.ndarray:
+    if proto.op_type == "Size":
+        return np.array(math.prod(shape), np.int64)
+    bounds = {attribute.name: attribute.i for attribute in proto.attribute}
+    return np.array(shape[bounds.get("start", 0) : bounds.get("end", len(shape))], np.int64)
+
+
+def _with_single_floats(proto: onnx.NodeProto) -> onnx.NodeProto:
+    """A Cast to another float type, as a Cast to float32; a constant of another float type likewise."""
+    patched = None
+    for index, attribute in enumerate(proto.attribute):
+        if attribute.name in ("to", "dtype") and attribute.i in OTHER_FLOATS:
+            patched = patched or _copy(proto)
+            patched.attribute[index].i = onnx.TensorProto.FLOAT
+        elif attribute.HasField("t") and attribute.t.data_type in OTHER_FLOATS:
+            patched = patched or _copy(proto)
+            patched.attribute[index].t.CopyFrom(numpy_helper.from_array(to_array(attribute.t)))
+    return patched or proto
+
+
+def _copy(proto: onnx.NodeProto) -> onnx.NodeProto:
+    copy = onnx.NodeProto()
+    copy.CopyFrom(proto)
+    return copy
+
+
+def _input_shape(value: onnx.ValueInfoProto, size: int | None, variant: int) -> tuple[int, ...]:
+    """The input's shape, free dimensions at the first or second of their two sizes."""
+    if not value.type.HasField("tensor_type") or not value.type.tensor_type.HasField("shape"):
+        raise ModelError(f"input {value.name} has no shape in the ONNX file")
+    free = [FREE_BATCH[variant], 3]
+    spatial = size if size is not None else DEFAULT_SIZE + FREE_SIZE_STEP * variant
+    return tuple(
+        dim.dim_value if dim.dim_value > 0 else free[axis] if axis < len(free) else spatial
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim)
+    )
+
+
+def _input_dtype(value: onnx.ValueInfoProto) -> np.dtype:
+    element = value.type.tensor_type.elem_type
+    if element in OTHER_FLOATS:
+        return np.dtype(np.float32)
+    try:
+        return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(element))
+    except (KeyError, TypeError):
+        raise ModelError(f"input {value.name}: element type {element} is not known") from None
+
+
+def _type_proto(tensor_type: TensorType) -> onnx.TypeProto:
+    element = onnx.helper.np_dtype_to_tensor_dtype(tensor_type.dtype)
+    return onnx.helper.make_tensor_type_proto(element, tensor_type.shape)
+
+
+def _tensor_type(info: onnx.TypeProto) -> TensorType | None:
+    """The type as inferred, or None where it is not known whole."""
+    tensor = info.tensor_type
+    if not info.HasField("tensor_type") or not tensor.HasField("shape"):
+        return None
+    if not all(dim.HasField("dim_value") for dim in tensor.shape.dim):
+        return None
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+    return TensorType(tuple(dim.dim_value for dim in tensor.shape.dim), dtype)

@@ -1,0 +1,187 @@
+"""PyTorch to ONNX: any module, by either of torch's exporters. The only place here that imports torch."""
+
+import functools
+import io
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+import torch
+
+from caffe2_models.errors import ModelError
+from caffe2_models.preprocessing import Preprocessing
+from exporters.onnx_files import set_onnx_preprocessing
+from exporters.verification import Comparison, Sample, compare, run_onnx
+
+EXPORTERS = ("auto", "torchscript", "dynamo")
+OLDEST_OPSET, DEFAULT_OPSET = 9, 17
+TORCHSCRIPT_NEWEST = 20  # torch.onnx's own limits
+DYNAMO_OLDEST, DYNAMO_NEWEST = 18, 23
+INPUT, OUTPUT = "data", "output"
+
+
+def export(
+    module: torch.nn.Module,
+    shape: Sequence[int] = (1, 3, 224, 224),
+    *,
+    opset: int = DEFAULT_OPSET,
+    dynamic_batch: bool = True,
+    dynamic_size: bool = False,
+    exporter: str = "auto",
+    keep_init: bool = False,
+    preprocessing: Preprocessing | None = None,
+    name: str = "",
+) -> onnx.ModelProto:
+    """An ONNX model of a module in eval mode, which maps one float32 input (NCHW) to one output.
+
+    shape: the input's; dynamic_batch and dynamic_size leave its first and its last two dimensions free.
+    exporter: "torchscript" (opsets up to 20 by itself), "dynamo" (torch.export), or "auto": what works.
+    Opsets beyond an exporter's own are reached by onnx's version converter. keep_init lists the weights among
+    the graph's inputs too, as some old tools want. Raises ModelError where torch cannot export the module.
+    """
+    if not OLDEST_OPSET <= opset <= newest_opset():
+        raise ModelError(
+            f"opset {opset}: choose from {OLDEST_OPSET} to {newest_opset()}, which ONNX Runtime here runs"
+        )
+    if exporter not in EXPORTERS:
+        raise ModelError(f"exporter {exporter!r} is none of {', '.join(EXPORTERS)}")
+    free = ([0] if dynamic_batch else []) + ([2, 3] if dynamic_size else [])
+    failures = []
+    for way in ("torchscript", "dynamo") if exporter == "auto" else (exporter,):
+        try:
+            model = _EXPORTERS[way](module.eval(), tuple(shape), opset, free)
+            break
+        except Exception as error:  # torch raises whatever the module or its own passes raise
+            failures.append(f"{way}: {_first_line(error)}")
+    else:
+        raise ModelError(f"torch cannot export the model at opset {opset} ({'; '.join(failures)})")
+    _drop_identities_of_weights(model.graph)
+    model.graph.name = name or type(module).__name__
+    _name_free_dimensions(model.graph, free)
+    if keep_init:
+        model.graph.input.extend(_as_input(tensor) for tensor in model.graph.initializer)
+    if preprocessing is not None:
+        set_onnx_preprocessing(model, preprocessing)
+    return model
+
+
+def verify(module: torch.nn.Module, model, samples: Sequence[Sample]) -> list[Comparison]:
+    """Compare an ONNX model (or file) in ONNX Runtime with the module it came from, on each sample."""
+    comparisons = []
+    for sample, got in zip(samples, run_onnx(model, samples), strict=True):
+        with torch.inference_mode():
+            expected = module(*(torch.from_numpy(array) for array in sample.feeds.values())).numpy()
+        want = dict(zip(got, [expected], strict=True))
+        comparisons.append(compare("ONNX Runtime against PyTorch", sample, want, got))
+    return comparisons
+
+
+@functools.cache
+def newest_opset() -> int:
+    """The newest opset that both onnx and ONNX Runtime here know."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    info = onnx.helper.make_tensor_value_info
+    nodes = [onnx.helper.make_node("Relu", ["x"], ["y"])]
+    ends = [info("x", onnx.TensorProto.FLOAT, [1])], [info("y", onnx.TensorProto.FLOAT, [1])]
+    for version in range(onnx.defs.onnx_opset_version(), OLDEST_OPSET, -1):
+        graph = onnx.helper.make_graph(nodes, "probe", *ends)
+        model = onnx.helper.make_model(
+            graph, opset_imports=[onnx.helper.make_opsetid("", version)], ir_version=8
+        )
+        try:
+            onnxruntime.InferenceSession(
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception:
+            continue
+        return version
+    return OLDEST_OPSET
+
+
+def _by_torchscript(module, shape, opset: int, free: list[int]) -> onnx.ModelProto:
+    buffer = io.BytesIO()
+    axes = {INPUT: list(free), OUTPUT: [0]} if 0 in free else {INPUT: list(free)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            (torch.zeros(shape),),
+            buffer,
+            dynamo=False,
+            opset_version=min(opset, TORCHSCRIPT_NEWEST),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_axes=axes if free else None,
+        )
+    return _to_opset(onnx.load_from_string(buffer.getvalue()), opset)
+
+
+def _by_dynamo(module, shape, opset: int, free: list[int]) -> onnx.ModelProto:
+    names = {0: "batch", 2: "height", 3: "width"}
+    example = torch.zeros(
+        (max(2, shape[0]), *shape[1:]) if 0 in free else shape
+    )  # torch.export fixes sizes of 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module,
+            (example,),
+            dynamo=True,
+            opset_version=min(max(opset, DYNAMO_OLDEST), DYNAMO_NEWEST),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=({axis: torch.export.Dim(names[axis]) for axis in free},) if free else None,
+            verbose=False,
+        )
+    return _to_opset(program.model_proto, opset)
+
+
+_EXPORTERS = {"torchscript": _by_torchscript, "dynamo": _by_dynamo}
+
+
+def _to_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    have = next(entry.version for entry in model.opset_import if entry.domain == "")
+    return model if have == opset else onnx.version_converter.convert_version(model, opset)
+
+
+def _drop_identities_of_weights(graph: onnx.GraphProto) -> None:
+    """TorchScript's exporter shares equal weights through Identity nodes; let readers read the weight."""
+    weights = {tensor.name for tensor in graph.initializer}
+    same = {
+        node.output[0]: node.input[0]
+        for node in graph.node
+        if node.op_type == "Identity" and node.input[0] in weights
+    }
+    kept = [node for node in graph.node if not (node.op_type == "Identity" and node.output[0] in same)]
+    for node in kept:
+        for index, name in enumerate(node.input):
+            node.input[index] = same.get(name, name)
+    if len(kept) < len(graph.node):
+        del graph.node[:]
+        graph.node.extend(kept)
+
+
+def _name_free_dimensions(graph: onnx.GraphProto, free: list[int]) -> None:
+    names = {0: "batch", 2: "height", 3: "width"}
+    for value in graph.input:
+        for axis in free:
+            value.type.tensor_type.shape.dim[axis].dim_param = names[axis]
+    for value in graph.output if 0 in free else ():
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+
+
+def _as_input(tensor: onnx.TensorProto) -> onnx.ValueInfoProto:
+    return onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0][:160]}" if text else type(error).__name__
+
+
+def count_parameters(module: torch.nn.Module) -> int:
+    return sum(int(np.prod(parameter.shape)) for parameter in module.parameters())

@@ -1,0 +1,187 @@
+"""Whether two forms of a network compute the same, on random and on image-like input."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from caffe2_models import Net
+from caffe2_models.errors import ModelError
+from caffe2_models.preprocessing import Preprocessing
+from exporters.onnx_files import graph_inputs
+
+# Of the largest output: what float32 sums of thousands of products in another order may differ by.
+TOLERANCE = 1e-4
+
+DEFAULT_SIZE = 224
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was compared with what on which input, and how far apart the outputs are."""
+
+    what: str
+    sample: str
+    max_difference: float
+    largest: float
+    tolerance: float = TOLERANCE
+
+    @property
+    def holds(self) -> bool:
+        return bool(self.max_difference <= self.tolerance * self.largest)
+
+    def __str__(self):
+        verdict = "close" if self.holds else f"NOT close (limit {self.tolerance * self.largest:.2e})"
+        return (
+            f"{self.what}, {self.sample} input: max |difference| {self.max_difference:.2e} "
+            f"of {self.largest:.3g}: {verdict}"
+        )
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One set of inputs, by name, and what it looks like."""
+
+    label: str
+    feeds: dict[str, np.ndarray]
+
+    def __str__(self):
+        shapes = ", ".join("x".join(map(str, array.shape)) for array in self.feeds.values())
+        return f"{self.label} {shapes}"
+
+
+def make_samples(
+    shapes: Mapping[str, Sequence[int]], preprocessing: Preprocessing | None, seed: int = 0
+) -> list[Sample]:
+    """Inputs of these shapes: normal noise, and pictures with the spectrum of photographs, preprocessed."""
+    rng = np.random.default_rng(seed)
+    noise = {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
+    samples = [Sample("random", noise)]
+    if all(len(shape) == 4 for shape in shapes.values()):
+        images = {name: _image_like(rng, shape, preprocessing) for name, shape in shapes.items()}
+        samples.append(Sample("image-like", images))
+    return samples
+
+
+def compare(
+    what: str,
+    sample: Sample | str,
+    expected: Mapping[str, np.ndarray],
+    got: Mapping[str, np.ndarray],
+    tolerance: float = TOLERANCE,
+) -> Comparison:
+    """The largest difference over all outputs that `expected` names."""
+    difference = largest = 0.0
+    for name, want in expected.items():
+        have = np.asarray(got[name])
+        if have.shape != want.shape:
+            return Comparison(
+                f"{what}: {name} {have.shape} is not {want.shape}", str(sample), np.inf, 1.0, tolerance
+            )
+        if want.size:
+            gap = np.abs(want.astype(np.float64) - have).max()
+            difference = np.inf if np.isnan(gap) else max(difference, gap)
+            largest = max(largest, np.abs(want).max())
+    return Comparison(what, str(sample), float(difference), float(largest), tolerance)
+
+
+def run_onnx(
+    model: onnx.ModelProto | str | os.PathLike, samples: Iterable[Sample]
+) -> list[dict[str, np.ndarray]]:
+    """The outputs of an ONNX model (or file) by ONNX Runtime, for each sample."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    source = model.SerializeToString() if isinstance(model, onnx.ModelProto) else os.fspath(model)
+    try:
+        session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        names = [output.name for output in session.get_outputs()]
+        types = {
+            value.name: np.float16 if value.type == "tensor(float16)" else None
+            for value in session.get_inputs()
+        }
+        return [
+            dict(
+                zip(
+                    names,
+                    session.run(None, {k: v.astype(types[k] or v.dtype) for k, v in s.feeds.items()}),
+                    strict=True,
+                )
+            )
+            for s in samples
+        ]
+    except Exception as error:  # onnxruntime's errors have no common class that it exports
+        raise ModelError(f"ONNX Runtime cannot run the model: {str(error).splitlines()[0]}") from error
+
+
+def run_net(net: Net, samples: Iterable[Sample], backend: str = "auto") -> list[dict[str, np.ndarray]]:
+    """The outputs of a Caffe2 net by one of our runtimes, or by the real Caffe2, for each sample."""
+    session = net.session(backend=backend)
+    return [session.run(sample.feeds) for sample in samples]
+
+
+def real_caffe2_is_at_hand() -> bool:
+    return bool(os.environ.get("CAFFE2_PYTHON"))
+
+
+def verify_net(net: Net, model, samples: Sequence[Sample], tolerance: float = TOLERANCE) -> list[Comparison]:
+    """Compare a net with the ONNX model (or file) it came from; in the real Caffe2 too, where it is at hand."""
+    expected = run_onnx(model, samples)
+    runtimes = {"our runtime": "auto"}
+    if real_caffe2_is_at_hand():
+        runtimes["the real Caffe2"] = "caffe2"
+    comparisons = []
+    for name, backend in runtimes.items():
+        got = run_net(net, samples, backend)
+        for sample, want, have in zip(samples, expected, got, strict=True):
+            comparisons.append(
+                compare(f"Caffe2 net in {name} against ONNX Runtime", sample, want, have, tolerance)
+            )
+    return comparisons
+
+
+def report(comparisons: Iterable[Comparison]) -> int:
+    """Print the comparisons; the exit status of a command that made them."""
+    comparisons = list(comparisons)
+    for comparison in comparisons:
+        print(comparison, flush=True)
+    return 0 if all(comparison.holds for comparison in comparisons) else 1
+
+
+def input_shapes(
+    model: onnx.ModelProto, preprocessing: Preprocessing | None, size: int | None = None, batch: int = 1
+) -> dict[str, tuple[int, ...]]:
+    """The shapes of a model's inputs; free dimensions take the batch, `size`, or the recorded size."""
+    recorded = preprocessing.size if preprocessing is not None else DEFAULT_SIZE
+    free = {0: batch, 1: 3}
+    return {
+        value.name: tuple(
+            dim.dim_value or free.get(axis, size or recorded)
+            for axis, dim in enumerate(value.type.tensor_type.shape.dim)
+        )
+        for value in graph_inputs(model.graph)
+    }
+
+
+def _image_like(
+    rng: np.random.Generator, shape: Sequence[int], preprocessing: Preprocessing | None
+) -> np.ndarray:
+    """Pictures whose amplitude falls with 1 / frequency, as photographs' does; (pixel - mean) / std."""
+    count, channels, height, width = shape
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
+    amplitude = 1 / np.maximum(frequency, 1 / max(height, width))
+    phase = np.exp(
+        2j * np.pi * rng.random((count, 1, *frequency.shape))
+    )  # the channels share most of the picture
+    tint = np.exp(0.5j * rng.standard_normal((count, channels, *frequency.shape)))
+    picture = np.fft.irfft2(amplitude * phase * tint, s=(height, width))
+    low, high = picture.min(axis=(2, 3), keepdims=True), picture.max(axis=(2, 3), keepdims=True)
+    pixels = (picture - low) / np.maximum(high - low, 1e-12)
+    preprocessing = preprocessing or Preprocessing()
+    if len(preprocessing.mean) == channels:
+        column = (1, channels, 1, 1)
+        pixels = (pixels - np.reshape(preprocessing.mean, column)) / np.reshape(preprocessing.std, column)
+    return pixels.astype(np.float32)

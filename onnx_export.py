@@ -1,0 +1,8 @@
+#!/usr/bin/env python3
+"""Export a model of the zoo to ONNX, and check that ONNX Runtime computes what PyTorch does."""
+
+from caffe2_models.command import run
+from exporters.export_command import main
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,8 @@
+#!/usr/bin/env python3
+"""Convert an ONNX model to a Caffe2 net, float or int8, and check that it computes the same."""
+
+from caffe2_models.command import run
+from exporters.convert_command import main
+
+if __name__ == "__main__":
+    run(main)
