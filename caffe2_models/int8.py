@@ -63,7 +63,9 @@ def add_multipliers(a_scale: float, b_scale: float, y_scale: float) -> tuple[int
     b = np.float32(np.float32(b_scale) / np.float32(y_scale))
     for ratio in (a, b):
         if not 2.0**-14 <= ratio < 2.0**8:
-            raise ModelError(f"input to output scale ratio {ratio:.6g} is outside [2^-14, 2^8), which QNNPACK refuses")
+            raise ModelError(
+                f"input to output scale ratio {ratio:.6g} is outside [2^-14, 2^8), which QNNPACK refuses"
+            )
     shift = 21 - ((float32_bits(max(a, b)) >> 23) - 127)
     power = np.float32(2.0**shift)
     return int(np.rint(a * power)), int(np.rint(b * power)), shift
@@ -72,7 +74,9 @@ def add_multipliers(a_scale: float, b_scale: float, y_scale: float) -> tuple[int
 def add(a, a_scale, a_zero_point, b, b_scale, b_zero_point, y_scale, y_zero_point, relu=False) -> np.ndarray:
     """Sum of two uint8 tensors of one shape, requantized."""
     a_multiplier, b_multiplier, shift = add_multipliers(a_scale, b_scale, y_scale)
-    acc = a_multiplier * (a.astype(np.int64) - a_zero_point) + b_multiplier * (b.astype(np.int64) - b_zero_point)
+    acc = a_multiplier * (a.astype(np.int64) - a_zero_point) + b_multiplier * (
+        b.astype(np.int64) - b_zero_point
+    )
     return saturate(shift_rounding_away(acc, shift, acc < 0), y_zero_point, relu)
 
 
@@ -80,10 +84,14 @@ def check_average_ratio(x_scale: float, y_scale: float) -> None:
     """Raises ModelError where x_scale / y_scale is outside [2^-8, 2^8): QNNPACK refuses to average."""
     ratio = np.float32(x_scale) / np.float32(y_scale)
     if not 2.0**-8 <= ratio < 2.0**8:
-        raise ModelError(f"input to output scale ratio {ratio:.6g} is outside [2^-8, 2^8), which QNNPACK refuses")
+        raise ModelError(
+            f"input to output scale ratio {ratio:.6g} is outside [2^-8, 2^8), which QNNPACK refuses"
+        )
 
 
-def average(acc: np.ndarray, area: int, x_scale, y_scale, y_zero_point: int, relu: bool = False) -> np.ndarray:
+def average(
+    acc: np.ndarray, area: int, x_scale, y_scale, y_zero_point: int, relu: bool = False
+) -> np.ndarray:
     """Window sums of (x - x_zero_point), `area` elements each, to uint8 means."""
     bits = float32_bits(np.float32(x_scale) / np.float32(np.float32(y_scale) * np.float32(area)))
     multiplier = (bits & 0x7FFFFF) | 0x800000

@@ -57,7 +57,10 @@ class Graph:
         """Append a node; returns the name of its output, or a tuple of names where outputs > 1."""
         names = [self._unique(op_type) for _ in range(outputs)]
         attributes = {key: value for key, value in attributes.items() if value is not None}
-        node = helper.make_node(op_type, [self._reference(i) for i in inputs], names, name=names[0], **attributes)
+        references = [self._reference(i) for i in inputs]
+        while references and not references[-1]:  # an absent input at the end is left out, not left empty
+            references.pop()
+        node = helper.make_node(op_type, references, names, name=names[0], **attributes)
         self.nodes.append(node)
         return names[0] if outputs == 1 else tuple(names)
 
@@ -95,7 +98,9 @@ class Graph:
                         names[position] = new
 
     def _quantization(self, scale: float, zero_point: int, dtype: np.dtype) -> tuple[str, str]:
-        return self.constant(np.float32(scale), name="scale"), self.constant(zero_point, dtype, name="zero_point")
+        return self.constant(np.float32(scale), name="scale"), self.constant(
+            zero_point, dtype, name="zero_point"
+        )
 
     def _reference(self, value: Symbol | str | None) -> str:
         if not isinstance(value, Symbol):
@@ -149,12 +154,18 @@ def _model(net, graph, symbols, input_types, outputs):
         symbol = symbols[blob]
         if symbol.name in input_types or symbol.type.value is not None:
             symbol = Symbol(graph.add("Identity", symbol), symbol.type)
-        infos[symbol.name] = helper.make_tensor_value_info(symbol.name, ONNX_TYPES[symbol.type.dtype], symbol.shape)
+        infos[symbol.name] = helper.make_tensor_value_info(
+            symbol.name, ONNX_TYPES[symbol.type.dtype], symbol.shape
+        )
         names[blob] = symbol.name
-    feeds = [helper.make_tensor_value_info(name, ONNX_TYPES[t.dtype], t.shape) for name, t in input_types.items()]
+    feeds = [
+        helper.make_tensor_value_info(name, ONNX_TYPES[t.dtype], t.shape) for name, t in input_types.items()
+    ]
     onnx_graph = helper.make_graph(
         graph.nodes, net.name or "net", feeds, list(infos.values()), list(graph.initializers.values())
     )
-    model = helper.make_model(onnx_graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    model = helper.make_model(
+        onnx_graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
+    )
     model.producer_name = "caffe2-mobile"
     return model, names

@@ -94,7 +94,10 @@ class _ErrorContext:
         if isinstance(error, ModelError):
             text = str(error)
             raise type(error)(text if text.startswith("operator ") else f"{self.node}: {text}") from None
-        if isinstance(error, (ValueError, TypeError, IndexError, KeyError, OverflowError, ArithmeticError, AttributeError)):
+        if isinstance(
+            error,
+            (ValueError, TypeError, IndexError, KeyError, OverflowError, ArithmeticError, AttributeError),
+        ):
             raise ModelError(f"{self.node}: inputs or arguments that cannot be ({error})") from error
         return False
 
@@ -180,8 +183,12 @@ class Net:
         """
         if size is None and (recorded := get_preprocessing(self.predict)) is not None:
             size = recorded.size
-        stand_ins = {name: node.infer({})[1][0].shape for node in self._init_operators for name in node.outputs
-                     if name in self.inputs and not node.inputs}
+        stand_ins = {
+            name: node.infer({})[1][0].shape
+            for node in self._init_operators
+            for name in node.outputs
+            if name in self.inputs and not node.inputs
+        }
         shapes = {}
         for name in self.inputs:
             if len(stand_ins.get(name, ())) > 1 and size is None:
@@ -189,7 +196,9 @@ class Net:
             elif size is not None and len(self.inputs) == 1:
                 shapes[name] = (batch, self._input_channels(name), size, size)
             else:
-                raise ModelError(f"the shape of input {name} is not recorded in the net; give it, or an image size")
+                raise ModelError(
+                    f"the shape of input {name} is not recorded in the net; give it, or an image size"
+                )
         return shapes
 
     def walk(self, input_shapes: Mapping[str, tuple[int, ...] | TensorType]) -> Iterator[Step]:
@@ -220,7 +229,9 @@ class Net:
             types.update(zip(step.operator.outputs, step.outputs, strict=True))
         return types
 
-    def infer_shapes(self, input_shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    def infer_shapes(
+        self, input_shapes: Mapping[str, tuple[int, ...]]
+    ) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         """blob -> (shape, dtype) after a run, without running anything; quantized blobs are uint8."""
         return {name: (t.shape, t.dtype) for name, t in self.infer_types(input_shapes).items()}
 
@@ -237,7 +248,9 @@ class Net:
     def save(self, prefix: str | os.PathLike) -> None:
         """Write PREFIX.init.pb and PREFIX.predict.pb."""
         write_atomically(f"{os.fspath(prefix)}.init.pb", self.init.SerializeToString(deterministic=True))
-        write_atomically(f"{os.fspath(prefix)}.predict.pb", self.predict.SerializeToString(deterministic=True))
+        write_atomically(
+            f"{os.fspath(prefix)}.predict.pb", self.predict.SerializeToString(deterministic=True)
+        )
 
     @functools.cached_property
     def _filled(self) -> set[str]:
@@ -259,7 +272,9 @@ class Net:
 
     @functools.cached_property
     def _stand_ins(self) -> list[str]:
-        fills = {name for node in self._init_operators if node.type in STAND_IN_FILLS for name in node.outputs}
+        fills = {
+            name for node in self._init_operators if node.type in STAND_IN_FILLS for name in node.outputs
+        }
         for node in self.operators:
             if node.inputs and node.inputs[0] in fills:
                 return [node.inputs[0]]
@@ -270,7 +285,10 @@ class Net:
         reached = {name}
         for node in self.operators:
             if node.inputs and node.inputs[0] in reached:
-                if node.type in ("Conv", "Int8Conv", "Int8ConvRelu") and node.inputs[1] in self.parameter_types:
+                if (
+                    node.type in ("Conv", "Int8Conv", "Int8ConvRelu")
+                    and node.inputs[1] in self.parameter_types
+                ):
                     shape = self.parameter_types[node.inputs[1]].shape
                     channels = shape[-1] if node.arguments.get_str("order") == "NHWC" else shape[1]
                     return channels * (node.arguments.get_int("group") or 1)
@@ -284,7 +302,9 @@ class Net:
     def _require_supported(self, nodes: list[Node]) -> None:
         unknown = sorted({node.type or "(no type)" for node in nodes if node.type not in OPERATORS})
         if unknown:
-            raise UnsupportedError(f"{self.name or 'net'}: operators that are not supported: {', '.join(unknown)}")
+            raise UnsupportedError(
+                f"{self.name or 'net'}: operators that are not supported: {', '.join(unknown)}"
+            )
 
 
 def load_net(path: str | os.PathLike, init_path: str | os.PathLike | None = None) -> Net:

@@ -36,25 +36,38 @@ def tap_of(x: np.ndarray, fit: Fit, tap: int) -> np.ndarray:
     """What one position of the kernel sees of the padded x [N, C, H, W]: [N, C, rows, columns]."""
     i, j = tap // fit.kernel[1] * fit.dilation[0], tap % fit.kernel[1] * fit.dilation[1]
     rows, columns = fit.output
-    return x[:, :, i : i + rows * fit.stride[0] : fit.stride[0], j : j + columns * fit.stride[1] : fit.stride[1]][
-        :, :, :rows, :columns
-    ]
+    return x[
+        :, :, i : i + rows * fit.stride[0] : fit.stride[0], j : j + columns * fit.stride[1] : fit.stride[1]
+    ][:, :, :rows, :columns]
 
 
-def scatter(x: np.ndarray, weight: np.ndarray, window: Window, output: tuple[int, int], group: int = 1) -> np.ndarray:
+def scatter(
+    x: np.ndarray, weight: np.ndarray, window: Window, output: tuple[int, int], group: int = 1
+) -> np.ndarray:
     """Transposed convolution of x [N, C, H, W] with weight [C, O / group, kh, kw] to [N, O, *output]."""
     count, channels, height, width = x.shape
     per_group, (kernel_h, kernel_w), (stride_h, stride_w) = weight.shape[1], window.kernel, window.stride
     top, left = window.pads[:2]
-    full = np.zeros((count, group * per_group, *(max((size - 1) * s + k, p + o) for size, s, k, p, o in zip(
-        (height, width), window.stride, window.kernel, (top, left), output, strict=True))), x.dtype)
+    full = np.zeros(
+        (
+            count,
+            group * per_group,
+            *(
+                max((size - 1) * s + k, p + o)
+                for size, s, k, p, o in zip(
+                    (height, width), window.stride, window.kernel, (top, left), output, strict=True
+                )
+            ),
+        ),
+        x.dtype,
+    )
     seen = x.reshape(count, group, channels // group, height * width)
     taps = weight.reshape(group, channels // group, per_group, kernel_h, kernel_w)
     for i in range(kernel_h):
         for j in range(kernel_w):
             part = taps[..., i, j].swapaxes(1, 2) @ seen
-            full[:, :, i : i + height * stride_h : stride_h, j : j + width * stride_w : stride_w] += part.reshape(
-                count, -1, height, width
+            full[:, :, i : i + height * stride_h : stride_h, j : j + width * stride_w : stride_w] += (
+                part.reshape(count, -1, height, width)
             )
     return full[:, :, top : top + output[0], left : left + output[1]]
 
@@ -77,11 +90,15 @@ def ordered(shape: tuple[int, int, int, int], order: str) -> tuple[int, int, int
     return shape if order == "NCHW" else (count, height, width, channels)
 
 
-def check_convolution(channels: int, weight: TensorType, kernel, group: int, order: str, bias: TensorType | None) -> int:
+def check_convolution(
+    channels: int, weight: TensorType, kernel, group: int, order: str, bias: TensorType | None
+) -> int:
     """The number of output channels; raises ModelError where weight, bias, group and input do not agree."""
     out_channels, *rest = ordered_weight(weight.shape, order)
     if group < 1 or channels % group or out_channels % group:
-        raise ModelError(f"{channels} input and {out_channels} output channels do not divide into {group} groups")
+        raise ModelError(
+            f"{channels} input and {out_channels} output channels do not divide into {group} groups"
+        )
     if tuple(rest) != (channels // group, *kernel):
         raise ModelError(
             f"weight {list(weight.shape)} does not fit {channels} channels, kernel {list(kernel)}, {group} groups"
@@ -111,7 +128,9 @@ class Conv(Operator):
     def infer(self, x, weight, bias=None):
         count, channels, height, width = image_shape(x, self.order)
         out_channels = check_convolution(channels, weight, self.window.kernel, self.group, self.order, bias)
-        return x.with_shape(ordered((count, out_channels, *self.window.fit(height, width).output), self.order))
+        return x.with_shape(
+            ordered((count, out_channels, *self.window.fit(height, width).output), self.order)
+        )
 
     def compute(self, x, weight, bias=None):
         if self.order == "NHWC":
@@ -163,10 +182,14 @@ class ConvTranspose(Operator):
             raise ModelError("ConvTranspose is supported in NCHW order only")
         count, channels, height, width = image_shape(x, self.order)
         if len(weight.shape) != 4 or weight.shape[0] != channels or weight.shape[2:] != self.window.kernel:
-            raise ModelError(f"weight {list(weight.shape)} does not fit {channels} channels, kernel {self.window.kernel}")
+            raise ModelError(
+                f"weight {list(weight.shape)} does not fit {channels} channels, kernel {self.window.kernel}"
+            )
         out_channels = weight.shape[1] * self.group
         if channels % self.group or (bias is not None and bias.shape != (out_channels,)):
-            raise ModelError(f"bias or {self.group} groups do not fit {channels} input, {out_channels} output channels")
+            raise ModelError(
+                f"bias or {self.group} groups do not fit {channels} input, {out_channels} output channels"
+            )
         return x.with_shape((count, out_channels, *transposed_size(self.window, self.adj, height, width)))
 
     def compute(self, x, weight, bias=None):
@@ -185,12 +208,20 @@ def transposed_size(window: Window, adjustment: Adjustment, height: int, width: 
     """(height, width) of a transposed convolution's output (ConvTransposeUnpoolBase::ComputeSizeAndPad)."""
     if window.dilation != (1, 1) or window.legacy_pad == 3:
         raise ModelError("a transposed convolution takes neither dilation nor legacy_pad 3")
-    if len(adjustment.pixels) != 2 or any(not 0 <= a < s for a, s in zip(adjustment.pixels, window.stride, strict=True)):
+    if len(adjustment.pixels) != 2 or any(
+        not 0 <= a < s for a, s in zip(adjustment.pixels, window.stride, strict=True)
+    ):
         raise ModelError(f"adj {list(adjustment.pixels)} must be below the stride {list(window.stride)}")
     sizes = tuple(
         (size - 1) * stride + kernel + adj - before - after
         for size, stride, kernel, adj, before, after in zip(
-            (height, width), window.stride, window.kernel, adjustment.pixels, window.pads[:2], window.pads[2:], strict=True
+            (height, width),
+            window.stride,
+            window.kernel,
+            adjustment.pixels,
+            window.pads[:2],
+            window.pads[2:],
+            strict=True,
         )
     )
     if min(sizes) < 1:

@@ -72,7 +72,9 @@ for caffe2_name, function, onnx_name in [
     operator(caffe2_name, function=staticmethod(function), onnx_type=onnx_name)(Unary)
 
 
-@operator("Copy", "EnsureCPUOutput", "CopyFromCPUInput", "CopyCPUToGPU", "CopyGPUToCPU", "StopGradient", "Alias")
+@operator(
+    "Copy", "EnsureCPUOutput", "CopyFromCPUInput", "CopyCPUToGPU", "CopyGPUToCPU", "StopGradient", "Alias"
+)
 @dataclass(frozen=True)
 class Copy(Elementwise):
     def infer(self, x):
@@ -114,7 +116,9 @@ class Clip(Elementwise):
         return np.clip(x, np.float32(self.min), np.float32(self.max))
 
     def lower(self, graph, x):
-        return graph.add("Clip", x, graph.constant(np.float32(self.min)), graph.constant(np.float32(self.max)))
+        return graph.add(
+            "Clip", x, graph.constant(np.float32(self.min)), graph.constant(np.float32(self.max))
+        )
 
 
 @operator("ReluN")
@@ -171,7 +175,9 @@ class Selu(Elementwise):
     scale: float = 1.0507009873554805
 
     def compute(self, x):
-        return np.float32(self.scale) * np.where(x > 0, x, np.float32(self.alpha) * np.expm1(np.minimum(x, 0)))
+        return np.float32(self.scale) * np.where(
+            x > 0, x, np.float32(self.alpha) * np.expm1(np.minimum(x, 0))
+        )
 
     def lower(self, graph, x):
         return graph.add("Selu", x, alpha=self.alpha, gamma=self.scale)

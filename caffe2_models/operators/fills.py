@@ -26,12 +26,13 @@ class Values:
         return cls(arguments.proto(name) or caffe2_pb2.Argument())
 
     def __len__(self):
-        return len(self.proto.floats) or len(self.proto.ints) or len(self.proto.s) or len(self.proto.strings)
+        proto = self.proto
+        return len(proto.floats) or len(proto.ints) or len(proto.s) or sum(map(len, proto.strings))
 
     def array(self, dtype: np.dtype) -> np.ndarray:
         """The values as a flat array."""
-        if self.proto.s:
-            return np.frombuffer(self.proto.s, np.uint8).astype(dtype)
+        if self.proto.s or self.proto.strings:
+            return np.frombuffer(self.proto.s or b"".join(self.proto.strings), np.uint8).astype(dtype)
         return np.array(self.proto.floats or self.proto.ints, dtype)
 
     def scalar(self):
@@ -86,7 +87,9 @@ class GivenTensor(Fill):
     def infer(self, x=None, *others):
         result = super().infer(x, *others)
         if len(self.values) != result.size:
-            raise ModelError(f"shape {list(result.shape)} declares {result.size} values, {len(self.values)} are given")
+            raise ModelError(
+                f"shape {list(result.shape)} declares {result.size} values, {len(self.values)} are given"
+            )
         return result
 
     def fill(self, shape):
@@ -157,7 +160,10 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
 for caffe2_name, draw in [
     ("UniformFill", lambda self, rng, shape: rng.uniform(self.min, self.max, shape)),
     ("GaussianFill", lambda self, rng, shape: rng.normal(self.mean, self.std, shape)),
-    ("XavierFill", lambda self, rng, shape: rng.uniform(-1, 1, shape) * math.sqrt(3 / max(fans(shape)[0], 1))),
+    (
+        "XavierFill",
+        lambda self, rng, shape: rng.uniform(-1, 1, shape) * math.sqrt(3 / max(fans(shape)[0], 1)),
+    ),
     ("MSRAFill", lambda self, rng, shape: rng.normal(0, math.sqrt(2 / max(fans(shape)[1], 1)), shape)),
 ]:
     operator(caffe2_name, draw=draw)(RandomFill)
@@ -178,7 +184,9 @@ class Int8GivenTensor(Operator):
     def infer(self):
         result = TensorType(self.shape, self.dtype, self.Y_scale, self.Y_zero_point)
         if len(self.values) != result.size:
-            raise ModelError(f"shape {list(result.shape)} declares {result.size} values, {len(self.values)} are given")
+            raise ModelError(
+                f"shape {list(result.shape)} declares {result.size} values, {len(self.values)} are given"
+            )
         check_quantization(self.Y_scale, self.Y_zero_point)
         return result
 

@@ -96,7 +96,9 @@ class Int8AveragePool(Int8Pool):
 
     def compute(self, x):
         fit = self.window.fit(*x.shape[1:3])
-        acc = sum_over_window(x.data.astype(np.int32).transpose(0, 3, 1, 2) - x.zero_point, fit).transpose(0, 2, 3, 1)
+        acc = sum_over_window(x.data.astype(np.int32).transpose(0, 3, 1, 2) - x.zero_point, fit).transpose(
+            0, 2, 3, 1
+        )
         return self.tensor(int8.average(acc, fit.area, x.scale, self.Y_scale, self.Y_zero_point, self.relu))
 
     def lower_pool(self, graph, image, fit):

@@ -7,7 +7,14 @@ import numpy as np
 
 from caffe2_models import int8
 from caffe2_models.errors import ModelError
-from caffe2_models.operators.convolution import Adjustment, check_convolution, correlate, image_shape, scatter, transposed_size
+from caffe2_models.operators.convolution import (
+    Adjustment,
+    check_convolution,
+    correlate,
+    image_shape,
+    scatter,
+    transposed_size,
+)
 from caffe2_models.operators.quantized import Quantized, require_quantized
 from caffe2_models.operators.registry import operator
 from caffe2_models.operators.window import Window
@@ -58,7 +65,9 @@ class Int8Layer(Quantized):
         content = bias.type.value.data if isinstance(bias.type.value, Int8Tensor) else bias.type.value
         if content is None:
             raise ModelError("a bias that is computed cannot be lowered to ONNX")
-        bias = graph.add("DequantizeLinear", graph.constant(content, np.int32, "bias"), graph.constant(scale, name="scale"))
+        bias = graph.add(
+            "DequantizeLinear", graph.constant(content, np.int32, "bias"), graph.constant(scale, name="scale")
+        )
         return graph.dequantize(weight), bias
 
 
@@ -83,7 +92,9 @@ class Int8Conv(Int8Layer):
     def compute(self, x, weight, bias):
         dtype = exact_dtype(x, weight)
         image = centred(x, dtype).transpose(0, 3, 1, 2)
-        total = correlate(image, centred(weight, dtype).transpose(0, 3, 1, 2), self.window.fit(*image.shape[2:]), self.group)
+        total = correlate(
+            image, centred(weight, dtype).transpose(0, 3, 1, 2), self.window.fit(*image.shape[2:]), self.group
+        )
         return self.requantize(x, weight, accumulators(total.transpose(0, 2, 3, 1), bias))
 
     def lower(self, graph, x, weight, bias):
@@ -112,7 +123,9 @@ class Int8ConvTranspose(Int8Layer):
             raise ModelError("QNNPACK's transposed convolution takes order NHWC only")
         count, channels, height, width = image_shape(x, "NHWC")
         if weight.shape != (channels, *self.window.kernel, bias.size):
-            raise ModelError(f"weight {list(weight.shape)} does not fit {channels} channels and {bias.size} outputs")
+            raise ModelError(
+                f"weight {list(weight.shape)} does not fit {channels} channels and {bias.size} outputs"
+            )
         self.check(x, weight, bias)
         return self.type_of((count, *transposed_size(self.window, self.adj, height, width), bias.size))
 
@@ -142,7 +155,9 @@ class Int8FC(Int8Layer):
     def infer(self, x, weight, bias):
         inner = math.prod(x.shape[1:])
         if not x.shape or weight.size != inner * bias.size or weight.shape[0] != bias.size:
-            raise ModelError(f"{list(x.shape)}, weight {list(weight.shape)} and bias {list(bias.shape)} do not fit")
+            raise ModelError(
+                f"{list(x.shape)}, weight {list(weight.shape)} and bias {list(bias.shape)} do not fit"
+            )
         self.check(x, weight, bias)
         return self.type_of((x.shape[0], bias.size))
 

@@ -50,7 +50,9 @@ class SpatialBN(Operator):
     def lower(self, graph, x, scale, bias, mean, variance):
         if self.order == "NCHW":
             return graph.add("BatchNormalization", x, scale, bias, mean, variance, epsilon=self.epsilon)
-        y = graph.add("BatchNormalization", graph.to_nchw(x), scale, bias, mean, variance, epsilon=self.epsilon)
+        y = graph.add(
+            "BatchNormalization", graph.to_nchw(x), scale, bias, mean, variance, epsilon=self.epsilon
+        )
         return graph.to_nhwc(y)
 
 
@@ -69,7 +71,9 @@ class AffineChannel(Operator):
 
     def lower(self, graph, x, scale, bias):
         shape = graph.ints(channel_shape(len(x.shape), self.order))
-        return graph.add("Add", graph.add("Mul", x, graph.add("Reshape", scale, shape)), graph.add("Reshape", bias, shape))
+        return graph.add(
+            "Add", graph.add("Mul", x, graph.add("Reshape", scale, shape)), graph.add("Reshape", bias, shape)
+        )
 
 
 @operator("InstanceNorm")
@@ -97,7 +101,9 @@ class InstanceNorm(Operator):
     def lower(self, graph, x, scale, bias):
         if self.order == "NCHW":
             return graph.add("InstanceNormalization", x, scale, bias, epsilon=self.epsilon)
-        return graph.to_nhwc(graph.add("InstanceNormalization", graph.to_nchw(x), scale, bias, epsilon=self.epsilon))
+        return graph.to_nhwc(
+            graph.add("InstanceNormalization", graph.to_nchw(x), scale, bias, epsilon=self.epsilon)
+        )
 
 
 @operator("LayerNorm")
@@ -154,13 +160,19 @@ class LRN(Operator):
 
     def infer(self, x):
         if self.size < 1 or self.size % 2 == 0 or len(x.shape) != 4:
-            raise ModelError(f"LRN over {self.size} channels of {list(x.shape)} (size must be odd, the blob an image)")
+            raise ModelError(
+                f"LRN over {self.size} channels of {list(x.shape)} (size must be odd, the blob an image)"
+            )
         return x.with_shape(x.shape), x.with_shape(x.shape)
 
     def compute(self, x):
-        axis, channels, half = (1, x.shape[1], self.size // 2) if self.order == "NCHW" else (3, x.shape[3], self.size // 2)
+        axis, channels, half = (
+            (1, x.shape[1], self.size // 2) if self.order == "NCHW" else (3, x.shape[3], self.size // 2)
+        )
         squares = np.moveaxis(x * x, axis, 0)
-        total = np.stack([squares[max(c - half, 0) : c + half + 1].sum(axis=0) for c in range(channels)], axis=axis)
+        total = np.stack(
+            [squares[max(c - half, 0) : c + half + 1].sum(axis=0) for c in range(channels)], axis=axis
+        )
         scale = np.float32(self.bias) + np.float32(self.alpha / self.size) * total
         return x * np.power(scale, np.float32(-self.beta)), scale
 
@@ -224,7 +236,11 @@ class Reduction(Operator):
 
     def infer(self, x):
         axes = self._axes(len(x.shape))
-        kept = [1 if axis in axes else dim for axis, dim in enumerate(x.shape) if self.keepdims or axis not in axes]
+        kept = [
+            1 if axis in axes else dim
+            for axis, dim in enumerate(x.shape)
+            if self.keepdims or axis not in axes
+        ]
         return x.with_shape(tuple(kept))
 
     def compute(self, x):
@@ -237,7 +253,11 @@ class Reduction(Operator):
         return graph.add(self.onnx_type, x, axes=axes, keepdims=int(self.keepdims))
 
     def _axes(self, rank):
-        return tuple(range(rank)) if self.axes is None else tuple(canonical_axis(axis, rank) for axis in self.axes)
+        return (
+            tuple(range(rank))
+            if self.axes is None
+            else tuple(canonical_axis(axis, rank) for axis in self.axes)
+        )
 
 
 for caffe2_name, function in [

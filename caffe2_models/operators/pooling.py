@@ -93,10 +93,14 @@ class MaxPool(Pool):
         if self.window.global_pooling:
             return graph.add("GlobalMaxPool", x)
         pads = fit.pads
-        if any(pad >= kernel for pad, kernel in zip(pads, fit.kernel * 2, strict=True)):  # ONNX Runtime refuses these
+        if any(
+            pad >= kernel for pad, kernel in zip(pads, fit.kernel * 2, strict=True)
+        ):  # ONNX Runtime refuses these
             x = lower_padding(graph, x, pads, float(np.finfo(np.float32).min))
             pads = (0, 0, 0, 0)
-        return graph.add("MaxPool", x, kernel_shape=fit.kernel, strides=fit.stride, dilations=fit.dilation, pads=pads)
+        return graph.add(
+            "MaxPool", x, kernel_shape=fit.kernel, strides=fit.stride, dilations=fit.dilation, pads=pads
+        )
 
 
 @operator("AveragePool")

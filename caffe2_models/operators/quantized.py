@@ -38,7 +38,9 @@ def require_quantized(*inputs: TensorType) -> None:
     """Raises ModelError for an input that is not uint8 with a scale and a zero point."""
     for x in inputs:
         if not x.is_quantized or x.dtype != np.uint8:
-            raise ModelError(f"an input of {x.dtype} without scale and zero point; a quantized one is expected")
+            raise ModelError(
+                f"an input of {x.dtype} without scale and zero point; a quantized one is expected"
+            )
 
 
 def require_same_quantization(output: Quantized, *inputs: TensorType) -> None:

@@ -56,7 +56,9 @@ def operator(*names: str, **fixed) -> Callable[[type[Operator]], type[Operator]]
         for name in names:
             if name in OPERATORS:
                 raise KeyError(f"operator {name} is registered twice")
-            OPERATORS[name] = types.new_class(name, (cls,), {}, lambda body, name=name: body.update(type=name, **fixed))
+            OPERATORS[name] = types.new_class(
+                name, (cls,), {}, lambda body, name=name: body.update(type=name, **fixed)
+            )
         return cls
 
     return register

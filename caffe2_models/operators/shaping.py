@@ -330,7 +330,9 @@ class Tile(Operator):
     axis: int = 0
 
     def infer(self, x):
-        return x.with_shape(tuple(dim * times for dim, times in zip(x.shape, self._times(len(x.shape)), strict=True)))
+        return x.with_shape(
+            tuple(dim * times for dim, times in zip(x.shape, self._times(len(x.shape)), strict=True))
+        )
 
     def compute(self, x):
         return np.tile(x, self._times(x.ndim))
@@ -361,7 +363,9 @@ class Shape(Operator):
         return graph.constant(self._dims(x.shape))
 
     def _dims(self, shape):
-        return np.array([shape[canonical_axis(axis, len(shape))] for axis in self.axes] if self.axes else shape, np.int64)
+        return np.array(
+            [shape[canonical_axis(axis, len(shape))] for axis in self.axes] if self.axes else shape, np.int64
+        )
 
 
 @dataclass(frozen=True)
@@ -422,7 +426,9 @@ class ResizeNearest(Operator):
     def infer(self, x, scales=None):
         count, channels, height, width = image_shape(x, self.order)
         rows, columns = self._size(height, width, _known(scales))
-        return x.with_shape((count, channels, rows, columns) if self.order == "NCHW" else (count, rows, columns, channels))
+        return x.with_shape(
+            (count, channels, rows, columns) if self.order == "NCHW" else (count, rows, columns, channels)
+        )
 
     def compute(self, x, scales=None):
         axis = 2 if self.order == "NCHW" else 1
@@ -431,14 +437,22 @@ class ResizeNearest(Operator):
 
     def lower(self, graph, x, scales=None):
         axis = 2 if self.order == "NCHW" else 1
-        rows, columns = self._sources(*x.shape[axis : axis + 2], None if scales is None else scales.type.value)
-        if axis == 2 and len(rows) % x.shape[2] == 0 and len(columns) % x.shape[3] == 0:  # whole scales: no rounding
+        rows, columns = self._sources(
+            *x.shape[axis : axis + 2], None if scales is None else scales.type.value
+        )
+        if (
+            axis == 2 and len(rows) % x.shape[2] == 0 and len(columns) % x.shape[3] == 0
+        ):  # whole scales: no rounding
             return graph.add("Resize", x, None, None, graph.ints([*x.shape[:2], len(rows), len(columns)]), mode="nearest",
                              coordinate_transformation_mode="asymmetric", nearest_mode="floor")  # fmt: skip
-        return graph.add("Gather", graph.add("Gather", x, graph.ints(rows), axis=axis), graph.ints(columns), axis=axis + 1)
+        return graph.add(
+            "Gather", graph.add("Gather", x, graph.ints(rows), axis=axis), graph.ints(columns), axis=axis + 1
+        )
 
     def _scales(self, scales):
-        height, width = (self.height_scale, self.width_scale) if scales is None else (float(v) for v in scales)
+        height, width = (
+            (self.height_scale, self.width_scale) if scales is None else (float(v) for v in scales)
+        )
         if not (0 < height < 1e6 and 0 < width < 1e6):
             raise ModelError(f"scales {height}, {width} that cannot be")
         return np.float32(height), np.float32(width)

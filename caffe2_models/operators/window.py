@@ -71,7 +71,9 @@ class Window:
         if self.global_pooling:
             return Fit((height, width), (1, 1), (1, 1), (0, 0, 0, 0), (1, 1))
         (top, bottom, rows), (left, right, columns) = (
-            self._fit_axis(size, self.kernel[axis], self.stride[axis], self.dilation[axis], self.pads[axis::2])
+            self._fit_axis(
+                size, self.kernel[axis], self.stride[axis], self.dilation[axis], self.pads[axis::2]
+            )
             for axis, size in enumerate((height, width))
         )
         return Fit(self.kernel, self.stride, self.dilation, (top, left, bottom, right), (rows, columns))
@@ -106,7 +108,9 @@ def _pair(arguments: Arguments, name: str, default: int) -> tuple[int, int]:
     return _spelled(arguments, f"{name}s", name, (f"{name}_h", f"{name}_w")) or (default, default)
 
 
-def _spelled(arguments: Arguments, plural: str, single: str, separate: tuple[str, ...]) -> tuple[int, ...] | None:
+def _spelled(
+    arguments: Arguments, plural: str, single: str, separate: tuple[str, ...]
+) -> tuple[int, ...] | None:
     """One value for all sides, a value for each side, or a list; in Caffe2's order of precedence."""
     if single in arguments:
         return (arguments.get_int(single),) * len(separate)
@@ -114,5 +118,7 @@ def _spelled(arguments: Arguments, plural: str, single: str, separate: tuple[str
         return tuple(arguments.get_int(name) for name in separate)
     values = arguments.get_ints(plural)
     if values and len(values) != len(separate):
-        raise ModelError(f"argument {plural} has {len(values)} values; only images (two dimensions) are supported")
+        raise ModelError(
+            f"argument {plural} has {len(values)} values; only images (two dimensions) are supported"
+        )
     return values or None

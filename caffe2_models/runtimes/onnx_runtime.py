@@ -30,10 +30,14 @@ class OnnxRuntimeSession(Session):
         if key not in self._sessions:
             self._sessions[key] = self._prepare(feeds, outputs)
         session, names, types = self._sessions[key]
-        arrays = {name: value.data if isinstance(value, Int8Tensor) else value for name, value in feeds.items()}
+        arrays = {
+            name: value.data if isinstance(value, Int8Tensor) else value for name, value in feeds.items()
+        }
         results = session.run([names[blob] for blob in outputs], arrays)
         return {
-            blob: Int8Tensor(array, types[blob].scale, types[blob].zero_point) if types[blob].is_quantized else array
+            blob: Int8Tensor(array, types[blob].scale, types[blob].zero_point)
+            if types[blob].is_quantized
+            else array
             for blob, array in zip(outputs, results, strict=True)
         }
 
@@ -45,5 +49,7 @@ class OnnxRuntimeSession(Session):
         if self.threads is not None:
             options.intra_op_num_threads = self.threads
             options.inter_op_num_threads = 1
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
         return session, names, self.net.infer_types(types)

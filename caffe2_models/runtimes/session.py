@@ -18,7 +18,9 @@ class Session:
         self.net = net
         self.threads = threads
 
-    def run(self, feeds: Mapping[str, np.ndarray | Int8Tensor], outputs: Sequence[str] | None = None) -> dict[str, Value]:
+    def run(
+        self, feeds: Mapping[str, np.ndarray | Int8Tensor], outputs: Sequence[str] | None = None
+    ) -> dict[str, Value]:
         """Run the net once: blob name -> ndarray or Int8Tensor, for `outputs` or the net's own.
 
         Any blob of the net may be asked for; one that is written several times has its last value. float64 feeds are
@@ -27,9 +29,15 @@ class Session:
         values = {name: _as_value(value) for name, value in feeds.items()}
         missing = [name for name in self.net.inputs if name not in values]
         if missing:
-            raise ModelError(f"{self.net.name or 'net'}: no value for {', '.join(missing)}: neither fed nor in the init net")
+            raise ModelError(
+                f"{self.net.name or 'net'}: no value for {', '.join(missing)}: neither fed nor in the init net"
+            )
         names = list(self.net.outputs if outputs is None else outputs)
-        known = {*values, *self.net.parameter_types, *(name for node in self.net.operators for name in node.outputs)}
+        known = {
+            *values,
+            *self.net.parameter_types,
+            *(name for node in self.net.operators for name in node.outputs),
+        }
         unknown = [name for name in names if name not in known]
         if unknown:
             raise ModelError(f"{self.net.name or 'net'}: no blob {', '.join(unknown)}")
@@ -47,7 +55,12 @@ def input_types(feeds: Mapping[str, Value]) -> dict[str, TensorType]:
 def type_key(feeds: Mapping[str, Value]) -> tuple:
     """What a plan made for these feeds depends on."""
     return tuple(
-        (name, value.shape, str(value.dtype), *((value.scale, value.zero_point) if isinstance(value, Int8Tensor) else ()))
+        (
+            name,
+            value.shape,
+            str(value.dtype),
+            *((value.scale, value.zero_point) if isinstance(value, Int8Tensor) else ()),
+        )
         for name, value in sorted(feeds.items())
     )
 
