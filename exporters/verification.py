@@ -128,7 +128,7 @@ def real_caffe2_is_at_hand() -> bool:
 
 
 def verify_net(net: Net, model, samples: Sequence[Sample], tolerance: float = TOLERANCE) -> list[Comparison]:
-    """Compare a net with the ONNX model (or file) it came from; in the real Caffe2 too, where it is at hand."""
+    """Compare a net with the ONNX model (or file) it came from; in the real Caffe2 too, if at hand."""
     expected = run_onnx(model, samples)
     runtimes = {"our runtime": "auto"}
     if real_caffe2_is_at_hand():

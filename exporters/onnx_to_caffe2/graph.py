@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from caffe2_models.errors import UnsupportedError
+from caffe2_models.build import add_fill, add_operator
 from caffe2_models.proto import caffe2_pb2
 from exporters.onnx_to_caffe2.naming import Names
 
@@ -23,15 +23,6 @@ SIDE_OUTPUTS = {
 }
 
 FLOAT32 = np.dtype(np.float32)
-
-FILLS = {
-    "float32": ("GivenTensorFill", "floats"),
-    "int32": ("GivenTensorIntFill", "ints"),
-    "int64": ("GivenTensorInt64Fill", "ints"),
-    "bool": ("GivenTensorBoolFill", "ints"),
-}
-
-Argument = int | float | str | list[int] | list[float]
 
 
 @dataclass(eq=False)
@@ -80,7 +71,7 @@ class Op:
     type: str
     inputs: list[Blob]
     outputs: list[Blob]
-    arguments: dict[str, Argument]
+    arguments: dict[str, object]
     layer: str
 
     @property
@@ -138,64 +129,15 @@ class Graph:
         init = caffe2_pb2.NetDef(name=f"{self.name}_init")
         parameters: dict[Blob, str] = {}
         for op in self.ops:
-            proto = predict.op.add(type=op.type, output=[names.of(blob) for blob in op.outputs])
-            proto.output.extend(f"{names.of(op.output)}_{suffix}" for suffix in SIDE_OUTPUTS.get(op.type, []))
             for index, blob in enumerate(op.inputs):
                 if blob.is_constant and blob not in parameters:
                     parameters[blob] = names.of_parameter(op, index)
-                    add_fill(init, parameters[blob], blob.value)
-                proto.input.append(parameters.get(blob) or names.of(blob))
-            for key, value in op.arguments.items():
-                set_argument(proto.arg.add(name=key), value)
+                    add_fill(init, parameters[blob], np.atleast_1d(blob.value))  # broadcasts as a scalar does
+            inputs = [parameters.get(blob) or names.of(blob) for blob in op.inputs]
+            outputs = [names.of(blob) for blob in op.outputs]
+            outputs += [f"{outputs[0]}_{suffix}" for suffix in SIDE_OUTPUTS.get(op.type, [])]
+            add_operator(predict, op.type, inputs, outputs, **op.arguments)
         predict.external_input.extend([*map(names.of, self.inputs), *parameters.values()])
         predict.external_output.extend(map(names.of, self.outputs))
         init.external_output.extend(parameters.values())
         return predict, init
-
-
-def set_argument(proto: caffe2_pb2.Argument, value: Argument) -> None:
-    """Store a Python value in the field that its type asks for."""
-    if isinstance(value, str):
-        proto.s = value.encode()
-    elif isinstance(value, int):
-        proto.i = value
-    elif isinstance(value, float):
-        proto.f = value
-    elif all(isinstance(item, int) for item in value):
-        proto.ints.extend(value)
-    else:
-        proto.floats.extend(value)
-
-
-def add_fill(init: caffe2_pb2.NetDef, name: str, value: np.ndarray) -> None:
-    """Add the operator that fills a parameter. A scalar becomes a vector of one element, which broadcasts
-    alike.
-    """
-    if value.dtype.name not in FILLS:
-        raise UnsupportedError(f"a constant of type {value.dtype}, which Caffe2's init nets do not hold")
-    kind, values_field = FILLS[value.dtype.name]
-    op = init.op.add(type=kind, output=[name])
-    op.arg.add(name="shape").ints.extend(value.shape or (1,))
-    values = op.arg.add(name="values")
-    if values_field == "floats":
-        _set_floats(values, value)
-    else:
-        values.ints.extend(value.ravel().tolist())
-
-
-def _set_floats(argument: caffe2_pb2.Argument, value: np.ndarray) -> None:
-    """Set Argument.floats from an array without making a Python object of every number.
-
-    Parsing the packed wire form of the field does it at the speed of a copy.
-    """
-    content = np.ascontiguousarray(value, "<f4").tobytes()
-    tag = caffe2_pb2.Argument.FLOATS_FIELD_NUMBER << 3 | 2
-    argument.MergeFromString(bytes([tag]) + _varint(len(content)) + content)
-
-
-def _varint(number: int) -> bytes:
-    groups = []
-    while number > 0x7F:
-        groups.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*groups, number])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exporters.onnx_to_caffe2.graph import Argument, Blob, Graph, Unsupported
+from exporters.onnx_to_caffe2.graph import Blob, Graph, Unsupported
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Node:
     def output(self) -> Blob:
         return self.outputs[0]
 
-    def add(self, kind: str, inputs: list[Blob | None], **arguments: Argument | None) -> Blob:
+    def add(self, kind: str, inputs: list[Blob | None], **arguments) -> Blob:
         """Add a Caffe2 operator with one output; arguments that are None are left out."""
         return self.graph.add(kind, inputs, self.layer, 1, arguments).output
 

@@ -88,6 +88,7 @@ CHAMNET_F = CAFFE2.replace(
     ),
     head="cn_k1_c1280",
     size=128,
+    depthwise_bn=False,
 )
 FBNET_A = CAFFE2.replace(
     stem="cn_k3_s2_c16",
@@ -136,6 +137,7 @@ FBNET_96 = CAFFE2.replace(
     ),
     head="cn_k1_c1416",
     size=96,
+    depthwise_bn=False,
 )
 
 NETWORKS = {
