@@ -1,0 +1,51 @@
+"""The import rules of the house: who may import whom, and what starts without torch."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGES = {"caffe2_models", "exporters", "mobile_cv", "runtime_lut", "validate"}
+
+MAY_IMPORT = {
+    "caffe2_models": set(),
+    "mobile_cv": set(),
+    "exporters": {"caffe2_models"},
+    "validate": {"caffe2_models"},
+    "runtime_lut": {"caffe2_models"},
+}
+
+# The one stage that reads PyTorch models, and so imports torch and the zoo.
+TORCH_STAGE = {"exporters/torch_to_onnx.py"}
+
+
+def imports(path: Path) -> set[str]:
+    """The top-level packages that a source file imports anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("package", sorted(PACKAGES))
+def test_packages_import_only_what_they_may(root, package):
+    for path in sorted((root / package).rglob("*.py")):
+        name = path.relative_to(root).as_posix()
+        allowed = MAY_IMPORT[package] | ({"mobile_cv"} if name in TORCH_STAGE else set())
+        forbidden = (imports(path) & PACKAGES) - allowed - {package}
+        assert not forbidden, f"{name} imports {sorted(forbidden)}"
+        if package != "mobile_cv" and name not in TORCH_STAGE:
+            assert "torch" not in imports(path), f"{name} imports torch"
+
+
+@pytest.mark.parametrize("command", ["get_runtime.py", "onnx_to_caffe.py", "caffe2_validate.py"])
+def test_commands_start_without_torch(root, command):
+    blocker = "import sys; sys.modules['torch'] = None; sys.argv = [{0!r}, '--help']; import runpy; runpy.run_path({0!r}, run_name='__main__')"
+    run = subprocess.run([sys.executable, "-c", blocker.format(command)], cwd=root, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "usage" in run.stdout
