@@ -224,19 +224,30 @@ class Architecture:
             values = json.loads(Path(path).read_text())
         except (OSError, ValueError) as error:
             raise ModelZooError(f"{path}: not a readable JSON definition ({error})") from None
+        return cls.from_dict(values, path)
+
+    @classmethod
+    def from_dict(cls, values: object, source: str | Path) -> "Architecture":
+        """What from_json reads, from the decoded JSON; source names it in errors."""
         if not isinstance(values, dict) or "stages" not in values:
-            raise ModelZooError(f"{path}: a definition is one JSON object with at least 'stages'")
+            raise ModelZooError(f"{source}: a definition is one JSON object with at least 'stages'")
         values = {key: value for key, value in values.items() if key not in ("name", "comment")}
         for key, value in values.items():
             default = getattr(cls, key, ()) if key != "stages" else ()
             kinds = {float: (int, float), type(None): (str, type(None)), tuple: (list,)}
             if not isinstance(value, kinds.get(type(default), (type(default),))):
-                raise ModelZooError(f"{path}: {key} is {json.dumps(value)}, not like {json.dumps(default)}")
+                raise ModelZooError(f"{source}: {key} is {json.dumps(value)}, not like {json.dumps(default)}")
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
         try:
             return cls(stages=values.pop("stages")).replace(**values)
         except ModelZooError as error:
-            raise ModelZooError(f"{path}: {error}") from None
+            raise ModelZooError(f"{source}: {error}") from None
+
+    def to_json(self, **texts: str) -> str:
+        """The definition that from_json reads: texts (name, comment), then what differs from the defaults."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        changed = {key: value for key, value in values.items() if value != getattr(Architecture, key, None)}
+        return json.dumps({**texts, **changed}, indent=2) + "\n"
 
 
 def tensorflow(architecture: Architecture) -> Architecture:
