@@ -89,13 +89,17 @@ def check_average_ratio(x_scale: float, y_scale: float) -> None:
         )
 
 
+def average_multiplier(area: int, x_scale: float, y_scale: float) -> tuple[int, int]:
+    """(multiplier, shift) from a window's sum to its mean."""
+    bits = float32_bits(np.float32(x_scale) / np.float32(np.float32(y_scale) * np.float32(area)))
+    return (bits & 0x7FFFFF) | 0x800000, 127 + 23 - (bits >> 23)
+
+
 def average(
     acc: np.ndarray, area: int, x_scale, y_scale, y_zero_point: int, relu: bool = False
 ) -> np.ndarray:
     """Window sums of (x - x_zero_point), `area` elements each, to uint8 means."""
-    bits = float32_bits(np.float32(x_scale) / np.float32(np.float32(y_scale) * np.float32(area)))
-    multiplier = (bits & 0x7FFFFF) | 0x800000
-    shift = 127 + 23 - (bits >> 23)
+    multiplier, shift = average_multiplier(area, x_scale, y_scale)
     acc = acc.astype(np.int64)
     mean = (acc * multiplier - (acc < 0) + (1 << (shift - 1))) >> shift
     return saturate(mean, y_zero_point, relu)
@@ -127,11 +131,15 @@ def leaky_relu_table(x_scale, x_zero_point: int, y_scale, y_zero_point: int, alp
     return np.clip(np.rint(y) + y_zero_point, 0, 255).astype(np.uint8)
 
 
+def softmax_table(x_scale: float, channels: int) -> np.ndarray:
+    """int64[256]: e to the power of how far an input lies below the largest (entry 255), in fixed point."""
+    largest = min(0xFFFFFFFF / channels, 8388607.0)
+    return np.rint(largest * np.exp((np.arange(256) - 255.0) * np.float64(x_scale))).astype(np.int64)
+
+
 def softmax(x: np.ndarray, x_scale: float) -> np.ndarray:
     """uint8 softmax over the last axis; the output has scale 1/256 and zero point 0."""
-    channels = x.shape[-1]
-    largest = min(0xFFFFFFFF / channels, 8388607.0)
-    table = np.rint(largest * np.exp((np.arange(256) - 255.0) * np.float64(x_scale))).astype(np.int64)
+    table = softmax_table(x_scale, x.shape[-1])
     values = table[x.astype(np.int64) + (255 - x.max(axis=-1, keepdims=True).astype(np.int64))]
     total = values.sum(axis=-1, keepdims=True)
     return np.minimum((256 * values + (total >> 1)) // total, 255).astype(np.uint8)

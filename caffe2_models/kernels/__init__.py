@@ -1,0 +1,35 @@
+"""The int8 kernels: an optional extension in C++, equal to caffe2_models.int8 byte for byte.
+
+It is built with the package where there is a compiler; `is_available()` tells. The environment variable
+CAFFE2_MODELS_KERNELS names an instruction set (portable, avx2, avx512vnni) to use instead of the machine's fastest,
+or is "off".
+"""
+
+import os
+
+VARIABLE = "CAFFE2_MODELS_KERNELS"
+
+try:
+    from caffe2_models.kernels import _int8
+    from caffe2_models.kernels._int8 import Program, ThreadPool
+except ImportError:
+    _int8 = None
+
+
+def is_available() -> bool:
+    """Whether the extension was built, and is not switched off."""
+    return _int8 is not None and os.environ.get(VARIABLE) != "off"
+
+
+def instruction_sets() -> list[str]:
+    """Names of the instruction sets that this machine has kernels for, fastest first."""
+    return _int8.instruction_sets() if is_available() else []
+
+
+def chosen_instruction_set() -> str:
+    """The one that sessions use. Raises ValueError where the environment names another than those at hand."""
+    known = instruction_sets()
+    chosen = os.environ.get(VARIABLE) or known[0]
+    if chosen not in known:
+        raise ValueError(f"{VARIABLE}={chosen} is none of {', '.join(known)}, off")
+    return chosen

@@ -1,0 +1,156 @@
+// AVX-512 with VNNI: 16 lanes, one instruction for 16 dot products of 4 bytes.
+#include "int8.h"
+
+#if defined(__x86_64__) && defined(__GNUC__)
+
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,prefer-vector-width=512")
+#endif
+
+#include "kernels.h"
+
+namespace int8 {
+namespace {
+
+struct Avx512Vnni {
+  static constexpr int kLanes = 16;
+  static constexpr int kMaxWidth = 4;
+  static constexpr int rows_of(int width) { return width == 4 ? 6 : width == 3 ? 8 : width == 2 ? 12 : 16; }
+
+  using Sums = __m512i;
+  using Lanes = __m512i;
+  using Inputs = __m512i;
+  using Weights = __m512i;
+  using Bytes = __m512i;
+
+  static Sums load_sums(const int32_t* p) { return _mm512_loadu_si512(p); }
+  static Inputs load_inputs(const uint8_t* p) { return _mm512_loadu_si512(p); }
+  static Weights load_weights(const int8_t* p) { return _mm512_loadu_si512(p); }
+  static Inputs broadcast(const uint8_t* p) {
+    int32_t bytes;
+    std::memcpy(&bytes, p, sizeof bytes);
+    return _mm512_set1_epi32(bytes);
+  }
+  static Sums dot(Sums sums, Inputs x, Weights w) { return _mm512_dpbusd_epi32(sums, x, w); }
+  static Lanes lanes_of(Sums sums) { return sums; }
+  static Lanes add(Lanes lanes, int32_t term) { return _mm512_add_epi32(lanes, _mm512_set1_epi32(term)); }
+
+  template <bool kSingleRounding>
+  struct Rounding;
+
+  struct Packing {
+    __m512i zero_point, lowest, order;
+
+    explicit Packing(const Requantization& r)
+        : zero_point(_mm512_set1_epi16(static_cast<int16_t>(r.zero_point))),
+          lowest(_mm512_set1_epi8(static_cast<char>(r.lowest))),
+          order(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)) {}
+
+    Bytes operator()(Lanes a, Lanes b, Lanes c, Lanes d) const {
+      const __m512i low = _mm512_adds_epi16(_mm512_packs_epi32(a, b), zero_point);
+      const __m512i high = _mm512_adds_epi16(_mm512_packs_epi32(c, d), zero_point);
+      const __m512i bytes = _mm512_max_epu8(_mm512_packus_epi16(low, high), lowest);
+      return _mm512_permutexvar_epi32(order, bytes);
+    }
+  };
+
+  static void store_all(Bytes bytes, uint8_t* y) { _mm512_storeu_si512(y, bytes); }
+
+  template <int i>
+  static void store(Bytes bytes, uint8_t* y, int count) {
+    const __m128i part = _mm512_extracti32x4_epi32(bytes, i);
+    if (count == kLanes) _mm_storeu_si128(reinterpret_cast<__m128i*>(y), part);
+    else _mm_mask_storeu_epi8(y, static_cast<__mmask16>((1u << count) - 1), part);
+  }
+
+  static void interleave(const uint8_t* const rows[4], uint8_t* out) {
+    auto load = [](const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); };
+    auto store = [out](int i, __m128i v) { _mm_storeu_si128(reinterpret_cast<__m128i*>(out) + i, v); };
+    const __m128i a = load(rows[0]), b = load(rows[1]), c = load(rows[2]), d = load(rows[3]);
+    const __m128i ab = _mm_unpacklo_epi8(a, b), AB = _mm_unpackhi_epi8(a, b);
+    const __m128i cd = _mm_unpacklo_epi8(c, d), CD = _mm_unpackhi_epi8(c, d);
+    store(0, _mm_unpacklo_epi16(ab, cd));
+    store(1, _mm_unpackhi_epi16(ab, cd));
+    store(2, _mm_unpacklo_epi16(AB, CD));
+    store(3, _mm_unpackhi_epi16(AB, CD));
+  }
+
+  static int32_t sum(const uint8_t* x, int64_t count) {
+    __m512i sums = _mm512_setzero_si512();
+    for (int64_t i = 0; i < count; i += 64) {
+      const __mmask64 mask = ~uint64_t{0} >> (64 - std::min<int64_t>(count - i, 64));
+      sums = _mm512_add_epi64(sums, _mm512_sad_epu8(_mm512_maskz_loadu_epi8(mask, x + i), _mm512_setzero_si512()));
+    }
+    return static_cast<int32_t>(_mm512_reduce_add_epi64(sums));
+  }
+};
+
+template <>
+struct Avx512Vnni::Rounding<true> {
+  __m512 scale, offset, sign;
+
+  explicit Rounding(const Requantization& r)
+      : scale(_mm512_set1_ps(r.scale)), offset(_mm512_set1_ps(r.offset)), sign(_mm512_set1_ps(-0.0f)) {}
+
+  Lanes operator()(Lanes acc) const {
+    const __m512 x = _mm512_cvtepi32_ps(acc);
+    const __m512i signed_offset = _mm512_ternarylogic_epi32(
+        _mm512_castps_si512(sign), _mm512_castps_si512(x), _mm512_castps_si512(offset), 0xEA);  // (sign & x) | offset
+    return _mm512_cvttps_epi32(_mm512_fmadd_ps(x, scale, _mm512_castsi512_ps(signed_offset)));
+  }
+};
+
+template <>
+struct Avx512Vnni::Rounding<false> {
+  __m512i multiplier, positive, negative;
+  __m128i shift;
+
+  explicit Rounding(const Requantization& r)
+      : multiplier(_mm512_set1_epi64(r.multiplier)),
+        positive(_mm512_set1_epi64(r.rounding)),
+        negative(_mm512_set1_epi64(r.rounding_negative)),
+        shift(_mm_cvtsi32_si128(r.shift)) {}
+
+  // Of the even lanes, into the low half of each 64 bits.
+  __m512i even(__m512i acc) const {
+    const __m512i product = _mm512_mul_epi32(acc, multiplier);
+    const __m512i sign = _mm512_srai_epi64(product, 63);
+    const __m512i rounding = _mm512_ternarylogic_epi64(sign, negative, positive, 0xCA);  // sign ? negative : positive
+    return _mm512_sra_epi64(_mm512_add_epi64(product, rounding), shift);
+  }
+
+  Lanes operator()(Lanes acc) const {
+    const __m512i low = even(acc), high = even(_mm512_srli_epi64(acc, 32));
+    return _mm512_mask_mov_epi32(low, 0xAAAA, _mm512_slli_epi64(high, 32));
+  }
+};
+
+bool has_avx512vnni() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512vnni");
+}
+
+}  // namespace
+
+const Kernels avx512vnni = make_kernels<Avx512Vnni>("avx512vnni", has_avx512vnni);
+
+}  // namespace int8
+
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+#endif

@@ -1,0 +1,159 @@
+// Int8 kernels: what they compute and how their operands lie in memory.
+//
+// Activations are uint8, NHWC: one pixel's channels are neighbours. Everything here is exact: equal to Caffe2's
+// int8 operators on QNNPACK to the last bit. caffe2_models/int8.py is the definition, this is its fast form.
+//
+// The pieces: a plan (Convolution, Depthwise, ...) holds what is known when a net is loaded, weights packed in the order
+// in which a kernel reads them. A kernel (Kernels) computes a part of a plan's output, so that threads can share it.
+// There is one set of kernels per instruction set, compiled from the same templates (kernels.h).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace int8 {
+
+// Bytes that may be read, not used, past the end of an activation: kernels load whole vectors.
+constexpr int64_t kSlack = 64;
+
+// Input channels that one dot product instruction sums into one int32 lane.
+constexpr int kDepth = 4;
+
+// Half-open range of rows, tiles or blocks.
+struct Range {
+  int64_t begin, end;
+};
+
+// From an int32 accumulator to an output byte: y = clip(n + zero_point, lowest, 255), n near acc * scale.
+//
+// QNNPACK rounds twice: q = floor((acc * m + 2^23) / 2^24), m the 24 mantissa bits of the scale, then
+// n = q / 2^s to the nearest, ties away from zero. As floor(floor(a / b) / c) = floor(a / (b * c)), both collapse into
+//     n = (acc * m + (acc < 0 ? rounding_negative : rounding)) >> shift,   shift = 24 + s
+// which is exact, in 64 bits. Where it gives the same bytes, kernels use the faster float32 form
+//     n = trunc(fma(acc, scale, copysign(offset, acc)))
+// Both grow with acc, so they are equal everywhere when they are equal around the (at most 255) accumulators at which
+// the output steps up; see fit_single_rounding.
+struct Requantization {
+  int32_t multiplier;
+  int32_t shift;
+  int64_t rounding;
+  int64_t rounding_negative;
+  bool single_rounding;  // the float32 form below is equal
+  float scale;
+  float offset;
+  int32_t zero_point;
+  int32_t lowest;
+};
+
+// The bytes of `scale` (in [2^-32, 1)) as QNNPACK reads them; tries the float32 form.
+Requantization make_requantization(float scale, int32_t zero_point, int32_t lowest);
+
+// The definition, one accumulator at a time.
+uint8_t requantize(int32_t acc, const Requantization& r);
+
+// A convolution (pointwise, grouped, any kernel) or a fully connected layer as a matrix product.
+//
+// Rows are output pixels, columns output channels. A row's input is `taps` runs of `depth` neighbouring bytes: tap t
+// of the output pixel at (image, i, j) begins at x + image * x_image + i * x_row + j * x_column + tap_offset[t].
+// There is no padding here: the caller lays out a padded input first (pad_image).
+//
+// Columns are split into blocks of one vector of int32 lanes, blocks into tiles of `width` blocks that one inner loop
+// computes together. Weights of a tile: [tap][depth / 4][width][lane][4], int8, w - weight_offset; zero beyond the edges.
+// Where w - weight_zero_point does not fit into int8, weight_offset is 128 and `row_factor` times the sum of a row's
+// input makes good the difference. bias holds all constants: bias - x_zero_point * sum(w - weight_zero_point).
+struct Convolution {
+  struct Tile {
+    int64_t x_offset;    // of its group's input channels
+    int64_t y_offset;    // of its first output channel
+    int64_t weights;     // offset into weights
+    int64_t bias;        // offset into bias
+    int32_t width;       // blocks
+    int32_t channels;    // valid output channels, at most width * lanes
+  };
+  int64_t rows, out_h, out_w;
+  int64_t x_image, x_row, x_column;
+  int64_t y_pixel;
+  int64_t depth;
+  std::vector<int64_t> tap_offset;
+  std::vector<Tile> tiles;
+  std::vector<int8_t> weights;
+  std::vector<int32_t> bias;
+  int32_t row_factor;
+  Requantization requantization;
+};
+
+// A window that slides over the rows and columns of images. Pads at the far end follow from the output's size.
+struct Window {
+  int64_t images, in_h, in_w, out_h, out_w;
+  int64_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
+};
+
+// A depthwise convolution: as many filters as channels, each on its own channel.
+//
+// For each output row the kernel first interleaves the kernel_h input rows column by column,
+//     columns[column][kernel_h / 4][lane][4 rows]        (a padding column or row holds x_zero_point),
+// then every tap column is one dot product of 4 rows per lane. Weights: [block][plane][kernel_w][kernel_h / 4][lane][4].
+// Weights that do not fit into int8 are the sum of two planes.
+struct Depthwise {
+  Window window;
+  int64_t channels;
+  int32_t planes;
+  std::vector<uint8_t> padding;  // one pixel of x_zero_point, with slack
+  std::vector<int8_t> weights;
+  std::vector<int32_t> bias;
+  Requantization requantization;
+
+  int64_t row_groups() const { return (window.kernel_h + kDepth - 1) / kDepth; }
+  int64_t columns() const {
+    return (window.out_w - 1) * window.stride_w + (window.kernel_w - 1) * window.dilation_w + 1;
+  }
+  int64_t column_bytes(int lanes) const { return columns() * row_groups() * lanes * kDepth; }
+};
+
+// Sum of two tensors, requantized: see caffe2_models.int8.add.
+struct Addition {
+  int32_t a_multiplier, b_multiplier, shift;
+  int32_t bias;  // - a_multiplier * a_zero_point - b_multiplier * b_zero_point
+  int32_t zero_point, lowest;
+};
+
+// Mean or maximum over a window; padding counts as zero in a mean and never wins a maximum.
+struct Pooling {
+  bool mean;
+  Window window;
+  int64_t channels;
+  int32_t x_zero_point;
+  int32_t multiplier, shift;  // of a mean: see caffe2_models.int8.average
+  int32_t zero_point, lowest;
+};
+
+struct Quantization {
+  float scale;
+  int32_t zero_point;
+};
+
+// The kernels of one instruction set. Ranges are parts of the output.
+struct Kernels {
+  const char* name;
+  int lanes;           // int32 lanes of a vector: output channels of a block
+  int max_tile_width;  // blocks of a convolution's tile
+  bool (*supported)();
+
+  void (*convolution)(const Convolution&, const uint8_t* x, uint8_t* y, Range rows, Range tiles);
+  // rows are images * out_h; columns is scratch of column_bytes(lanes).
+  void (*depthwise)(const Depthwise&, const uint8_t* x, uint8_t* y, Range rows, Range blocks, uint8_t* columns);
+  void (*add)(const Addition&, const uint8_t* a, const uint8_t* b, uint8_t* y, Range elements);
+  // rows are images * out_h; sums is scratch of `channels` int32.
+  void (*pool)(const Pooling&, const uint8_t* x, uint8_t* y, Range rows, int32_t* sums);
+  void (*quantize)(const Quantization&, const float* x, uint8_t* y, int64_t count);
+  void (*dequantize)(const Quantization&, const uint8_t* x, float* y, int64_t count);
+  void (*look_up)(const uint8_t* table, const uint8_t* x, uint8_t* y, int64_t count);
+};
+
+extern const Kernels portable, avx2, avx512vnni;
+
+// The instruction sets this machine has, fastest first.
+std::vector<const Kernels*> supported_kernels();
+
+}  // namespace int8

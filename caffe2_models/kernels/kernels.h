@@ -1,0 +1,328 @@
+// The kernels as templates over a vector type V. Each instruction set's file defines its V and instantiates them, within
+// a region whose target attribute allows its instructions; everything stays in an unnamed namespace, so that no
+// function compiled for one instruction set is linked into another's.
+//
+// V offers: kLanes (int32 lanes), kMaxWidth and rows_of(width) (shape of a convolution's tile), types and functions
+//     Sums load_sums(const int32_t*)                  kLanes accumulators
+//     Inputs load_inputs(const uint8_t*)              4 bytes for each lane
+//     Inputs broadcast(const uint8_t*)                the same 4 bytes for all lanes
+//     Weights load_weights(const int8_t*)             4 bytes for each lane
+//     Sums dot(Sums, Inputs, Weights)                 per lane: sum + the 4 products
+//     Lanes lanes_of(Sums)                            as int32 lanes
+//     Lanes add(Lanes, int32_t)
+//     Rounding<single_rounding>(const Requantization&)(Lanes)      Lanes n, before the zero point
+//     Packing(const Requantization&)(Lanes, Lanes, Lanes, Lanes)   Bytes: clip(n + zero_point, lowest, 255), in order
+//     store_all(Bytes, uint8_t*), store<i>(Bytes, uint8_t*, count) all, or `count` of the bytes of the i-th Lanes
+//     interleave(const uint8_t* const rows[4], uint8_t*)           kLanes bytes of 4 rows to 4 bytes for each lane
+//     int32_t sum(const uint8_t*, int64_t)
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "int8.h"
+
+#define UNROLL _Pragma("GCC unroll 24")
+
+namespace int8 {
+namespace {
+
+inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// -------------------------------------------------------------------------------------------------- convolution
+
+// Requantizes kRows x kWidth vectors of accumulators and stores `rows` of them, `channels` bytes each.
+template <class V, int kRows, int kWidth, bool kSingleRounding>
+inline void store_tile(const typename V::Lanes (&lanes)[kRows][kWidth], const Requantization& r, uint8_t* y,
+                       int64_t y_pixel, int rows, int channels) {
+  const typename V::template Rounding<kSingleRounding> rounding(r);
+  const typename V::Packing packing(r);
+  constexpr int kVectors = kRows * kWidth;
+  auto vector = [&](int i) { return rounding(lanes[std::min(i, kVectors - 1) / kWidth][std::min(i, kVectors - 1) % kWidth]); };
+  UNROLL
+  for (int i = 0; i < kVectors; i += 4) {
+    const auto bytes = packing(vector(i), vector(i + 1), vector(i + 2), vector(i + 3));
+    if (kWidth == 4 && channels == 4 * V::kLanes) {
+      if (i / 4 < rows) V::store_all(bytes, y + (i / 4) * y_pixel);
+      continue;
+    }
+    auto store = [&](auto part) {
+      const int row = (i + part.value) / kWidth, first = (i + part.value) % kWidth * V::kLanes;
+      if (row < rows && first < channels)
+        V::template store<part.value>(bytes, y + row * y_pixel + first, std::min(V::kLanes, channels - first));
+    };
+    store(std::integral_constant<int, 0>());
+    store(std::integral_constant<int, 1>());
+    store(std::integral_constant<int, 2>());
+    store(std::integral_constant<int, 3>());
+  }
+}
+
+// kRows output pixels by kWidth blocks of channels; inputs[i] is where row i's input begins.
+template <class V, int kRows, int kWidth>
+void convolve_tile(const Convolution& c, const Convolution::Tile& tile, const uint8_t* const* inputs,
+                   const int32_t* row_terms, uint8_t* y, int rows) {
+  typename V::Sums sums[kRows][kWidth];
+  const int32_t* bias = c.bias.data() + tile.bias;
+  UNROLL
+  for (int i = 0; i < kRows; i++)
+    UNROLL
+    for (int j = 0; j < kWidth; j++) sums[i][j] = V::load_sums(bias + j * V::kLanes);
+
+  const int8_t* weights = c.weights.data() + tile.weights;
+  for (const int64_t offset : c.tap_offset) {
+    for (int64_t k = 0; k < c.depth; k += kDepth) {
+      typename V::Weights w[kWidth];
+      UNROLL
+      for (int j = 0; j < kWidth; j++) w[j] = V::load_weights(weights + j * V::kLanes * kDepth);
+      weights += kWidth * V::kLanes * kDepth;
+      UNROLL
+      for (int i = 0; i < kRows; i++) {
+        const auto x = V::broadcast(inputs[i] + offset + k);
+        UNROLL
+        for (int j = 0; j < kWidth; j++) sums[i][j] = V::dot(sums[i][j], x, w[j]);
+      }
+    }
+  }
+
+  typename V::Lanes lanes[kRows][kWidth];
+  UNROLL
+  for (int i = 0; i < kRows; i++)
+    UNROLL
+    for (int j = 0; j < kWidth; j++) {
+      lanes[i][j] = V::lanes_of(sums[i][j]);
+      if (row_terms != nullptr) lanes[i][j] = V::add(lanes[i][j], row_terms[i]);
+    }
+  if (c.requantization.single_rounding)
+    store_tile<V, kRows, kWidth, true>(lanes, c.requantization, y, c.y_pixel, rows, tile.channels);
+  else
+    store_tile<V, kRows, kWidth, false>(lanes, c.requantization, y, c.y_pixel, rows, tile.channels);
+}
+
+constexpr int kMaxPanel = 96;  // rows of a panel
+
+// All rows of a panel by one tile of channels.
+template <class V, int kRows, int kWidth>
+void convolve_panel(const Convolution& c, const Convolution::Tile& tile, const uint8_t* const* inputs,
+                    const int32_t* row_terms, uint8_t* y, int rows) {
+  for (int row = 0; row < rows; row += kRows) {
+    if (row + kRows > rows && rows >= kRows) row = rows - kRows;  // the last tile overlaps the one before
+    convolve_tile<V, kRows, kWidth>(c, tile, inputs + row, row_terms != nullptr ? row_terms + row : nullptr,
+                                    y + row * c.y_pixel, std::min(rows - row, kRows));
+  }
+}
+
+template <class V, int kWidth>
+void convolve_width(const Convolution& c, const Convolution::Tile& tile, const uint8_t* const* inputs,
+                    const int32_t* row_terms, uint8_t* y, int rows) {
+  if constexpr (kWidth > V::kMaxWidth) return;
+  else if (rows == 1) convolve_panel<V, 1, kWidth>(c, tile, inputs, row_terms, y, rows);
+  else convolve_panel<V, V::rows_of(kWidth), kWidth>(c, tile, inputs, row_terms, y, rows);
+}
+
+// Rows go in panels whose input stays in the first-level cache while all tiles of weights pass over it.
+template <class V>
+void convolution(const Convolution& c, const uint8_t* x, uint8_t* y, Range rows, Range tiles) {
+  constexpr int64_t kPanelBytes = 16 << 10;
+  const int64_t row_bytes = c.depth * static_cast<int64_t>(c.tap_offset.size());
+  const int64_t most = std::clamp<int64_t>(kPanelBytes / row_bytes / 24 * 24, 24, kMaxPanel);
+  const int64_t panels = divide_up(rows.end - rows.begin, most);
+  const uint8_t* inputs[kMaxPanel + 24];
+  int32_t terms[kMaxPanel + 24];
+
+  for (int64_t panel = 0; panel < panels; panel++) {
+    const int64_t begin = rows.begin + (rows.end - rows.begin) * panel / panels;
+    const int64_t end = rows.begin + (rows.end - rows.begin) * (panel + 1) / panels;
+    const int count = static_cast<int>(end - begin);
+    int64_t column = begin % c.out_w, row = begin / c.out_w % c.out_h, image = begin / c.out_w / c.out_h;
+    for (int i = 0; i < count; i++) {
+      inputs[i] = x + image * c.x_image + row * c.x_row + column * c.x_column;
+      if (++column == c.out_w) {
+        column = 0;
+        if (++row == c.out_h) row = 0, image++;
+      }
+    }
+    for (int i = count; i < V::rows_of(1); i++) inputs[i] = inputs[count - 1];  // a short panel's tile reads whole rows
+
+    int64_t x_offset = 0, summed = -1;  // the group that inputs and terms belong to
+    for (int64_t t = tiles.begin; t < tiles.end; t++) {
+      const auto& tile = c.tiles[t];
+      for (int i = 0; i < std::max(count, V::rows_of(1)); i++) inputs[i] += tile.x_offset - x_offset;
+      x_offset = tile.x_offset;
+      if (c.row_factor != 0 && summed != x_offset) {
+        for (int i = 0; i < count; i++) {
+          uint32_t sum = 0;
+          for (const int64_t offset : c.tap_offset) sum += V::sum(inputs[i] + offset, c.depth);
+          terms[i] = static_cast<int32_t>(sum * static_cast<uint32_t>(c.row_factor));
+        }
+        std::fill(terms + count, terms + std::max(count, V::rows_of(1)), 0);
+        summed = x_offset;
+      }
+      const int32_t* row_terms = c.row_factor != 0 ? terms : nullptr;
+      uint8_t* out = y + begin * c.y_pixel + tile.y_offset;
+      switch (tile.width) {
+        case 1: convolve_width<V, 1>(c, tile, inputs, row_terms, out, count); break;
+        case 2: convolve_width<V, 2>(c, tile, inputs, row_terms, out, count); break;
+        case 3: convolve_width<V, 3>(c, tile, inputs, row_terms, out, count); break;
+        case 4: convolve_width<V, 4>(c, tile, inputs, row_terms, out, count); break;
+      }
+    }
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------- depthwise
+
+// Interleaves the input rows of one output row for one block of channels; see Depthwise.
+template <class V>
+void interleave_columns(const Depthwise& d, const uint8_t* image, int64_t first_row, int64_t block, uint8_t* columns) {
+  const int64_t groups = d.row_groups(), total = d.columns(), channel = block * V::kLanes;
+  const int64_t left = std::min(d.window.pad_left, total), inside = std::min(d.window.in_w, total - left);
+  constexpr int64_t kVector = V::kLanes * kDepth;
+  for (int64_t group = 0; group < groups; group++) {
+    const uint8_t* rows[kDepth];
+    int64_t pitch[kDepth];
+    for (int i = 0; i < kDepth; i++) {
+      const int64_t tap = std::min(group * kDepth + i, d.window.kernel_h - 1);  // beyond the kernel weights are zero
+      const int64_t row = first_row + tap * d.window.dilation_h;
+      const bool is_padding = row < 0 || row >= d.window.in_h;
+      rows[i] = (is_padding ? d.padding.data() : image + row * d.window.in_w * d.channels) + channel;
+      pitch[i] = is_padding ? 0 : d.channels;
+    }
+    uint8_t* out = columns + group * kVector;
+    const int64_t step = groups * kVector;
+    for (int64_t column = 0; column < left; column++) std::memset(out + column * step, d.padding[0], kVector);
+    for (int64_t column = left; column < left + inside; column++) {
+      V::interleave(rows, out + column * step);
+      for (int i = 0; i < kDepth; i++) rows[i] += pitch[i];
+    }
+    for (int64_t column = left + inside; column < total; column++) std::memset(out + column * step, d.padding[0], kVector);
+  }
+}
+
+// kPixels neighbouring output pixels of one block; columns is where the first one's window begins.
+template <class V, int kPixels, bool kSingleRounding>
+inline void depthwise_pixels(const Depthwise& d, const uint8_t* columns, int64_t block, uint8_t* y, int channels) {
+  constexpr int64_t kVector = V::kLanes * kDepth;
+  const int64_t groups = d.row_groups();
+  const int64_t pixel = d.window.stride_w * groups * kVector, tap = d.window.dilation_w * groups * kVector;
+  const int8_t* weights = d.weights.data() + block * d.planes * d.window.kernel_w * groups * kVector;
+  typename V::Sums sums[kPixels];
+  UNROLL
+  for (int i = 0; i < kPixels; i++) sums[i] = V::load_sums(d.bias.data() + block * V::kLanes);
+  for (int32_t plane = 0; plane < d.planes; plane++)
+    for (int64_t column = 0; column < d.window.kernel_w; column++) {
+      const uint8_t* x = columns + column * tap;
+      for (int64_t group = 0; group < groups; group++, x += kVector, weights += kVector) {
+        const auto w = V::load_weights(weights);
+        UNROLL
+        for (int i = 0; i < kPixels; i++) sums[i] = V::dot(sums[i], V::load_inputs(x + i * pixel), w);
+      }
+    }
+  typename V::Lanes lanes[kPixels][1];
+  UNROLL
+  for (int i = 0; i < kPixels; i++) lanes[i][0] = V::lanes_of(sums[i]);
+  store_tile<V, kPixels, 1, kSingleRounding>(lanes, d.requantization, y, d.channels, kPixels, channels);
+}
+
+template <class V, int kPixels>
+void depthwise_row(const Depthwise& d, const uint8_t* columns, int64_t block, uint8_t* y) {
+  const int64_t pixel = d.window.stride_w * d.row_groups() * V::kLanes * kDepth;
+  const int channels = static_cast<int>(std::min<int64_t>(V::kLanes, d.channels - block * V::kLanes));
+  y += block * V::kLanes;
+  for (int64_t i = 0; i < d.window.out_w; i += kPixels) {
+    i = std::min(i, d.window.out_w - kPixels);  // the last ones overlap those before
+    if (d.requantization.single_rounding)
+      depthwise_pixels<V, kPixels, true>(d, columns + i * pixel, block, y + i * d.channels, channels);
+    else
+      depthwise_pixels<V, kPixels, false>(d, columns + i * pixel, block, y + i * d.channels, channels);
+  }
+}
+
+template <class V>
+void depthwise(const Depthwise& d, const uint8_t* x, uint8_t* y, Range rows, Range blocks, uint8_t* columns) {
+  for (int64_t row = rows.begin; row < rows.end; row++) {
+    const uint8_t* image = x + row / d.window.out_h * d.window.in_h * d.window.in_w * d.channels;
+    const int64_t first_row = row % d.window.out_h * d.window.stride_h - d.window.pad_top;
+    uint8_t* out = y + row * d.window.out_w * d.channels;
+    for (int64_t block = blocks.begin; block < blocks.end; block++) {
+      interleave_columns<V>(d, image, first_row, block, columns);
+      if (d.window.out_w >= 8) depthwise_row<V, 8>(d, columns, block, out);
+      else if (d.window.out_w >= 4) depthwise_row<V, 4>(d, columns, block, out);
+      else depthwise_row<V, 1>(d, columns, block, out);
+    }
+  }
+}
+
+// ------------------------------------------------------------------------------- elementwise, pooling: plain loops
+
+void add(const Addition& p, const uint8_t* a, const uint8_t* b, uint8_t* y, Range elements) {
+  const int32_t lowest = p.lowest - p.zero_point, highest = 255 - p.zero_point;
+  for (int64_t i = elements.begin; i < elements.end; i++) {
+    const int32_t acc = p.a_multiplier * a[i] + p.b_multiplier * b[i] + p.bias;
+    const int32_t n = (((acc + (acc >> 31)) >> (p.shift - 1)) + 1) >> 1;  // acc / 2^shift, ties away from zero
+    y[i] = static_cast<uint8_t>(std::min(std::max(n, lowest), highest) + p.zero_point);
+  }
+}
+
+void pool(const Pooling& p, const uint8_t* x, uint8_t* y, Range rows, int32_t* sums) {
+  const int64_t channels = p.channels;
+  const int64_t rounding = p.mean ? int64_t{1} << (p.shift - 1) : 0;
+  for (int64_t row = rows.begin; row < rows.end; row++) {
+    const uint8_t* image = x + row / p.window.out_h * p.window.in_h * p.window.in_w * channels;
+    for (int64_t column = 0; column < p.window.out_w; column++) {
+      const int64_t top = row % p.window.out_h * p.window.stride_h - p.window.pad_top, left = column * p.window.stride_w - p.window.pad_left;
+      int32_t pixels = 0;
+      std::fill(sums, sums + channels, 0);
+      for (int64_t i = 0; i < p.window.kernel_h; i++)
+        for (int64_t j = 0; j < p.window.kernel_w; j++) {
+          const int64_t at_row = top + i * p.window.dilation_h, at_column = left + j * p.window.dilation_w;
+          if (at_row < 0 || at_row >= p.window.in_h || at_column < 0 || at_column >= p.window.in_w) continue;
+          const uint8_t* pixel = image + (at_row * p.window.in_w + at_column) * channels;
+          pixels++;
+          if (p.mean)
+            for (int64_t c = 0; c < channels; c++) sums[c] += pixel[c];
+          else
+            for (int64_t c = 0; c < channels; c++) sums[c] = std::max<int32_t>(sums[c], pixel[c]);
+        }
+      uint8_t* out = y + (row * p.window.out_w + column) * channels;
+      for (int64_t c = 0; c < channels; c++) {
+        int64_t n = sums[c];
+        if (p.mean) {
+          const int64_t acc = n - pixels * p.x_zero_point;
+          n = ((acc * p.multiplier + (acc >> 63) + rounding) >> p.shift) + p.zero_point;
+        }
+        out[c] = static_cast<uint8_t>(std::clamp<int64_t>(n, p.lowest, 255));
+      }
+    }
+  }
+}
+
+void quantize(const Quantization& q, const float* x, uint8_t* y, int64_t count) {
+  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, ties to even
+  const float low = static_cast<float>(-q.zero_point), high = static_cast<float>(255 - q.zero_point);
+  for (int64_t i = 0; i < count; i++) {
+    float steps = x[i] / q.scale;
+    steps = steps == steps ? steps : 0.0f;
+    steps = std::min(std::max(steps, low), high);
+    y[i] = static_cast<uint8_t>(static_cast<int32_t>((steps + kRound) - kRound) + q.zero_point);
+  }
+}
+
+void dequantize(const Quantization& q, const uint8_t* x, float* y, int64_t count) {
+  for (int64_t i = 0; i < count; i++) y[i] = q.scale * static_cast<float>(x[i] - q.zero_point);
+}
+
+void look_up(const uint8_t* table, const uint8_t* x, uint8_t* y, int64_t count) {
+  for (int64_t i = 0; i < count; i++) y[i] = table[x[i]];
+}
+
+template <class V>
+constexpr Kernels make_kernels(const char* name, bool (*supported)()) {
+  return {name,     V::kLanes,  V::kMaxWidth, supported,  convolution<V>, depthwise<V>,
+          add, pool, quantize, dequantize, look_up};
+}
+
+}  // namespace
+}  // namespace int8

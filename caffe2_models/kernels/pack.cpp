@@ -1,0 +1,121 @@
+#include "pack.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+namespace int8 {
+namespace {
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Accumulators must stay within int32 at every moment, whatever the input.
+void check_accumulator(int64_t weight_magnitude, int64_t constants) {
+  if (255 * weight_magnitude + std::abs(constants) > INT32_MAX)
+    throw std::overflow_error("an accumulator of more than 32 bits");
+}
+
+}  // namespace
+
+Convolution pack_convolution(const Kernels& kernels, const Window& window, const Filter& f) {
+  const int64_t in_group = f.in_channels / f.groups, out_group = f.out_channels / f.groups;
+  const int64_t elements = window.kernel_h * window.kernel_w * in_group;  // of one filter
+  const int lanes = kernels.lanes;
+
+  Convolution c{};
+  c.out_h = window.out_h;
+  c.out_w = window.out_w;
+  c.rows = window.images * c.out_h * c.out_w;
+  c.x_column = window.stride_w * f.in_channels;
+  c.x_row = window.stride_h * window.in_w * f.in_channels;
+  c.x_image = window.in_h * window.in_w * f.in_channels;
+  c.y_pixel = f.out_channels;
+  c.requantization = f.requantization;
+
+  // A row of taps that lie side by side is one run.
+  const bool joined = f.groups == 1 && window.dilation_w == 1;
+  const int64_t runs_w = joined ? 1 : window.kernel_w;
+  c.depth = joined ? window.kernel_w * in_group : in_group;
+  for (int64_t i = 0; i < window.kernel_h; i++)
+    for (int64_t j = 0; j < runs_w; j++)
+      c.tap_offset.push_back((i * window.dilation_h * window.in_w + j * window.dilation_w) * f.in_channels);
+
+  const auto [lowest, highest] = std::minmax_element(f.weights, f.weights + f.out_channels * elements);
+  const bool fits = *lowest - f.weight_zero_point >= -128 && *highest - f.weight_zero_point <= 127;
+  const int32_t weight_offset = fits ? f.weight_zero_point : 128;
+  c.row_factor = weight_offset - f.weight_zero_point;
+
+  const int64_t depth_steps = divide_up(c.depth, kDepth), runs = static_cast<int64_t>(c.tap_offset.size());
+  const int64_t blocks = divide_up(out_group, lanes), tiles = divide_up(blocks, kernels.max_tile_width);
+  for (int64_t group = 0; group < f.groups; group++)
+    for (int64_t t = 0; t < tiles; t++) {
+      const int64_t first = blocks * t / tiles, width = blocks * (t + 1) / tiles - first;
+      const int64_t channel = group * out_group + first * lanes;
+      Convolution::Tile tile{};
+      tile.x_offset = group * in_group;
+      tile.y_offset = channel;
+      tile.weights = static_cast<int64_t>(c.weights.size());
+      tile.bias = static_cast<int64_t>(c.bias.size());
+      tile.width = static_cast<int32_t>(width);
+      tile.channels = static_cast<int32_t>(std::min(width * lanes, out_group - first * lanes));
+      c.tiles.push_back(tile);
+      c.weights.resize(c.weights.size() + static_cast<size_t>(runs * depth_steps * width * lanes * kDepth), 0);
+      c.bias.resize(c.bias.size() + static_cast<size_t>(width * lanes), 0);
+
+      for (int64_t i = 0; i < tile.channels; i++) {
+        const uint8_t* filter = f.weights + (channel + i) * elements;
+        int64_t sum = 0, magnitude = 0;
+        for (int64_t e = 0; e < elements; e++) {
+          const int32_t w = filter[e] - weight_offset;
+          const int64_t run = e / c.depth, k = e % c.depth;
+          c.weights[tile.weights + ((run * depth_steps + k / kDepth) * width * lanes + i) * kDepth + k % kDepth] =
+              static_cast<int8_t>(w);
+          sum += filter[e] - f.weight_zero_point;
+          magnitude += std::abs(w) + std::abs(c.row_factor);
+        }
+        const int64_t constant = f.bias[channel + i] - f.x_zero_point * sum;
+        check_accumulator(magnitude, constant);
+        c.bias[tile.bias + i] = static_cast<int32_t>(constant);
+      }
+    }
+  return c;
+}
+
+Depthwise pack_depthwise(const Kernels& kernels, const Window& window, const Filter& f) {
+  const int lanes = kernels.lanes;
+  const int64_t area = window.kernel_h * window.kernel_w, blocks = divide_up(f.out_channels, lanes);
+  Depthwise d{};
+  d.window = window;
+  d.channels = f.out_channels;
+  d.requantization = f.requantization;
+  d.padding.assign(static_cast<size_t>(blocks * lanes + kSlack), static_cast<uint8_t>(f.x_zero_point));
+
+  const auto [lowest, highest] = std::minmax_element(f.weights, f.weights + f.out_channels * area);
+  const bool fits = *lowest - f.weight_zero_point >= -128 && *highest - f.weight_zero_point <= 127;
+  d.planes = fits ? 1 : 2;
+
+  const int64_t groups = d.row_groups();
+  d.weights.assign(static_cast<size_t>(blocks * d.planes * window.kernel_w * groups * lanes * kDepth), 0);
+  d.bias.assign(static_cast<size_t>(blocks * lanes), 0);
+  for (int64_t channel = 0; channel < f.out_channels; channel++) {
+    const int64_t block = channel / lanes, lane = channel % lanes;
+    int64_t sum = 0, magnitude = 0;
+    for (int64_t i = 0; i < window.kernel_h; i++)
+      for (int64_t j = 0; j < window.kernel_w; j++) {
+        int32_t w = f.weights[(channel * window.kernel_h + i) * window.kernel_w + j] - f.weight_zero_point;
+        sum += w;
+        magnitude += std::abs(w);
+        for (int64_t plane = 0; plane < d.planes; plane++) {
+          const int32_t part = std::clamp(w, -128, 127);
+          const int64_t vector = ((block * d.planes + plane) * window.kernel_w + j) * groups + i / kDepth;
+          d.weights[(vector * lanes + lane) * kDepth + i % kDepth] = static_cast<int8_t>(part);
+          w -= part;
+        }
+      }
+    const int64_t constant = f.bias[channel] - f.x_zero_point * sum;
+    check_accumulator(magnitude, constant);
+    d.bias[channel] = static_cast<int32_t>(constant);
+  }
+  return d;
+}
+
+}  // namespace int8

@@ -1,0 +1,300 @@
+#include "program.h"
+
+#include <algorithm>
+#include <cstring>
+#include <initializer_list>
+#include <stdexcept>
+#include <string>
+
+namespace int8 {
+namespace {
+
+constexpr int64_t kMaxBytes = int64_t{1} << 36;
+constexpr int64_t kAlignment = 64;
+
+// The product of dimensions, each at least 1.
+int64_t product(std::initializer_list<int64_t> factors) {
+  int64_t result = 1;
+  for (const int64_t factor : factors) {
+    if (factor < 1 || factor > kMaxBytes / result) throw std::invalid_argument("a dimension that cannot be");
+    result *= factor;
+  }
+  return result;
+}
+
+void check(bool holds, const char* what) {
+  if (!holds) throw std::invalid_argument(what);
+}
+
+void check_window(const Window& w) {
+  for (const int64_t value : {w.images, w.in_h, w.in_w, w.out_h, w.out_w, w.kernel_h, w.kernel_w, w.stride_h, w.stride_w,
+                              w.dilation_h, w.dilation_w})
+    check(value >= 1 && value < (int64_t{1} << 24), "a window that cannot be");
+  check(w.pad_top >= 0 && w.pad_left >= 0 && w.pad_top < (1 << 24) && w.pad_left < (1 << 24), "pads that cannot be");
+}
+
+// First and last + 1 of the i-th of `parts` nearly equal parts.
+Range part_of(int64_t total, int64_t parts, int64_t i) { return {total * i / parts, total * (i + 1) / parts}; }
+
+}  // namespace
+
+Program::Program(const Kernels& kernels, std::shared_ptr<ThreadPool> pool, int64_t arena_bytes)
+    : kernels_(kernels), pool_(std::move(pool)) {
+  check(arena_bytes >= 0 && arena_bytes <= kMaxBytes, "an arena of a size that cannot be");
+  arena_.resize(static_cast<size_t>(arena_bytes + kSlack + kAlignment));
+}
+
+const Program::Buffer& Program::at(int buffer) const {
+  check(buffer >= 0 && buffer < static_cast<int>(buffers_.size()), "no such buffer");
+  return buffers_[static_cast<size_t>(buffer)];
+}
+
+int Program::buffer(int64_t offset, int64_t bytes) {
+  const int64_t usable = static_cast<int64_t>(arena_.size()) - kSlack - kAlignment;
+  check(offset >= 0 && bytes >= 0 && offset <= usable && bytes <= usable - offset, "a buffer outside the arena");
+  uint8_t* aligned = arena_.data() + (kAlignment - reinterpret_cast<uintptr_t>(arena_.data()) % kAlignment) % kAlignment;
+  buffers_.push_back({aligned + offset, bytes, true});
+  return static_cast<int>(buffers_.size()) - 1;
+}
+
+int Program::external(int64_t bytes) {
+  buffers_.push_back({nullptr, bytes, false});
+  return static_cast<int>(buffers_.size()) - 1;
+}
+
+void Program::bind(int buffer, uint8_t* memory, int64_t bytes) {
+  check(!at(buffer).has_slack && at(buffer).bytes == bytes, "an array that does not fit its buffer");
+  buffers_[static_cast<size_t>(buffer)].memory = memory;
+}
+
+void Program::require(int buffer, int64_t bytes, bool slack) const {
+  check(at(buffer).bytes >= bytes, "a buffer that is too small");
+  check(at(buffer).has_slack || !slack, "a buffer without slack");
+}
+
+void Program::push(int64_t tasks, std::function<void(int64_t, uint8_t*)> run, int64_t scratch_bytes) {
+  steps_.push_back({tasks, std::move(run)});
+  scratch_bytes_ = std::max(scratch_bytes_, scratch_bytes);
+}
+
+// Into how many tasks to cut `work` units so that none is below `least`; more than there are threads, for balance.
+int64_t Program::parts_of(int64_t work, int64_t least) const {
+  if (pool_->threads() == 1) return 1;
+  return std::clamp<int64_t>(work / least, 1, 4 * pool_->threads());
+}
+
+void Program::run(int64_t first, int64_t last) {
+  check(first >= 0 && first <= last && last <= size(), "no such steps");
+  for (const Buffer& buffer : buffers_) check(buffer.memory != nullptr, "a buffer is not bound");
+  pool_->run(steps_.data() + first, last - first, scratch_bytes_);
+}
+
+// ------------------------------------------------------------------------------------------------------------- steps
+
+int64_t padded_bytes(const Window& w, int64_t in_channels, int64_t out_channels, int64_t groups) {
+  check_window(w);
+  if (groups == in_channels && groups == out_channels) return 0;  // depthwise pads itself
+  const int64_t rows = (w.out_h - 1) * w.stride_h + (w.kernel_h - 1) * w.dilation_h + 1;
+  const int64_t columns = (w.out_w - 1) * w.stride_w + (w.kernel_w - 1) * w.dilation_w + 1;
+  if (w.pad_top == 0 && w.pad_left == 0 && rows <= w.in_h && columns <= w.in_w) return 0;
+  return product({w.images, rows, columns, in_channels});
+}
+
+void Program::convolution(int x, int y, int padded, Window w, const Filter& filter) {
+  check_window(w);
+  const int64_t channels = filter.in_channels, out_channels = filter.out_channels;
+  check(filter.groups >= 1 && channels % filter.groups == 0 && out_channels % filter.groups == 0, "groups that do not divide");
+  require(x, product({w.images, w.in_h, w.in_w, channels}), true);
+  require(y, product({w.images, w.out_h, w.out_w, out_channels}));
+
+  if (filter.groups == channels && filter.groups == out_channels) {
+    auto plan = std::make_shared<Depthwise>(pack_depthwise(kernels_, w, filter));
+    const int64_t rows = w.images * w.out_h, blocks = (channels + kernels_.lanes - 1) / kernels_.lanes;
+    const int64_t most = parts_of(rows * blocks, 1);
+    const int64_t row_parts = rows >= most ? most : 1, block_parts = rows >= most ? 1 : std::min(blocks, most);
+    push(row_parts * block_parts,
+         [=, this](int64_t task, uint8_t* scratch) {
+           kernels_.depthwise(*plan, memory(x), memory(y), part_of(rows, row_parts, task / block_parts),
+                              part_of(blocks, block_parts, task % block_parts), scratch);
+         },
+         plan->column_bytes(kernels_.lanes));
+    return;
+  }
+
+  if (const int64_t bytes = padded_bytes(w, channels, out_channels, filter.groups)) {
+    require(padded, bytes, true);
+    pad(x, padded, w, channels, static_cast<uint8_t>(filter.x_zero_point));
+    x = padded;
+    w.in_h = (w.out_h - 1) * w.stride_h + (w.kernel_h - 1) * w.dilation_h + 1;
+    w.in_w = (w.out_w - 1) * w.stride_w + (w.kernel_w - 1) * w.dilation_w + 1;
+    w.pad_top = w.pad_left = 0;
+  }
+  auto plan = std::make_shared<Convolution>(pack_convolution(kernels_, w, filter));
+  const int64_t rows = plan->rows, tiles = static_cast<int64_t>(plan->tiles.size());
+  const int64_t most = parts_of(static_cast<int64_t>(plan->weights.size()) * rows, 1 << 15);
+  const int64_t row_parts = rows >= 24 * most ? most : 1;
+  const int64_t tile_parts = row_parts > 1 ? 1 : std::min(tiles, most);
+  push(row_parts * tile_parts, [=, this](int64_t task, uint8_t*) {
+    kernels_.convolution(*plan, memory(x), memory(y), part_of(rows, row_parts, task / tile_parts),
+                         part_of(tiles, tile_parts, task % tile_parts));
+  });
+}
+
+// A copy of the images with pads all around: exactly the rows and columns that the window touches.
+void Program::pad(int x, int y, const Window& w, int64_t channels, uint8_t value) {
+  const int64_t rows = (w.out_h - 1) * w.stride_h + (w.kernel_h - 1) * w.dilation_h + 1;
+  const int64_t pitch = ((w.out_w - 1) * w.stride_w + (w.kernel_w - 1) * w.dilation_w + 1) * channels;
+  const int64_t left = std::min(w.pad_left * channels, pitch), inside = std::min(w.in_w * channels, pitch - left);
+  const int64_t total = w.images * rows, parts = parts_of(total * pitch, 1 << 15);
+  push(parts, [=, this](int64_t task, uint8_t*) {
+    const Range range = part_of(total, parts, task);
+    for (int64_t i = range.begin; i < range.end; i++) {
+      uint8_t* to = memory(y) + i * pitch;
+      const int64_t row = i % rows - w.pad_top;
+      if (row < 0 || row >= w.in_h) {
+        std::memset(to, value, static_cast<size_t>(pitch));
+        continue;
+      }
+      const uint8_t* from = memory(x) + (i / rows * w.in_h + row) * w.in_w * channels;
+      std::memset(to, value, static_cast<size_t>(left));
+      std::memcpy(to + left, from, static_cast<size_t>(inside));
+      std::memset(to + left + inside, value, static_cast<size_t>(pitch - left - inside));
+    }
+  });
+}
+
+void Program::add(int a, int b, int y, int64_t elements, const Addition& addition) {
+  for (const int buffer : {a, b, y}) require(buffer, elements);
+  const int64_t parts = parts_of(elements, 1 << 13);
+  push(parts, [=, this](int64_t task, uint8_t*) {
+    kernels_.add(addition, memory(a), memory(b), memory(y), part_of(elements, parts, task));
+  });
+}
+
+void Program::pool(int x, int y, const Pooling& pooling) {
+  const Window& w = pooling.window;
+  check_window(w);
+  require(x, product({w.images, w.in_h, w.in_w, pooling.channels}));
+  require(y, product({w.images, w.out_h, w.out_w, pooling.channels}));
+  const int64_t rows = w.images * w.out_h, parts = std::min(rows, parts_of(bytes(y) * w.kernel_h * w.kernel_w, 1 << 14));
+  push(parts,
+       [=, this](int64_t task, uint8_t* scratch) {
+         kernels_.pool(pooling, memory(x), memory(y), part_of(rows, parts, task), reinterpret_cast<int32_t*>(scratch));
+       },
+       pooling.channels * static_cast<int64_t>(sizeof(int32_t)));
+}
+
+void Program::quantize(int x, int y, int64_t elements, const Quantization& quantization) {
+  require(x, elements * 4);
+  require(y, elements);
+  const int64_t parts = parts_of(elements, 1 << 13);
+  push(parts, [=, this](int64_t task, uint8_t*) {
+    const Range range = part_of(elements, parts, task);
+    const float* from = reinterpret_cast<const float*>(memory(x)) + range.begin;
+    kernels_.quantize(quantization, from, memory(y) + range.begin, range.end - range.begin);
+  });
+}
+
+void Program::quantize_planes(int x, int y, int64_t images, int64_t channels, int64_t pixels,
+                              const Quantization& quantization) {
+  const int64_t elements = product({images, channels, pixels});
+  require(x, elements * 4);
+  require(y, elements);
+  constexpr int64_t kRun = 1024;  // pixels whose quantized planes stay in the first-level cache
+  const int64_t runs = (pixels + kRun - 1) / kRun, total = images * runs;
+  const int64_t parts = std::min(total, parts_of(elements, 1 << 13));
+  push(parts,
+       [=, this](int64_t task, uint8_t* scratch) {
+         const Range range = part_of(total, parts, task);
+         for (int64_t i = range.begin; i < range.end; i++) {
+           const int64_t first = i % runs * kRun, count = std::min(kRun, pixels - first);
+           const float* from = reinterpret_cast<const float*>(memory(x)) + i / runs * channels * pixels + first;
+           uint8_t* to = memory(y) + (i / runs * pixels + first) * channels;
+           for (int64_t c = 0; c < channels; c++) {
+             kernels_.quantize(quantization, from + c * pixels, scratch, count);
+             for (int64_t p = 0; p < count; p++) to[p * channels + c] = scratch[p];
+           }
+         }
+       },
+       kRun);
+}
+
+void Program::dequantize(int x, int y, int64_t elements, const Quantization& quantization) {
+  require(x, elements);
+  require(y, elements * 4);
+  const int64_t parts = parts_of(elements, 1 << 13);
+  push(parts, [=, this](int64_t task, uint8_t*) {
+    const Range range = part_of(elements, parts, task);
+    float* to = reinterpret_cast<float*>(memory(y)) + range.begin;
+    kernels_.dequantize(quantization, memory(x) + range.begin, to, range.end - range.begin);
+  });
+}
+
+void Program::look_up(int x, int y, int64_t elements, const uint8_t* table) {
+  require(x, elements);
+  require(y, elements);
+  auto own = std::make_shared<std::vector<uint8_t>>(table, table + 256);
+  const int64_t parts = parts_of(elements, 1 << 13);
+  push(parts, [=, this](int64_t task, uint8_t*) {
+    const Range range = part_of(elements, parts, task);
+    kernels_.look_up(own->data(), memory(x) + range.begin, memory(y) + range.begin, range.end - range.begin);
+  });
+}
+
+void Program::softmax(int x, int y, int64_t rows, int64_t channels, const int64_t* table) {
+  const int64_t elements = product({rows, channels});
+  require(x, elements);
+  require(y, elements);
+  auto own = std::make_shared<std::vector<int64_t>>(table, table + 256);
+  push(1, [=, this](int64_t, uint8_t*) {
+    for (int64_t row = 0; row < rows; row++) {
+      const uint8_t* from = memory(x) + row * channels;
+      const int64_t* values = own->data() + 255 - *std::max_element(from, from + channels);
+      int64_t total = 0;
+      for (int64_t c = 0; c < channels; c++) total += values[from[c]];
+      uint8_t results[256];
+      bool known[256] = {};
+      for (int64_t c = 0; c < channels; c++) {
+        const uint8_t byte = from[c];
+        if (!known[byte]) {
+          known[byte] = true;
+          results[byte] = static_cast<uint8_t>(std::min<int64_t>((256 * values[byte] + (total >> 1)) / total, 255));
+        }
+        memory(y)[row * channels + c] = results[byte];
+      }
+    }
+  });
+}
+
+void Program::transpose(int x, int y, int64_t outer, int64_t rows, int64_t columns, int64_t inner) {
+  const int64_t plane = product({rows, columns, inner}), total = product({outer, plane});
+  require(x, total);
+  require(y, total);
+  const int64_t parts = std::min(outer, parts_of(total, 1 << 13));
+  push(parts, [=, this](int64_t task, uint8_t*) {
+    const Range range = part_of(outer, parts, task);
+    for (int64_t i = range.begin; i < range.end; i++) {
+      const uint8_t* from = memory(x) + i * plane;
+      uint8_t* to = memory(y) + i * plane;
+      for (int64_t column = 0; column < columns; column++)
+        for (int64_t row = 0; row < rows; row++, to += inner)
+          if (inner == 1) *to = from[row * columns + column];
+          else std::memcpy(to, from + (row * columns + column) * inner, static_cast<size_t>(inner));
+    }
+  });
+}
+
+void Program::copy(int x, int y, int64_t rows, int64_t run, int64_t x_offset, int64_t x_pitch, int64_t y_offset,
+                   int64_t y_pitch) {
+  check(x_offset >= 0 && y_offset >= 0 && run >= 1 && x_offset < kMaxBytes && y_offset < kMaxBytes, "a copy that cannot be");
+  require(x, x_offset + product({rows, x_pitch}) - x_pitch + run);
+  require(y, y_offset + product({rows, y_pitch}) - y_pitch + run);
+  const int64_t parts = std::min(rows, parts_of(rows * run, 1 << 14));
+  push(parts, [=, this](int64_t task, uint8_t*) {
+    const Range range = part_of(rows, parts, task);
+    for (int64_t i = range.begin; i < range.end; i++)
+      std::memcpy(memory(y) + y_offset + i * y_pitch, memory(x) + x_offset + i * x_pitch, static_cast<size_t>(run));
+  });
+}
+
+}  // namespace int8

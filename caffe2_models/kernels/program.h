@@ -1,0 +1,70 @@
+// A net's int8 operators as a list of steps over buffers.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "int8.h"
+#include "pack.h"
+#include "thread_pool.h"
+
+namespace int8 {
+
+// What a convolution's padded input takes; 0 where it needs none.
+int64_t padded_bytes(const Window& window, int64_t in_channels, int64_t out_channels, int64_t groups);
+
+// Buffers are numbers. Most lie in one arena, at offsets that the caller chooses so that they share its memory; others
+// are bound to the caller's own memory before a run. Every method that adds a step checks that the step stays within
+// its buffers, and throws std::invalid_argument where it does not.
+class Program {
+ public:
+  Program(const Kernels& kernels, std::shared_ptr<ThreadPool> pool, int64_t arena_bytes);
+
+  int buffer(int64_t offset, int64_t bytes);  // in the arena
+  int external(int64_t bytes);
+  void bind(int buffer, uint8_t* memory, int64_t bytes);
+  uint8_t* memory(int buffer) const { return at(buffer).memory; }
+  int64_t bytes(int buffer) const { return at(buffer).bytes; }
+
+  // padded: a buffer of padded_bytes, or any number where that is 0.
+  void convolution(int x, int y, int padded, Window window, const Filter& filter);
+  void add(int a, int b, int y, int64_t elements, const Addition& addition);
+  void pool(int x, int y, const Pooling& pooling);
+  void quantize(int x, int y, int64_t elements, const Quantization& quantization);
+  // From float32 NCHW to uint8 NHWC.
+  void quantize_planes(int x, int y, int64_t images, int64_t channels, int64_t pixels, const Quantization& quantization);
+  void dequantize(int x, int y, int64_t elements, const Quantization& quantization);
+  void look_up(int x, int y, int64_t elements, const uint8_t* table);
+  // Softmax over rows of `channels`: see caffe2_models.int8.softmax.
+  void softmax(int x, int y, int64_t rows, int64_t channels, const int64_t* table);
+  // y[outer, i, :] = x[outer, i / columns + i % columns * rows, :]: a transposition of the two middle axes, bytes.
+  void transpose(int x, int y, int64_t outer, int64_t rows, int64_t columns, int64_t inner);
+  // Copies `rows` runs of `run` bytes: from x at x_offset every x_pitch bytes to y at y_offset every y_pitch bytes.
+  void copy(int x, int y, int64_t rows, int64_t run, int64_t x_offset, int64_t x_pitch, int64_t y_offset, int64_t y_pitch);
+
+  int64_t size() const { return static_cast<int64_t>(steps_.size()); }
+  void run(int64_t first, int64_t last);
+
+ private:
+  struct Buffer {
+    uint8_t* memory;
+    int64_t bytes;
+    bool has_slack;  // kSlack bytes may be read past its end
+  };
+
+  const Buffer& at(int buffer) const;
+  void require(int buffer, int64_t bytes, bool slack = false) const;
+  void pad(int x, int y, const Window& window, int64_t channels, uint8_t value);
+  void push(int64_t tasks, std::function<void(int64_t, uint8_t*)> run, int64_t scratch_bytes = 0);
+  int64_t parts_of(int64_t work, int64_t least) const;
+
+  const Kernels& kernels_;
+  std::shared_ptr<ThreadPool> pool_;
+  std::vector<uint8_t> arena_;
+  std::vector<Buffer> buffers_;
+  std::vector<Step> steps_;
+  int64_t scratch_bytes_ = 0;
+};
+
+}  // namespace int8
