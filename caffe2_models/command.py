@@ -3,8 +3,6 @@
 import sys
 from collections.abc import Callable, Iterable
 
-from tqdm import tqdm
-
 from caffe2_models.errors import ModelError
 
 
@@ -40,6 +38,8 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def progress(iterable: Iterable | None = None, **options) -> tqdm:
+def progress(iterable: Iterable | None = None, **options):
     """A tqdm bar on stderr, silent where stderr is no terminal."""
+    from tqdm import tqdm  # here, so that commands without a bar start faster
+
     return tqdm(iterable, disable=None, file=sys.stderr, dynamic_ncols=True, **options)

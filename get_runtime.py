@@ -1,0 +1,34 @@
+#!/usr/bin/env python3
+"""Latency of nets on a device: see --help and docs/latency.md."""
+
+from functools import partial
+
+from caffe2_models.command import run
+from runtime_lut.command import main
+from runtime_lut.models import Converters
+
+
+def from_onnx(path):
+    from exporters.onnx_files import load_onnx
+    from exporters.onnx_to_caffe2 import convert
+
+    return convert(load_onnx(path))
+
+
+def from_zoo(name):
+    from caffe2_models.preprocessing import Preprocessing
+    from exporters.onnx_to_caffe2 import convert
+    from exporters.torch_to_onnx import export
+    from mobile_cv.model_zoo import ModelZooError, create_model
+
+    try:
+        module = create_model(name)
+    except ModelZooError:
+        return None
+    preprocessing = Preprocessing(**module.default_cfg)
+    shape = (1, 3, preprocessing.size, preprocessing.size)
+    return convert(export(module, shape, preprocessing=preprocessing, name=name))
+
+
+if __name__ == "__main__":
+    run(partial(main, converters=Converters(from_onnx, from_zoo)))

@@ -1,0 +1,1 @@
+"""Latency from a table of operator times: lookup, estimates, measuring, architecture search."""

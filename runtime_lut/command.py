@@ -1,0 +1,171 @@
+"""The command get_runtime.py: the latency of nets on a device, operator by operator."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from caffe2_models import Net
+from caffe2_models.errors import ModelError
+from caffe2_models.files import write_atomically
+from caffe2_models.tensors import TensorType
+from runtime_lut import report
+from runtime_lut.cache import cache_dir
+from runtime_lut.cost import NUMPY_OF_CODE
+from runtime_lut.estimate import Estimator
+from runtime_lut.latency import NetLatency, net_latency
+from runtime_lut.models import Converters, find_net
+from runtime_lut.signature import DTYPE_CODES
+from runtime_lut.table import POLICIES, Table, devices_in, find_table
+
+DEFAULT_DEVICE = "SM-G950U-7.0-24"  # Samsung Galaxy S8 (US), the published table's
+
+
+def main(argv: list[str], converters: Converters | None = None) -> int:
+    """Print each net's latency; 1 where --strict and an operator is not in the table."""
+    args = parse(argv)
+    table, estimator = choose_sources(args)
+    names = [name for name in args.model_path.split(",") if name]
+    if not names:
+        raise ModelError("--model_path names no model")
+    latencies = []
+    for name in names:
+        net = find_net(name, converters)
+        shapes = input_types(net, args)
+        latencies.append(net_latency(net, shapes, table, estimator, name))
+    for latency in latencies:
+        print_latency(latency, args, heading=len(latencies) > 1)
+    write_files(latencies, args)
+    return int(args.strict and not all(latency.all_found for latency in latencies))
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="get_runtime.py",
+        description="Latency of Caffe2 nets from a device's table of operator times, or estimated (µs).",
+    )
+    parser.add_argument(
+        "--model_path",
+        "--model-path",
+        required=True,
+        metavar="DIR_OR_NAME[,..]",
+        help="model folder, .pb, .pbtxt or .onnx file, published name (ChamNet-A/int8) or zoo name",
+    )
+    parser.add_argument(
+        "--input_dims",
+        "--input-dims",
+        type=dims,
+        metavar="JSON",
+        help='shapes of the inputs, {"data": [1, 3, 224, 224]} (default: the net\'s own)',
+    )
+    parser.add_argument(
+        "--input_dtype",
+        "--input-dtype",
+        type=int,
+        choices=sorted(NUMPY_OF_CODE),
+        default=DTYPE_CODES["float32"],
+        metavar="CODE",
+        help="TensorProto.DataType of the inputs (default: 1, float32)",
+    )
+    parser.add_argument(
+        "--batch", type=int, metavar="N", help="images at once, where --input_dims is not given"
+    )
+    parser.add_argument(
+        "--db_dir",
+        "--db-dir",
+        type=Path,
+        metavar="D",
+        help="folder with DEVICE-op_lut_database.json (default: where scripts/download.py puts it)",
+    )
+    parser.add_argument(
+        "--device", metavar="NAME", help=f"default: {DEFAULT_DEVICE}, or the only one in --db_dir"
+    )
+    parser.add_argument(
+        "--mode", choices=POLICIES, default="ave", help="what several records of one operator give"
+    )
+    parser.add_argument("--estimate", action="store_true", help="estimate the operators that the table lacks")
+    parser.add_argument(
+        "--strict", action="store_true", help="exit with 1 if an operator is not in the table"
+    )
+    parser.add_argument("--top", type=int, metavar="N", help="print the N slowest operators instead of all")
+    parser.add_argument(
+        "--by", choices=["type"], help="print the time by operator type instead of all operators"
+    )
+    parser.add_argument("--json", metavar="F", help="write all figures as JSON (- for stdout alone)")
+    parser.add_argument("--csv", metavar="F", help="write a row per operator")
+    parser.add_argument("--plot", metavar="F", help="draw a bar per operator (.png, .svg; needs matplotlib)")
+    parser.add_argument("--html", metavar="F", help="write a page that needs no other file")
+    args = parser.parse_args(argv)
+    for name in ("batch", "top"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            parser.error(f"--{name} must be at least 1")
+    return args
+
+
+def dims(text: str) -> dict[str, tuple[int, ...]]:
+    """Shapes of inputs from JSON, for argparse."""
+    try:
+        shapes = {name: tuple(shape) for name, shape in json.loads(text).items()}
+    except (ValueError, AttributeError, TypeError):
+        shapes = None
+    sizes = [dim for shape in shapes.values() for dim in shape] if shapes else [None]
+    if not all(isinstance(dim, int) and not isinstance(dim, bool) and dim > 0 for dim in sizes):
+        raise argparse.ArgumentTypeError(f'{text!r} is not of the form {{"data": [1, 3, 224, 224]}}')
+    return shapes
+
+
+def choose_sources(args: argparse.Namespace) -> tuple[Table | None, Estimator | None]:
+    """(table, estimator): the device's table; where there is none, the estimator that comes with this
+    package.
+    """
+    folder = args.db_dir if args.db_dir is not None else cache_dir() / "runtime_lut" / "data"
+    if args.db_dir is not None and not folder.is_dir():
+        raise ModelError(f"{folder}: no such folder of latency tables")
+    present = devices_in(folder)
+    device = args.device or (present[0] if len(present) == 1 else DEFAULT_DEVICE)
+    path = find_table(folder, device)
+    shipped = Estimator.shipped(device)
+    if path is not None:
+        table = Table.load(path, device, args.mode)
+        return table, Estimator.of_table(table, shipped) if args.estimate else None
+    where = f"{folder} has no table of {device}" + (f" (but of {', '.join(present)})" if present else "")
+    if shipped is None:
+        raise ModelError(f"{where}; give --db_dir, or measure one with scripts/build_lut.py")
+    if args.db_dir is not None:
+        print(f"{where}: its times are estimated", file=sys.stderr)
+    return None, shipped
+
+
+def input_types(net: Net, args: argparse.Namespace) -> dict[str, TensorType]:
+    """Types of the net's inputs: as --input_dims says, or the net's own."""
+    shapes = args.input_dims or net.input_shapes(batch=args.batch or 1)
+    dtype = np.dtype(NUMPY_OF_CODE[args.input_dtype])
+    return {name: TensorType(shape, dtype) for name, shape in shapes.items()}
+
+
+def print_latency(latency: NetLatency, args: argparse.Namespace, heading: bool) -> None:
+    if args.json == "-":
+        return
+    lines = [f"{latency.model} on {latency.device}"] if heading else []
+    if args.top:
+        lines += report.top_lines(latency, args.top)
+    if args.by:
+        lines += report.type_lines(latency)
+    if not (args.top or args.by):
+        lines += report.operator_lines(latency)
+    print("\n".join([*lines, *report.summary_lines(latency)]))
+
+
+def write_files(latencies: list[NetLatency], args: argparse.Namespace) -> None:
+    if args.json == "-":
+        print(report.to_json(latencies), end="")
+    elif args.json:
+        write_atomically(args.json, report.to_json(latencies))
+    if args.csv:
+        write_atomically(args.csv, report.to_csv(latencies))
+    if args.html:
+        write_atomically(args.html, report.to_html(latencies))
+    if args.plot:
+        report.save_plot(latencies, args.plot)

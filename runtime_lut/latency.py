@@ -1,0 +1,208 @@
+"""The latency of a net: each operator's time from a table, or estimated, and where each figure comes from."""
+
+import functools
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+
+from caffe2_models.net import Net, Step
+from caffe2_models.tensors import TensorType
+from runtime_lut.cost import step_workload
+from runtime_lut.estimate import Estimator, interval
+from runtime_lut.signature import Signature
+from runtime_lut.table import Table
+
+# Where an operator's time comes from. Only the first two were measured: they alone count as found.
+EXACT = "exact"  # the table holds this operator
+SUBSTITUTED = "substituted"  # the table holds it under the type that stands in (Int8ConvRelu for Int8Conv)
+INTERPOLATED = "interpolated"  # the table holds operators of its kind of nearly its size
+ESTIMATED = "estimated"  # priced by its multiply-accumulates and the elements it moves
+MISSING = "missing"  # nothing is known; it is not in any total
+PROVENANCES = (EXACT, SUBSTITUTED, INTERPOLATED, ESTIMATED, MISSING)
+FOUND = (EXACT, SUBSTITUTED)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One operator of a net and its time in µs (None where it is missing)."""
+
+    index: int
+    output: str  # name of the first output
+    op_type: str
+    input_shapes: tuple[tuple[int, ...], ...]
+    arguments: str
+    macs: int
+    nbytes: int
+    provenance: str
+    time_us: float | None
+    records_us: tuple[float, ...] = ()  # medians of all records, where the table holds it
+    p10_us: float | None = None
+    p90_us: float | None = None
+    source_type: str | None = None  # the type that stands in, where substituted
+    spread: float = 0.0  # of an estimate: standard deviation of its logarithm
+    nearest: str | None = None  # the most similar record, where missing
+
+    @property
+    def interval_us(self) -> tuple[float, float] | None:
+        """The range of an estimate that holds the true time nine times out of ten."""
+        return interval(self.time_us, self.spread) if self.spread else None
+
+
+@dataclass(frozen=True)
+class NetLatency:
+    """A net's operators with their times on a device."""
+
+    model: str
+    device: str
+    layers: tuple[Layer, ...]
+    source: str  # the table, or what the estimates were fitted from
+    common_spread: float = 0.0  # what all estimates deviate by together
+
+    @property
+    def total_us(self) -> float:
+        """Sum over the operators whose time is known, in their order."""
+        return functools.reduce(lambda total, layer: total + (layer.time_us or 0), self.layers, 0.0)
+
+    @property
+    def all_found(self) -> bool:
+        """Whether the table holds every operator (or what stands in for it)."""
+        return all(layer.provenance in FOUND for layer in self.layers)
+
+    @property
+    def missing(self) -> list[Layer]:
+        return [layer for layer in self.layers if layer.provenance == MISSING]
+
+    @property
+    def estimated_us(self) -> float:
+        """The part of the total that was not measured."""
+        return sum(layer.time_us for layer in self.layers if layer.spread)
+
+    @property
+    def interval_us(self) -> tuple[float, float] | None:
+        """The range of the total that holds the true sum nine times out of ten, where parts of it are
+        estimated.
+        """
+        if not self.estimated_us:
+            return None
+        own = sum((layer.time_us * layer.spread) ** 2 for layer in self.layers if layer.spread)
+        common = (self.common_spread * self.estimated_us) ** 2
+        return interval(self.total_us, math.sqrt(own + common) / self.total_us)
+
+    @property
+    def provenance(self) -> dict[str, int]:
+        """How many operators have their time from where."""
+        counts = Counter(layer.provenance for layer in self.layers)
+        return {name: counts[name] for name in PROVENANCES if counts[name]}
+
+    def by_type(self) -> list[tuple[str, int, float]]:
+        """(operator type, operators, µs), the dearest first."""
+        groups: dict[str, list[float]] = {}
+        for layer in self.layers:
+            groups.setdefault(layer.op_type, []).append(layer.time_us or 0.0)
+        rows = [(op_type, len(times), sum(times)) for op_type, times in groups.items()]
+        return sorted(rows, key=lambda row: -row[2])
+
+    def top(self, count: int) -> list[Layer]:
+        """The slowest operators."""
+        return sorted(self.layers, key=lambda layer: -(layer.time_us or 0.0))[:count]
+
+    def to_dict(self) -> dict:
+        """All of it as JSON values; times in µs."""
+        return {
+            "model": self.model,
+            "device": self.device,
+            "latency_us": self.total_us,
+            "interval_us": self.interval_us,
+            "all_found": self.all_found,
+            "provenance": self.provenance,
+            "source": self.source,
+            "macs": sum(layer.macs for layer in self.layers),
+            "operators": [asdict(layer) | {"interval_us": layer.interval_us} for layer in self.layers],
+        }
+
+
+def net_latency(
+    net: Net,
+    input_shapes: Mapping[str, tuple[int, ...] | TensorType] | None = None,
+    table: Table | None = None,
+    estimator: Estimator | None = None,
+    model: str = "",
+) -> NetLatency:
+    """Look a net's operators up in a table; what it lacks is estimated, where an estimator is given.
+
+    input_shapes: of the net's inputs (its own recorded ones where None). Raises ModelError for shapes that
+    do not fit or an operator that is not supported.
+    """
+    steps = net.walk(input_shapes or net.input_shapes())
+    layers = tuple(step_layer(step, table, estimator) for step in steps)
+    form = "int8" if net.is_quantized else "fp32"
+    return NetLatency(
+        model=model or net.name,
+        device=table.device if table is not None else estimator.device if estimator is not None else "",
+        layers=layers,
+        source=table.source if table is not None else estimator.source if estimator is not None else "",
+        common_spread=estimator.net_spread(form) if estimator is not None else 0.0,
+    )
+
+
+def step_layer(step: Step, table: Table | None = None, estimator: Estimator | None = None) -> Layer:
+    """One operator's time, at its own moment of the net."""
+    signature = Signature.of_step(step)
+    outputs = step.operator.outputs
+    layer = functools.partial(
+        Layer,
+        index=step.operator.index,
+        output=outputs[0] if outputs else "",
+        op_type=signature.op_type,
+        input_shapes=signature.shapes,
+        arguments=signature.arguments,
+        macs=step.macs,
+        nbytes=step.nbytes,
+    )
+    match = table.find(signature) if table is not None else None
+    if match is not None:
+        same = match.signature.op_type == signature.op_type
+        return layer(
+            provenance=EXACT if same else SUBSTITUTED,
+            time_us=match.time_us,
+            records_us=tuple(match.medians),
+            p10_us=match.percentile("p10"),
+            p90_us=match.percentile("p90"),
+            source_type=None if same else match.signature.op_type,
+        )
+    if estimator is not None:
+        estimate = estimator.estimate(step_workload(step))
+        return layer(provenance=estimate.provenance, time_us=estimate.time_us, spread=estimate.spread)
+    nearest = nearest_record(table, signature) if table is not None else None
+    return layer(provenance=MISSING, time_us=None, nearest=nearest)
+
+
+def nearest_record(table: Table, signature: Signature) -> str | None:
+    """The table's operator most like one that it lacks, as text; None where it has none of its type."""
+    best, closest = None, (math.inf, 0)
+    for record, time_us in table.records([signature.op_type]):
+        other = Signature.of_record(record)
+        distance = shape_distance(signature.shapes, other.shapes)
+        rank = (distance, int(other.arguments != signature.arguments))
+        if best is None or rank < closest:
+            best, closest = (other, time_us), rank
+    if best is None:
+        return None
+    other, time_us = best
+    text = f"{other.op_type} with input {[list(shape) for shape in other.shapes]}: {time_us:.1f}"
+    differing = ["arguments"] * (other.arguments != signature.arguments) + ["dtypes"] * (
+        other.dtypes != signature.dtypes
+    )
+    return text + (f" ({' and '.join(differing)} differ)" if differing else "")
+
+
+def shape_distance(a: Iterable[tuple[int, ...]], b: Iterable[tuple[int, ...]]) -> float:
+    """How far two lists of shapes are apart: the sum of the logarithms of their sizes' ratios; infinite if
+    ranks differ.
+    """
+    a, b = list(a), list(b)
+    if [len(shape) for shape in a] != [len(shape) for shape in b]:
+        return math.inf
+    pairs = ((p, q) for left, right in zip(a, b, strict=True) for p, q in zip(left, right, strict=True))
+    return sum(abs(math.log(max(p, 1) / max(q, 1))) for p, q in pairs)

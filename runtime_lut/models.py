@@ -1,0 +1,67 @@
+"""A net from what a user calls it: a folder, a file, a published name; other forms through converters."""
+
+import fnmatch
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from caffe2_models import Net, load_net
+from caffe2_models.errors import ModelError
+from caffe2_models.files import PAIRS, find_pair
+from caffe2_models.published import NAMES, canonical_name, published_net
+from runtime_lut.cache import cache_dir
+
+
+@dataclass(frozen=True)
+class Converters:
+    """Nets that are not Caffe2's yet: an ONNX file, a model of the zoo by name (None where it has none)."""
+
+    from_onnx: Callable[[Path], Net]
+    from_zoo: Callable[[str], Net | None]
+
+
+def find_net(name: str, converters: Converters | None = None) -> Net:
+    """The net that a name means: a local folder or file, else the downloaded model, else the published
+    architecture.
+
+    Then, where converters are given, a model of the zoo. Raises ModelError for a name that means nothing.
+    """
+    path = Path(name)
+    published = canonical_name(name)
+    if path.is_dir():
+        predict, init = find_pair(path)
+        # The official graphs are also passed on without their weights.
+        return (
+            load_net(predict, init) if init or not published else _with_published_weights(predict, published)
+        )
+    if path.suffix == ".onnx" and converters is not None:
+        if not path.is_file():
+            raise ModelError(f"{path}: no such file")
+        return converters.from_onnx(path)
+    if path.is_file():
+        return load_net(path, init_beside(path))
+    if published:
+        downloaded = cache_dir() / f"{published.split('-')[0]}/models/{published}"
+        return load_net(downloaded) if downloaded.is_dir() else published_net(published)
+    net = converters.from_zoo(name) if converters is not None else None
+    if net is None:
+        raise ModelError(
+            f"{name}: no folder or file of this name, nor a model; published are {', '.join(NAMES)}; "
+            "the zoo's names are listed by scripts/list_models.py"
+        )
+    return net
+
+
+def init_beside(predict: Path) -> Path | None:
+    """The init file that goes with a predict file by its name, or None."""
+    for predict_pattern, init_pattern in PAIRS:
+        if fnmatch.fnmatch(predict.name, predict_pattern):
+            prefix = predict.name.removesuffix(predict_pattern.lstrip("*")) if "*" in predict_pattern else ""
+            init = predict.with_name(init_pattern.replace("*", prefix))
+            if init.is_file():
+                return init
+    return None
+
+
+def _with_published_weights(predict: Path, name: str) -> Net:
+    return Net(load_net(predict).predict, published_net(name).init)

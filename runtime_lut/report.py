@@ -1,0 +1,217 @@
+"""A net's latency as text, CSV, a plot and a page."""
+
+import csv
+import html
+import io
+import json
+
+from caffe2_models.errors import ModelError
+from runtime_lut.latency import FOUND, MISSING, SUBSTITUTED, Layer, NetLatency
+
+CSV_COLUMNS = ("model", "index", "output", "op_type", "input_shapes", "arguments", "macs", "time_us",
+"p10_us", "p90_us",
+               "provenance", "low_us", "high_us")  # fmt: skip
+
+COLOURS = {
+    "exact": "#4c78a8",
+    "substituted": "#72b7b2",
+    "interpolated": "#eeca3b",
+    "estimated": "#f58518",
+    "missing": "#e45756",
+}
+
+
+def operator_lines(latency: NetLatency) -> list[str]:
+    """Two lines per operator, as the reference tool prints them for what it finds.
+
+    The type is the net's own also where another type's time stands in (the reference prints that other type):
+    the lines then follow the net, and the last lines say what was substituted. What was not measured never
+    stands under run_time.
+    """
+    return [line for layer in latency.layers for line in (_heading(layer), _time(layer))]
+
+
+def _heading(layer: Layer) -> str:
+    return f"op type {layer.op_type} with input {[list(shape) for shape in layer.input_shapes]}"
+
+
+def _time(layer: Layer) -> str:
+    if layer.provenance in FOUND:
+        return f"run_time: {list(layer.records_us)}"
+    if layer.provenance == MISSING:
+        return "No match found in the database!"
+    low, high = layer.interval_us
+    return f"{layer.provenance}: [{layer.time_us:.1f}] ({low:.1f} to {high:.1f})"
+
+
+def summary_lines(latency: NetLatency) -> list[str]:
+    """The reference tool's last two lines; then, where not all is exact, what is not."""
+    total = f"The network run-time latency is {latency.total_us}"
+    if latency.interval_us is not None:
+        low, high = latency.interval_us
+        total = (
+            f"The network run-time latency is {latency.total_us:.1f} ({low:.1f} to {high:.1f}; "
+            f"{100 * latency.estimated_us / latency.total_us:.0f} % of it ESTIMATED from {latency.source})"
+        )
+    lines = [f"All operators found in the table? {latency.all_found}", total]
+    substituted = [layer for layer in latency.layers if layer.provenance == SUBSTITUTED]
+    if substituted:
+        pairs = ", ".join(sorted({f"{layer.op_type} by {layer.source_type}" for layer in substituted}))
+        lines.append(f"Substituted: {len(substituted)} operators ({pairs})")
+    if latency.missing:
+        lines.append(
+            f"Missing: {len(latency.missing)} operators, left out of the latency (--estimate fills them in)"
+        )
+    for layer in latency.missing:
+        lines.append(
+            f"  {layer.op_type} {[list(shape) for shape in layer.input_shapes]} {layer.arguments}".rstrip()
+        )
+        lines.append(f"    nearest: {layer.nearest or 'no record of this type'}")
+    return lines
+
+
+def top_lines(latency: NetLatency, count: int) -> list[str]:
+    """The slowest operators as a table."""
+    total = latency.total_us or 1.0
+    rows = [
+        (
+            f"{layer.time_us or 0:.1f}",
+            f"{100 * (layer.time_us or 0) / total:.1f} %",
+            f"{layer.macs / 1e6:.1f}",
+            layer.op_type,
+            layer.output,
+            str([list(shape) for shape in layer.input_shapes]),
+            layer.provenance,
+        )
+        for layer in latency.top(count)
+    ]
+    return _aligned([("µs", "share", "M MAdds", "type", "output", "inputs", "provenance"), *rows], right=3)
+
+
+def type_lines(latency: NetLatency) -> list[str]:
+    """Time by operator type as a table."""
+    total = latency.total_us or 1.0
+    rows = [
+        (f"{us:.1f}", f"{100 * us / total:.1f} %", str(count), op_type)
+        for op_type, count, us in latency.by_type()
+    ]
+    return _aligned([("µs", "share", "operators", "type"), *rows], right=3)
+
+
+def _aligned(rows: list[tuple[str, ...]], right: int) -> list[str]:
+    """Columns of text; the first `right` of them end flush."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.rjust(width) if column < right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def to_json(latencies: list[NetLatency]) -> str:
+    """One object, or a list of them for several nets."""
+    content = [latency.to_dict() for latency in latencies]
+    return json.dumps(content[0] if len(content) == 1 else content, indent=1) + "\n"
+
+
+def to_csv(latencies: list[NetLatency]) -> str:
+    """One row per operator; times in µs, low and high for what is estimated."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for latency in latencies:
+        for layer in latency.layers:
+            low, high = layer.interval_us or (None, None)
+            shapes = json.dumps([list(shape) for shape in layer.input_shapes])
+            known = {"model": latency.model, "input_shapes": shapes, "low_us": low, "high_us": high}
+            writer.writerow([known.get(column) or getattr(layer, column, None) for column in CSV_COLUMNS])
+    return file.getvalue()
+
+
+def save_plot(latencies: list[NetLatency], path: str) -> None:
+    """A bar per operator, a panel per net; the format follows the name (.png, .svg, .pdf). Needs
+    matplotlib.
+    """
+    try:
+        import matplotlib
+
+        matplotlib.use("Agg")
+        from matplotlib import pyplot
+    except ImportError:
+        raise ModelError("--plot needs matplotlib; install it, or use --html, which needs nothing") from None
+    figure, panels = pyplot.subplots(len(latencies), 1, figsize=(12, 4 * len(latencies)), squeeze=False)
+    for latency, panel in zip(latencies, panels[:, 0], strict=True):
+        for provenance in latency.provenance:
+            layers = [layer for layer in latency.layers if layer.provenance == provenance]
+            times = [layer.time_us or 0 for layer in layers]
+            panel.bar([layer.index for layer in layers], times, color=COLOURS[provenance], label=provenance)
+        panel.set(title=_title(latency), xlabel="operator", ylabel="µs")
+        panel.legend()
+    figure.tight_layout()
+    try:
+        figure.savefig(path)
+    except ValueError as error:
+        raise ModelError(f"{path}: {error}") from None
+    finally:
+        pyplot.close(figure)
+
+
+def _title(latency: NetLatency) -> str:
+    return f"{latency.model} on {latency.device}: {latency.total_us / 1000:.1f} ms"
+
+
+PAGE = """<!DOCTYPE html>
+<html lang="en"><meta charset="utf-8"><title>Latency</title>
+<style>
+body {{ font: 14px system-ui, sans-serif; margin: 2em; color: #222 }}
+table {{ border-collapse: collapse; width: 100% }}
+td, th {{ padding: 2px 8px; text-align: left; border-bottom: 1px solid #eee; white-space: nowrap }}
+td.n {{ text-align: right; font-variant-numeric: tabular-nums }}
+.bar {{ height: 10px; min-width: 1px }}
+.key {{ display: inline-block; width: 10px; height: 10px; margin: 0 4px 0 12px }}
+</style>
+{sections}
+</html>
+"""
+
+
+def to_html(latencies: list[NetLatency]) -> str:
+    """A page that needs no other file: per net, time by type and a bar per operator."""
+    return PAGE.format(sections="\n".join(map(_section, latencies)))
+
+
+def _section(latency: NetLatency) -> str:
+    counts = latency.provenance
+    keys = "".join(
+        f'<span class="key" style="background:{COLOURS[p]}"></span>{n} {p}' for p, n in counts.items()
+    )
+    summary = "".join(f"<p>{html.escape(line)}</p>" for line in summary_lines(latency))
+    types = "".join(
+        f'<tr><td>{html.escape(op_type)}<td class="n">{count}<td class="n">{us:.1f}<td class="n">'
+        f"{100 * us / (latency.total_us or 1):.1f} %</tr>"
+        for op_type, count, us in latency.by_type()
+    )
+    longest = max((layer.time_us or 0 for layer in latency.layers), default=0) or 1
+    rows = "".join(_row(layer, longest) for layer in latency.layers)
+    return f"""<h1>{html.escape(_title(latency))}</h1>
+<p>Source: {html.escape(latency.source)}{keys}</p>
+{summary}
+<h2>By type</h2>
+<table style="width:auto"><tr><th>type<th>operators<th>µs<th>share</tr>{types}</table>
+<h2>Operators</h2>
+<table><tr><th>#<th>type<th>inputs<th>M MAdds<th>µs<th>provenance<th style="width:30%"></tr>
+{rows}</table>"""
+
+
+def _row(layer: Layer, longest: float) -> str:
+    width = 100 * (layer.time_us or 0) / longest
+    time = "" if layer.time_us is None else f"{layer.time_us:.1f}"
+    shapes = " ".join("x".join(map(str, shape)) for shape in layer.input_shapes)
+    cells = [
+        f'<td class="n">{layer.index}<td>{html.escape(layer.op_type)}<td>{shapes}',
+        f'<td class="n">{layer.macs / 1e6:.2f}<td class="n">{time}<td>{layer.provenance}',
+        f'<td><div class="bar" style="width:{width:.1f}%;background:{COLOURS[layer.provenance]}"></div>',
+    ]
+    return f'<tr title="{html.escape(f"{layer.output} {layer.arguments}")}">{"".join(cells)}</tr>\n'
