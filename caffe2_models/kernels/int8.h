@@ -93,12 +93,12 @@ struct Window {
 //
 // For each output row the kernel first interleaves the kernel_h input rows column by column,
 //     columns[column][kernel_h / 4][lane][4 rows]        (a padding column or row holds x_zero_point),
-// then every tap column is one dot product of 4 rows per lane. Weights: [block][plane][kernel_w][kernel_h / 4][lane][4].
-// Weights that do not fit into int8 are the sum of two planes.
+// then every tap column is one dot product of 4 rows per lane. Weights: [block][plane][kernel_w][kernel_h / 4][lane][4];
+// two planes where weights do not fit into int8 and are sums of two, else one.
 struct Depthwise {
   Window window;
   int64_t channels;
-  int32_t planes;
+  std::vector<int64_t> tap_offset;  // of each weight vector's input, from where a window begins in `columns`
   std::vector<uint8_t> padding;  // one pixel of x_zero_point, with slack
   std::vector<int8_t> weights;
   std::vector<int32_t> bias;

@@ -25,6 +25,7 @@
 #include "int8.h"
 
 #define UNROLL _Pragma("GCC unroll 24")
+#define INLINE __attribute__((always_inline))
 
 namespace int8 {
 namespace {
@@ -35,12 +36,15 @@ inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Requantizes kRows x kWidth vectors of accumulators and stores `rows` of them, `channels` bytes each.
 template <class V, int kRows, int kWidth, bool kSingleRounding>
-inline void store_tile(const typename V::Lanes (&lanes)[kRows][kWidth], const Requantization& r, uint8_t* y,
+INLINE inline void store_tile(const typename V::Lanes (&lanes)[kRows][kWidth], const Requantization& r, uint8_t* y,
                        int64_t y_pixel, int rows, int channels) {
   const typename V::template Rounding<kSingleRounding> rounding(r);
   const typename V::Packing packing(r);
   constexpr int kVectors = kRows * kWidth;
-  auto vector = [&](int i) { return rounding(lanes[std::min(i, kVectors - 1) / kWidth][std::min(i, kVectors - 1) % kWidth]); };
+  auto vector = [&](int i) INLINE {
+    const int at = std::min(i, kVectors - 1);
+    return rounding(lanes[at / kWidth][at % kWidth]);
+  };
   UNROLL
   for (int i = 0; i < kVectors; i += 4) {
     const auto bytes = packing(vector(i), vector(i + 1), vector(i + 2), vector(i + 3));
@@ -48,7 +52,7 @@ inline void store_tile(const typename V::Lanes (&lanes)[kRows][kWidth], const Re
       if (i / 4 < rows) V::store_all(bytes, y + (i / 4) * y_pixel);
       continue;
     }
-    auto store = [&](auto part) {
+    auto store = [&](auto part) INLINE {
       const int row = (i + part.value) / kWidth, first = (i + part.value) % kWidth * V::kLanes;
       if (row < rows && first < channels)
         V::template store<part.value>(bytes, y + row * y_pixel + first, std::min(V::kLanes, channels - first));
@@ -205,21 +209,17 @@ void interleave_columns(const Depthwise& d, const uint8_t* image, int64_t first_
 template <class V, int kPixels, bool kSingleRounding>
 inline void depthwise_pixels(const Depthwise& d, const uint8_t* columns, int64_t block, uint8_t* y, int channels) {
   constexpr int64_t kVector = V::kLanes * kDepth;
-  const int64_t groups = d.row_groups();
-  const int64_t pixel = d.window.stride_w * groups * kVector, tap = d.window.dilation_w * groups * kVector;
-  const int8_t* weights = d.weights.data() + block * d.planes * d.window.kernel_w * groups * kVector;
+  const int64_t pixel = d.window.stride_w * d.row_groups() * kVector;
+  const int8_t* weights = d.weights.data() + block * static_cast<int64_t>(d.tap_offset.size()) * kVector;
   typename V::Sums sums[kPixels];
   UNROLL
   for (int i = 0; i < kPixels; i++) sums[i] = V::load_sums(d.bias.data() + block * V::kLanes);
-  for (int32_t plane = 0; plane < d.planes; plane++)
-    for (int64_t column = 0; column < d.window.kernel_w; column++) {
-      const uint8_t* x = columns + column * tap;
-      for (int64_t group = 0; group < groups; group++, x += kVector, weights += kVector) {
-        const auto w = V::load_weights(weights);
-        UNROLL
-        for (int i = 0; i < kPixels; i++) sums[i] = V::dot(sums[i], V::load_inputs(x + i * pixel), w);
-      }
-    }
+  for (const int64_t offset : d.tap_offset) {
+    const auto w = V::load_weights(weights);
+    weights += kVector;
+    UNROLL
+    for (int i = 0; i < kPixels; i++) sums[i] = V::dot(sums[i], V::load_inputs(columns + offset + i * pixel), w);
+  }
   typename V::Lanes lanes[kPixels][1];
   UNROLL
   for (int i = 0; i < kPixels; i++) lanes[i][0] = V::lanes_of(sums[i]);
@@ -257,16 +257,24 @@ void depthwise(const Depthwise& d, const uint8_t* x, uint8_t* y, Range rows, Ran
 
 // ------------------------------------------------------------------------------- elementwise, pooling: plain loops
 
-void add(const Addition& p, const uint8_t* a, const uint8_t* b, uint8_t* y, Range elements) {
+// Parameters are taken by value here: a store through uint8_t* might change anything that is behind a reference.
+
+void add_elements(const Addition p, const uint8_t* a, const uint8_t* b, uint8_t* y, int64_t count) {
   const int32_t lowest = p.lowest - p.zero_point, highest = 255 - p.zero_point;
-  for (int64_t i = elements.begin; i < elements.end; i++) {
+  for (int64_t i = 0; i < count; i++) {
     const int32_t acc = p.a_multiplier * a[i] + p.b_multiplier * b[i] + p.bias;
     const int32_t n = (((acc + (acc >> 31)) >> (p.shift - 1)) + 1) >> 1;  // acc / 2^shift, ties away from zero
     y[i] = static_cast<uint8_t>(std::min(std::max(n, lowest), highest) + p.zero_point);
   }
 }
 
-void pool(const Pooling& p, const uint8_t* x, uint8_t* y, Range rows, int32_t* sums) {
+void add(const Addition& p, const uint8_t* a, const uint8_t* b, uint8_t* y, Range elements) {
+  const int64_t first = elements.begin;
+  add_elements(p, a + first, b + first, y + first, elements.end - first);
+}
+
+void pool(const Pooling& parameters, const uint8_t* x, uint8_t* y, Range rows, int32_t* sums) {
+  const Pooling p = parameters;
   const int64_t channels = p.channels;
   const int64_t rounding = p.mean ? int64_t{1} << (p.shift - 1) : 0;
   for (int64_t row = rows.begin; row < rows.end; row++) {
@@ -299,7 +307,8 @@ void pool(const Pooling& p, const uint8_t* x, uint8_t* y, Range rows, int32_t* s
   }
 }
 
-void quantize(const Quantization& q, const float* x, uint8_t* y, int64_t count) {
+void quantize(const Quantization& quantization, const float* x, uint8_t* y, int64_t count) {
+  const Quantization q = quantization;
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, ties to even
   const float low = static_cast<float>(-q.zero_point), high = static_cast<float>(255 - q.zero_point);
   for (int64_t i = 0; i < count; i++) {
@@ -310,7 +319,8 @@ void quantize(const Quantization& q, const float* x, uint8_t* y, int64_t count) 
   }
 }
 
-void dequantize(const Quantization& q, const uint8_t* x, float* y, int64_t count) {
+void dequantize(const Quantization& quantization, const uint8_t* x, float* y, int64_t count) {
+  const Quantization q = quantization;
   for (int64_t i = 0; i < count; i++) y[i] = q.scale * static_cast<float>(x[i] - q.zero_point);
 }
 

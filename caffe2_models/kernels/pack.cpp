@@ -91,10 +91,12 @@ Depthwise pack_depthwise(const Kernels& kernels, const Window& window, const Fil
 
   const auto [lowest, highest] = std::minmax_element(f.weights, f.weights + f.out_channels * area);
   const bool fits = *lowest - f.weight_zero_point >= -128 && *highest - f.weight_zero_point <= 127;
-  d.planes = fits ? 1 : 2;
-
-  const int64_t groups = d.row_groups();
-  d.weights.assign(static_cast<size_t>(blocks * d.planes * window.kernel_w * groups * lanes * kDepth), 0);
+  const int64_t planes = fits ? 1 : 2, groups = d.row_groups();
+  for (int64_t plane = 0; plane < planes; plane++)
+    for (int64_t j = 0; j < window.kernel_w; j++)
+      for (int64_t group = 0; group < groups; group++)
+        d.tap_offset.push_back((j * window.dilation_w * groups + group) * lanes * kDepth);
+  d.weights.assign(static_cast<size_t>(blocks * planes * window.kernel_w * groups * lanes * kDepth), 0);
   d.bias.assign(static_cast<size_t>(blocks * lanes), 0);
   for (int64_t channel = 0; channel < f.out_channels; channel++) {
     const int64_t block = channel / lanes, lane = channel % lanes;
@@ -104,9 +106,9 @@ Depthwise pack_depthwise(const Kernels& kernels, const Window& window, const Fil
         int32_t w = f.weights[(channel * window.kernel_h + i) * window.kernel_w + j] - f.weight_zero_point;
         sum += w;
         magnitude += std::abs(w);
-        for (int64_t plane = 0; plane < d.planes; plane++) {
+        for (int64_t plane = 0; plane < planes; plane++) {
           const int32_t part = std::clamp(w, -128, 127);
-          const int64_t vector = ((block * d.planes + plane) * window.kernel_w + j) * groups + i / kDepth;
+          const int64_t vector = ((block * planes + plane) * window.kernel_w + j) * groups + i / kDepth;
           d.weights[(vector * lanes + lane) * kDepth + i % kDepth] = static_cast<int8_t>(part);
           w -= part;
         }
