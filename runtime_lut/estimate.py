@@ -2,8 +2,10 @@
 fitted prices.
 """
 
+import functools
 import json
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +33,10 @@ MAX_FITTED = 4000  # records that a fit takes, evenly from the table
 NET_SPREAD = 0.03
 
 
+INTERPOLATED = "interpolated"  # measured operators of its kind are near
+ESTIMATED = "estimated"  # priced by its multiply-accumulates and the elements it moves
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A time in µs with the range that holds it nine times out of ten; provenance interpolated or
@@ -53,56 +59,43 @@ def interval(time_us: float, spread: float) -> tuple[float, float]:
 
 
 class Estimator:
-    """Estimates for one device. `source` says what it was fitted from; `fallback` answers for kinds it has
-    few of.
-    """
+    """Estimates for one device. `source` says what it is fitted from, when it is first asked."""
 
     def __init__(
         self,
         device: str,
-        model: CostModel,
         source: str,
+        fit: Callable[[], tuple[CostModel, "_Pools"]],
         net_spread: dict[str, float] | None = None,
         fallback: "Estimator | None" = None,
     ):
+        """fallback answers for kinds of operators that this one has few of."""
         self.device = device
-        self.model = model
         self.source = source
         self.fallback = fallback
+        self._fit = fit
         self._net_spread = net_spread or {}
-        self._pools: dict[tuple[str, ...], _Pool] = {}
+
+    @functools.cached_property
+    def _fitted(self) -> tuple[CostModel, "_Pools"]:
+        return self._fit()
 
     @classmethod
     def of_table(cls, table: Table, fallback: "Estimator | None" = None) -> "Estimator":
         """Fitted from a table's records."""
-        records = list(table.records())
-        records = records[:: -(-len(records) // MAX_FITTED)]
-        estimator = cls.of_workloads(
-            table.device,
-            [record_workload(record) for record, _ in records],
-            [time_us for _, time_us in records],
-            f"{len(records)} records of {table.source}",
-        )
-        estimator.fallback = fallback
-        return estimator
+
+        def fit():
+            records = list(table.records())
+            records = records[:: -(-len(records) // MAX_FITTED)]
+            workloads = [record_workload(record) for record, _ in records]
+            return _fit_workloads(workloads, [time_us for _, time_us in records])
+
+        return cls(table.device, table.source, fit, fallback=fallback)
 
     @classmethod
-    def of_workloads(
-        cls, device: str, workloads: list[Workload], times_us: list[float], source: str
-    ) -> "Estimator":
+    def of_workloads(cls, device: str, workloads: list[Workload], times_us: list[float]) -> "Estimator":
         """Fitted from measured workloads."""
-        estimator = cls(device, CostModel.fit(workloads, times_us), source)
-        members: dict[tuple[str, ...], list[int]] = {}
-        for index, work in enumerate(workloads):
-            members.setdefault(work.kind, []).append(index)
-        for kind, rows in members.items():
-            amounts = np.array([workloads[row].amounts for row in rows])
-            predicted = estimator.model.prices_of(kind).time(amounts)
-            times = np.array([times_us[row] for row in rows])
-            estimator._pools[kind] = _Pool(
-                amounts, np.log(np.maximum(times, 1e-3) / np.maximum(predicted, 1e-3))
-            )
-        return estimator
+        return cls(device, f"{len(workloads)} measurements", lambda: _fit_workloads(workloads, times_us))
 
     @classmethod
     def shipped(cls, device: str) -> "Estimator | None":
@@ -117,28 +110,50 @@ class Estimator:
             )
             for kind, row in content["prices"].items()
         }
-        return cls(device, CostModel(prices), content["source"], content["net_spread"])
+        return cls(device, content["source"], lambda: (CostModel(prices), {}), content["net_spread"])
 
-    def net_spread(self, form: str) -> float:
-        """What whole nets (int8 or fp32) deviate by in common, as a standard deviation of the logarithm."""
-        return self._net_spread.get(form, NET_SPREAD)
+    def deviation_us(self, form: str, estimates: Iterable[tuple[float, float]]) -> float:
+        """Standard deviation of the sum of a net's (int8 or fp32) estimates, given as (µs, spread) each.
+
+        Where the prices were fitted to whole nets, what those deviate by is known; else it is the operators'
+        own scatter and what whole nets deviate by in common.
+        """
+        times, spreads = np.array([*estimates, (0.0, 0.0)]).T
+        if self._net_spread:
+            return float(self._net_spread[form] * times.sum())
+        return math.hypot(NET_SPREAD * times.sum(), np.linalg.norm(times * spreads))
 
     def estimate(self, work: Workload) -> Estimate:
         """The time of one workload. Raises ModelError where the device has nothing comparable."""
-        if self.fallback is not None and self.model.count(work.kind[:FAMILY]) < FEW:
+        model, pools = self._fitted
+        if self.fallback is not None and model.count(work.kind[:FAMILY]) < FEW:
             return self.fallback.estimate(work)
-        prices = self.model.prices_of(work.kind)
+        prices = model.prices_of(work.kind)
         if prices is None:
             raise ModelError(f"{self.device}: nothing to estimate {'/'.join(work.kind)} from")
         time = float(prices.time(work.amounts))
-        pool = self._pools.get(work.kind)
-        if pool is None:
-            return Estimate(time, prices.spread, "estimated")
+        if work.kind not in pools:
+            return Estimate(time, prices.spread, ESTIMATED)
+        pool = pools[work.kind]
         correction, nearest = pool.correction(work.amounts)
-        spread = min(prices.spread, pool.spread) if nearest <= NEAR else prices.spread
-        return Estimate(
-            time * math.exp(correction), spread, "interpolated" if nearest <= NEAR else "estimated"
-        )
+        if nearest > NEAR:
+            return Estimate(time * math.exp(correction), prices.spread, ESTIMATED)
+        return Estimate(time * math.exp(correction), min(prices.spread, pool.spread), INTERPOLATED)
+
+
+def _fit_workloads(workloads: list[Workload], times_us: list[float]) -> tuple[CostModel, "_Pools"]:
+    """Prices per kind, and what the measurements deviate from them by."""
+    model = CostModel.fit(workloads, times_us)
+    members: dict[tuple[str, ...], list[int]] = {}
+    for index, work in enumerate(workloads):
+        members.setdefault(work.kind, []).append(index)
+    pools = {}
+    for kind, rows in members.items():
+        amounts = np.array([workloads[row].amounts for row in rows])
+        predicted = model.prices_of(kind).time(amounts)
+        times = np.array([times_us[row] for row in rows])
+        pools[kind] = _Pool(amounts, np.log(np.maximum(times, 1e-3) / np.maximum(predicted, 1e-3)))
+    return model, pools
 
 
 class _Pool:
@@ -161,7 +176,7 @@ class _Pool:
         trust = REACH**2 / (REACH**2 + distances[nearest[0]] ** 2)
         return trust * float(weights @ self.deviations[nearest] / weights.sum()), float(distances[nearest[0]])
 
-    @property
+    @functools.cached_property
     def spread(self) -> float:
         """Scatter of what interpolation leaves, each measurement predicted from the others (at most 200 of
         them).
@@ -174,3 +189,6 @@ class _Pool:
 def _coordinates(amounts: np.ndarray) -> np.ndarray:
     """Amounts as points whose distances are ratios."""
     return np.log(np.maximum(amounts, 1e-3))
+
+
+_Pools = dict[tuple[str, ...], _Pool]

@@ -9,15 +9,13 @@ from dataclasses import asdict, dataclass
 from caffe2_models.net import Net, Step
 from caffe2_models.tensors import TensorType
 from runtime_lut.cost import step_workload
-from runtime_lut.estimate import Estimator, interval
+from runtime_lut.estimate import ESTIMATED, INTERPOLATED, Estimator, interval
 from runtime_lut.signature import Signature
 from runtime_lut.table import Table
 
 # Where an operator's time comes from. Only the first two were measured: they alone count as found.
 EXACT = "exact"  # the table holds this operator
 SUBSTITUTED = "substituted"  # the table holds it under the type that stands in (Int8ConvRelu for Int8Conv)
-INTERPOLATED = "interpolated"  # the table holds operators of its kind of nearly its size
-ESTIMATED = "estimated"  # priced by its multiply-accumulates and the elements it moves
 MISSING = "missing"  # nothing is known; it is not in any total
 PROVENANCES = (EXACT, SUBSTITUTED, INTERPOLATED, ESTIMATED, MISSING)
 FOUND = (EXACT, SUBSTITUTED)
@@ -57,7 +55,7 @@ class NetLatency:
     device: str
     layers: tuple[Layer, ...]
     source: str  # the table, or what the estimates were fitted from
-    common_spread: float = 0.0  # what all estimates deviate by together
+    deviation_us: float = 0.0  # standard deviation of the estimated part
 
     @property
     def total_us(self) -> float:
@@ -85,9 +83,7 @@ class NetLatency:
         """
         if not self.estimated_us:
             return None
-        own = sum((layer.time_us * layer.spread) ** 2 for layer in self.layers if layer.spread)
-        common = (self.common_spread * self.estimated_us) ** 2
-        return interval(self.total_us, math.sqrt(own + common) / self.total_us)
+        return interval(self.total_us, self.deviation_us / self.total_us)
 
     @property
     def provenance(self) -> dict[str, int]:
@@ -136,13 +132,17 @@ def net_latency(
     """
     steps = net.walk(input_shapes or net.input_shapes())
     layers = tuple(step_layer(step, table, estimator) for step in steps)
-    form = "int8" if net.is_quantized else "fp32"
+    origin = table or estimator
+    deviation = 0.0
+    if estimator is not None:
+        guesses = [(layer.time_us, layer.spread) for layer in layers if layer.spread]
+        deviation = estimator.deviation_us("int8" if net.is_quantized else "fp32", guesses)
     return NetLatency(
         model=model or net.name,
-        device=table.device if table is not None else estimator.device if estimator is not None else "",
+        device=origin.device if origin is not None else "",
         layers=layers,
-        source=table.source if table is not None else estimator.source if estimator is not None else "",
-        common_spread=estimator.net_spread(form) if estimator is not None else 0.0,
+        source=origin.source if origin is not None else "",
+        deviation_us=deviation,
     )
 
 

@@ -32,8 +32,6 @@ MAX_TABLE_BYTES = 1 << 30  # unpacked
 
 PERCENTILES = ("p0", "p10", "p50", "p90", "p100")
 MEDIAN = PERCENTILES.index("p50")
-RECORD_KEYS = ("op_type", "op_args", "input_shapes", "input_dtypes")
-
 # How records of one operator become one time.
 POLICIES = ("ave", "min", "max", "last")
 
@@ -118,8 +116,7 @@ class Table:
         texts, ends = self._arrays["texts"].tobytes(), self._arrays["ends"].tolist()
         for row, type_id in enumerate(self._arrays["types"].tolist()):
             if wanted is None or type_id in wanted:
-                values = json.loads(texts[ends[row] : ends[row + 1]])
-                yield dict(zip(RECORD_KEYS, values, strict=True)), self._times[row]
+                yield json.loads(texts[ends[row] : ends[row + 1]]), self._times[row]
 
     @property
     def op_types(self) -> list[str]:
@@ -216,7 +213,7 @@ def _compile(text: bytes, device: str, path: Path) -> dict[str, np.ndarray]:
     """Arrays over the device's operators, in order of first appearance.
 
     keys [n, 16] uint8 (Signature.key), starts [n + 1] into percentiles [records, 5] float64 in µs, types
-    [n] into type_names (JSON), texts (JSON of RECORD_KEYS) with ends [n + 1].
+    [n] into type_names (JSON), texts (first record of each) with ends [n + 1].
     """
     rows: dict[bytes, list[list[float]]] = {}
     texts, types, others = [], [], set()
@@ -232,9 +229,7 @@ def _compile(text: bytes, device: str, path: Path) -> dict[str, np.ndarray]:
             if key not in rows:
                 rows[key] = []
                 types.append(record["op_type"])
-                texts.append(
-                    json.dumps([record[name] for name in RECORD_KEYS], separators=(",", ":")).encode()
-                )
+                texts.append(line)
             rows[key].append([float(record[f"runtime_us_{name}"]) for name in PERCENTILES])
         except KeyError as error:
             raise ModelError(f"{path}: line {number}: the record has no {error.args[0]}") from None
