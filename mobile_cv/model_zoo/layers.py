@@ -1,10 +1,12 @@
 """The layers that the blocks are made of. Tensors are float32, NCHW."""
 
+import copy
 from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.onnx import symbolic_helper
 
 ACTIVATIONS = {
     "relu": nn.ReLU,
@@ -21,6 +23,25 @@ def activation(name: str) -> nn.Module:
     return nn.Sigmoid() if name == "sigmoid" else ACTIVATIONS[name](inplace=True)
 
 
+class _ExportedPad(torch.autograd.Function):
+    """F.pad by (left, right, top, bottom), which torch.onnx's older exporter writes with constant pads.
+
+    Of F.pad itself it makes ten nodes that compute the constants.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, padding: tuple[int, int, int, int]) -> Tensor:
+        return F.pad(x, padding)
+
+    @staticmethod
+    def symbolic(graph, x, padding: tuple[int, int, int, int]):
+        left, right, top, bottom = padding
+        pads = [0, 0, top, left, 0, 0, bottom, right]
+        if symbolic_helper.GLOBALS.export_onnx_opset_version < 11:
+            return graph.op("Pad", x, pads_i=pads)
+        return graph.op("Pad", x, graph.op("Constant", value_t=torch.tensor(pads)))
+
+
 class SameConv2d(nn.Conv2d):
     """A strided convolution padded as TensorFlow's SAME does it: the odd element after, not before.
 
@@ -29,19 +50,47 @@ class SameConv2d(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        height, width = (self._padding(axis, size) for axis, size in enumerate(x.shape[-2:]))
+        height, width = self.padding_of(x)
         if height % 2 == 0 and width % 2 == 0:
             padding = (height // 2, width // 2)
             return F.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
-        x = F.pad(x, (width // 2, width - width // 2, height // 2, height - height // 2))
+        pad = _ExportedPad.apply if torch.onnx.is_in_onnx_export() else F.pad
+        x = pad(x, (width // 2, width - width // 2, height // 2, height - height // 2))
         return F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
-    def _padding(self, axis: int, size: int) -> int:
-        """Elements to add along an axis (0 height, 1 width) of that size, both ends together."""
-        if torch.jit.is_tracing():
-            size = int(size)  # else the trace would compute the padding from the shape each time
-        stride, reach = self.stride[axis], self.dilation[axis] * (self.kernel_size[axis] - 1)
-        return max((-(-size // stride) - 1) * stride + reach + 1 - size, 0)
+    def padding_of(self, x: Tensor) -> list[int]:
+        """Rows and columns to add to an input, both ends together."""
+        padding = []
+        for size, kernel, stride in zip(x.shape[-2:], self.kernel_size, self.stride, strict=True):
+            if torch.jit.is_tracing():
+                size = int(size)  # else the trace would compute the padding from the shape each time
+            padding.append(max((-(-size // stride) - 1) * stride + kernel - size, 0))
+        return padding
+
+
+def with_fixed_padding(model: nn.Module, image: Tensor) -> nn.Module:
+    """A copy for images of one size, with a ZeroPad2d and a plain Conv2d for each SameConv2d.
+
+    For tools that trace a network symbolically, where a size is no number.
+    """
+    model, padding = copy.deepcopy(model).eval(), {}
+
+    def note(conv: nn.Module, inputs: tuple[Tensor]) -> None:
+        height, width = conv.padding_of(inputs[0])
+        padding[conv] = (width // 2, width - width // 2, height // 2, height - height // 2)
+
+    same = {name: module for name, module in model.named_modules() if isinstance(module, SameConv2d)}
+    hooks = [conv.register_forward_pre_hook(note) for conv in same.values()]
+    with torch.no_grad():
+        model(image)
+    for hook in hooks:
+        hook.remove()
+    for name, conv in same.items():
+        shape = (conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride)
+        plain = nn.Conv2d(*shape, groups=conv.groups, bias=conv.bias is not None)
+        plain.load_state_dict(conv.state_dict())
+        model.set_submodule(name, nn.Sequential(nn.ZeroPad2d(padding[conv]), plain.eval()))
+    return model
 
 
 class MixedConv2d(nn.ModuleDict):
@@ -56,7 +105,7 @@ class MixedConv2d(nn.ModuleDict):
 
     def forward(self, x: Tensor) -> Tensor:
         parts = torch.split(x, self.splits, dim=1)
-        return torch.cat([conv(part) for conv, part in zip(self.values(), parts, strict=True)], dim=1)
+        return torch.cat([conv(parts[index]) for index, conv in enumerate(self.values())], dim=1)
 
 
 def _shares(channels: int, count: int) -> list[int]:
@@ -124,9 +173,9 @@ class ChannelShuffle(nn.Module):
         self.groups = groups
 
     def forward(self, x: Tensor) -> Tensor:
-        batch, channels, height, width = x.shape
-        x = x.reshape(batch, self.groups, channels // self.groups, height, width)
-        return x.transpose(1, 2).reshape(batch, channels, height, width)
+        _, channels, height, width = x.shape
+        x = x.reshape(-1, self.groups, channels // self.groups, height, width)
+        return x.transpose(1, 2).reshape(-1, channels, height, width)
 
 
 class Residual(nn.Sequential):
