@@ -67,7 +67,7 @@ class Graph:
     def constant(self, value, dtype=None, name: str = "constant") -> str:
         """Add an initializer; returns its name."""
         name = self._unique(name)
-        self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(value, dtype), name)
+        self.initializers[name] = numpy_helper.from_array(np.asarray(value, dtype, order="C"), name)
         return name
 
     def ints(self, values: Sequence[int]) -> str:

@@ -1,7 +1,7 @@
 """The command onnx_to_caffe.py: an ONNX file becomes a Caffe2 net that has proved itself."""
 
 import argparse
-import importlib.util
+import contextlib
 from collections import Counter
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--calibration-data", type=Path, metavar="DIR", help="images, in class folders or not"
     )
     parser.add_argument("--calibration-images", type=positive, metavar="N")
-    if importlib.util.find_spec("exporters.int8") is not None:
+    with contextlib.suppress(ImportError):
         from exporters.int8 import add_arguments
 
         add_arguments(parser)

@@ -13,16 +13,16 @@ from exporters.verification import make_samples, report
 def main(argv: list[str]) -> int:
     """Export, check, compare with PyTorch; 1 where the outputs differ."""
     arguments = parse(argv)
-    import torch  # here, so that --help answers at once
+    from exporters import torch_to_onnx  # here, so that --help answers at once
 
-    from exporters import torch_to_onnx
-    from mobile_cv.model_zoo import ModelZooError
-
-    torch.manual_seed(0)
-    try:
-        module = create_module(arguments)
-    except ModelZooError as error:
-        raise ModelError(str(error)) from error
+    module = torch_to_onnx.create_module(
+        arguments.model,
+        pretrained=arguments.pretrained,
+        checkpoint_path=arguments.checkpoint,
+        num_classes=arguments.num_classes,
+        in_chans=arguments.in_chans,
+        img_size=arguments.img_size,
+    )
     preprocessing = preprocessing_of(module, arguments)
     shape = (arguments.batch_size or 1, arguments.in_chans, preprocessing.size, preprocessing.size)
     model = torch_to_onnx.export(
@@ -85,20 +85,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     arguments.pretrained = not (arguments.checkpoint or arguments.random_weights)
     return arguments
-
-
-def create_module(arguments: argparse.Namespace):
-    """The model of the zoo, in eval mode, with the weights that were asked for."""
-    from mobile_cv.model_zoo import create_model
-
-    return create_model(
-        arguments.model,
-        pretrained=arguments.pretrained,
-        checkpoint_path=arguments.checkpoint,
-        num_classes=arguments.num_classes,
-        in_chans=arguments.in_chans,
-        img_size=arguments.img_size,
-    ).eval()
 
 
 def preprocessing_of(module, arguments: argparse.Namespace) -> Preprocessing:

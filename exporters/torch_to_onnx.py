@@ -1,4 +1,4 @@
-"""PyTorch to ONNX: any module, by either of torch's exporters. The only place here that imports torch."""
+"""PyTorch to ONNX: any module, by either of torch's exporters. Nothing else here imports torch or the zoo."""
 
 import functools
 import io
@@ -13,12 +13,34 @@ from caffe2_models.errors import ModelError
 from caffe2_models.preprocessing import Preprocessing
 from exporters.onnx_files import set_onnx_preprocessing
 from exporters.verification import Comparison, Sample, compare, run_onnx
+from mobile_cv.model_zoo import ModelZooError, create_model
 
 EXPORTERS = ("auto", "torchscript", "dynamo")
 OLDEST_OPSET, DEFAULT_OPSET = 9, 17
 TORCHSCRIPT_NEWEST = 20  # torch.onnx's own limits
 DYNAMO_OLDEST, DYNAMO_NEWEST = 18, 23
 INPUT, OUTPUT = "data", "output"
+
+
+def create_module(name: str, **options) -> torch.nn.Module:
+    """A model of the zoo in eval mode, seeded; options as of create_model. Raises ModelError."""
+    torch.manual_seed(0)
+    try:
+        return create_model(name, **options).eval()
+    except ModelZooError as error:
+        raise ModelError(str(error)) from error
+
+
+def randomize_statistics(module: torch.nn.Module, seed: int = 0) -> None:
+    """Random scale, shift, mean and variance in every BatchNorm; those of a new model are 1, 0, 0, 1."""
+    generator = torch.Generator().manual_seed(seed)
+    for norm in module.modules():
+        if isinstance(norm, torch.nn.modules.batchnorm._BatchNorm):
+            with torch.no_grad():
+                norm.weight.uniform_(0.8, 1.2, generator=generator)
+                norm.bias.normal_(0, 0.1, generator=generator)
+                norm.running_mean.normal_(0, 0.1, generator=generator)
+                norm.running_var.uniform_(0.8, 1.2, generator=generator)
 
 
 def export(
@@ -68,13 +90,15 @@ def export(
 
 def verify(module: torch.nn.Module, model, samples: Sequence[Sample]) -> list[Comparison]:
     """Compare an ONNX model (or file) in ONNX Runtime with the module it came from, on each sample."""
-    comparisons = []
-    for sample, got in zip(samples, run_onnx(model, samples), strict=True):
-        with torch.inference_mode():
-            expected = module(*(torch.from_numpy(array) for array in sample.feeds.values())).numpy()
-        want = dict(zip(got, [expected], strict=True))
-        comparisons.append(compare("ONNX Runtime against PyTorch", sample, want, got))
-    return comparisons
+    outputs = zip(samples, run(module, samples), run_onnx(model, samples), strict=True)
+    return [compare("ONNX Runtime against PyTorch", *triple) for triple in outputs]
+
+
+def run(module: torch.nn.Module, samples: Sequence[Sample]) -> list[dict[str, np.ndarray]]:
+    """The module's output for each sample, under the name that it has in exports."""
+    with torch.inference_mode():
+        outputs = [module(*map(torch.from_numpy, sample.feeds.values())) for sample in samples]
+    return [{OUTPUT: output.numpy()} for output in outputs]
 
 
 @functools.cache

@@ -47,11 +47,15 @@ def pool_map(node: Node, kind: str, x: Blob) -> Blob:
     """
     if x.rank != 4:
         raise Unsupported(f"a map of {x.rank - 2} dimensions; images have 2")
-    if not (x.is_fixed(2) and x.is_fixed(3)):
-        return node.add(kind, [x], global_pooling=1)
     height, width = x.shape[2:]
-    kernel = {"kernel": height} if height == width else {"kernel_h": height, "kernel_w": width}
-    return node.add(kind, [x], **kernel, stride=1)
+    if not (x.is_fixed(2) and x.is_fixed(3)):
+        pooled = node.add(kind, [x], global_pooling=1)
+    elif height == width:
+        pooled = node.add(kind, [x], kernel=height, stride=1)
+    else:
+        pooled = node.add(kind, [x], kernel_h=height, kernel_w=width, stride=1)
+    pooled.shapes = tuple((*shape[:2], 1, 1) for shape in x.shapes)
+    return pooled
 
 
 def _pool(node: Node, kind: str, x: Blob, window: Window, **arguments) -> Blob:

@@ -1,0 +1,162 @@
+"""Caffe2 to ONNX: float nets as the same function, int8 nets as one that rounds elsewhere.
+
+The operators' own lower() methods write the nodes, for one input shape. Here the batch is made free again
+where the graph allows it, the preprocessing is carried over, and what int8 forms differ by is measured.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from caffe2_models import Int8Tensor, Net
+from caffe2_models.errors import UnsupportedError
+from caffe2_models.lowering import lower_net
+from caffe2_models.preprocessing import get_preprocessing
+from caffe2_models.tensors import TensorType
+from exporters.onnx_files import set_onnx_preprocessing
+from exporters.verification import Sample, run_onnx
+
+# Two batches: what differs between the graphs depends on the batch.
+BATCHES = (2, 3)
+INT64_MAX = np.iinfo(np.int64).max
+
+
+def to_onnx(net: Net, shapes: Mapping[str, Sequence[int]], approximate: bool = False) -> onnx.ModelProto:
+    """The net as an ONNX model for inputs of these shapes (NCHW, as the net takes them).
+
+    The batch is left free where the graph allows it; otherwise it is that of `shapes`. An int8 net becomes
+    QDQ form (QuantizeLinear and DequantizeLinear around float operators), near but not equal, which
+    `approximate` must ask for. Raises UnsupportedError or ModelError.
+    """
+    if net.is_quantized and not approximate:
+        raise UnsupportedError(
+            "an int8 net becomes ONNX only approximately: in QDQ form it rounds elsewhere than QNNPACK does; "
+            "ask for it with --int8 qdq"
+        )
+    model = _with_free_batch(net, shapes) or _lower(net, shapes)
+    if (preprocessing := get_preprocessing(net.predict)) is not None:
+        set_onnx_preprocessing(model, preprocessing)
+    return model
+
+
+@dataclass(frozen=True)
+class Int8Report:
+    """How far the ONNX form of an int8 net is from the net itself.
+
+    agreement: share of images whose largest output is the same. differing: share of all quantized values
+    that differ; step: the largest such difference, in steps of its blob's own scale. output: the largest
+    difference of the net's first output.
+    """
+
+    images: int
+    agreement: float
+    differing: float
+    step: int
+    blob: str
+    output: float
+
+    def __str__(self):
+        return (
+            f"QDQ form against the int8 net, {self.images} image-like inputs: "
+            f"same top-1 on {self.agreement:.1%}; output max |difference| {self.output:.3g}; "
+            f"{self.differing:.2%} of quantized values differ, by {self.step} steps at most ({self.blob})"
+        )
+
+
+def compare_int8(net: Net, model: onnx.ModelProto, samples: Sequence[Sample]) -> Int8Report:
+    """Run an int8 net exactly, its ONNX form by ONNX Runtime, on the same inputs."""
+    written = {blob for node in net.operators for blob in node.outputs}
+    types = net.infer_types({name: TensorType(array.shape) for name, array in samples[0].feeds.items()})
+    blobs = [blob for blob in written if types[blob].is_quantized]
+    near, exact = net.session("onnxruntime", approximate=True), net.session()
+    output = net.outputs[0]
+    steps: dict[str, int] = dict.fromkeys(blobs, 0)
+    agreeing, differing, differences = [], [], []
+    for sample, found in zip(samples, run_onnx(model, samples), strict=True):
+        want = exact.run(sample.feeds, [output, *blobs])
+        have = near.run(sample.feeds, blobs)
+        for blob in blobs:
+            gap = np.abs(want[blob].data.astype(np.int32) - have[blob].data)
+            steps[blob] = max(steps[blob], int(gap.max(initial=0)))
+            differing.append((int((gap > 0).sum()), gap.size))
+        expected, got = _real(want[output], types[output]), _real(found[output], types[output])
+        differences.append(np.abs(expected - got).max())
+        agreeing.extend(expected.reshape(len(expected), -1).argmax(1) == got.reshape(len(got), -1).argmax(1))
+    unequal, total = np.sum(differing, axis=0) if differing else (0, 1)
+    worst = max(steps, key=steps.get, default="")
+    return Int8Report(
+        len(agreeing),
+        float(np.mean(agreeing)),
+        unequal / total,
+        steps.get(worst, 0),
+        worst,
+        float(max(differences)),
+    )
+
+
+def _with_free_batch(net: Net, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelProto | None:
+    """The model with a free batch, or None where something in the graph is made for one batch."""
+    first, second = (
+        _lower(net, {name: (batch, *shape[1:]) for name, shape in shapes.items()}) for batch in BATCHES
+    )
+    nodes = [[node.SerializeToString() for node in model.graph.node] for model in (first, second)]
+    if nodes[0] != nodes[1]:
+        return None
+    others = {tensor.name: tensor for tensor in second.graph.initializer}
+    readers = {
+        name: (node.op_type, index) for node in first.graph.node for index, name in enumerate(node.input)
+    }
+    for tensor in first.graph.initializer:
+        if tensor != others[tensor.name]:
+            values = (numpy_helper.to_array(tensor), numpy_helper.to_array(others[tensor.name]))
+            freed = _freed(*values, readers.get(tensor.name))
+            if freed is None:
+                return None
+            tensor.CopyFrom(numpy_helper.from_array(freed, tensor.name))
+    _free_dimensions(first.graph.input, second.graph.input)
+    _free_dimensions(first.graph.output, second.graph.output)
+    return first
+
+
+def _freed(first: np.ndarray, second: np.ndarray, reader: tuple[str, int] | None) -> np.ndarray | None:
+    """A constant that depends on the batch, made free of it: shapes and the ends of slices can be."""
+    if reader is None:
+        return first
+    if first.shape != second.shape or first.dtype != np.int64 or first.ndim != 1:
+        return None
+    different = np.flatnonzero(first != second)
+    if reader == ("Reshape", 1) and len(different) == 1 and -1 not in first:
+        return np.where(first != second, -1, first)
+    if reader == ("Slice", 2) and list(different) == [0]:
+        return np.where(first != second, INT64_MAX, first)
+    return None
+
+
+def _free_dimensions(values: Sequence[onnx.ValueInfoProto], others: Sequence[onnx.ValueInfoProto]) -> None:
+    """Give the dimensions that differ a name in place of their size."""
+    for value, other in zip(values, others, strict=True):
+        dims = zip(value.type.tensor_type.shape.dim, other.type.tensor_type.shape.dim, strict=True)
+        for axis, (dim, twin) in enumerate(dims):
+            if dim.dim_value != twin.dim_value:
+                dim.dim_param = "batch" if axis == 0 else f"batch_{axis}"
+
+
+def _lower(net: Net, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelProto:
+    """The lowered net, its outputs under their blobs' own names."""
+    model, names = lower_net(net, {name: TensorType(tuple(shape)) for name, shape in shapes.items()})
+    blobs = {name: blob for blob, name in names.items()}
+    for node in model.graph.node:
+        for field in (node.input, node.output):
+            field[:] = [blobs.get(name, name) for name in field]
+    for value in model.graph.output:
+        value.name = blobs.get(value.name, value.name)
+    return model
+
+
+def _real(value: np.ndarray | Int8Tensor, blob_type: TensorType) -> np.ndarray:
+    if isinstance(value, np.ndarray) and blob_type.is_quantized:
+        value = Int8Tensor(value, blob_type.scale, blob_type.zero_point)
+    return value.dequantize() if isinstance(value, Int8Tensor) else value

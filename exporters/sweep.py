@@ -1,0 +1,65 @@
+"""The whole way of a model of the zoo, PyTorch -> ONNX -> Caffe2 -> ONNX, with every form compared."""
+
+import math
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+from caffe2_models.preprocessing import Preprocessing
+from exporters import torch_to_onnx
+from exporters.caffe2_to_onnx import to_onnx
+from exporters.onnx_to_caffe2 import convert
+from exporters.verification import TOLERANCE, compare, make_samples, real_caffe2_is_at_hand, run_net, run_onnx
+
+# The forms after PyTorch, whose output each is compared with.
+FORMS = ("ONNX Runtime", "our runtime", "round trip", "real Caffe2")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model at one size: what it became, how long that took (s), how far each form is from PyTorch.
+
+    differences: largest difference over the largest output, by form (FORMS); NaN where Caffe2 is not at hand.
+    """
+
+    model: str
+    size: int
+    operators: Counter
+    export_seconds: float
+    convert_seconds: float
+    differences: dict[str, float]
+
+    @property
+    def holds(self) -> bool:
+        return all(math.isnan(gap) or gap <= TOLERANCE for gap in self.differences.values())
+
+
+def sweep(name: str, size: int | None = None) -> Row:
+    """Take one model all the way; weights are random, BatchNorm statistics too, so that folding them matters.
+
+    size: height and width in place of the model's own. Raises ModelError where a stage does not work.
+    """
+    module = torch_to_onnx.create_module(name, img_size=size)
+    torch_to_onnx.randomize_statistics(module)
+    preprocessing = Preprocessing(**module.default_cfg)
+    shape = (1, 3, preprocessing.size, preprocessing.size)
+    start = time.perf_counter()
+    model = torch_to_onnx.export(module, shape, preprocessing=preprocessing, name=name)
+    exported = time.perf_counter()
+    net = convert(model)
+    converted = time.perf_counter()
+    samples = make_samples({torch_to_onnx.INPUT: shape}, preprocessing)
+    results = {
+        "ONNX Runtime": run_onnx(model, samples),
+        "our runtime": run_net(net, samples),
+        "round trip": run_onnx(to_onnx(net, {torch_to_onnx.INPUT: shape}), samples),
+    }
+    if real_caffe2_is_at_hand():
+        results["real Caffe2"] = run_net(net, samples, "caffe2")
+    expected = torch_to_onnx.run(module, samples)
+    differences = dict.fromkeys(FORMS, math.nan)
+    for form, outputs in results.items():
+        pairs = [compare(form, *triple) for triple in zip(samples, expected, outputs, strict=True)]
+        differences[form] = max(pair.max_difference / pair.largest for pair in pairs)
+    operators = Counter(node.type for node in net.operators)
+    return Row(name, preprocessing.size, operators, exported - start, converted - exported, differences)

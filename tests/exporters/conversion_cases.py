@@ -1,0 +1,64 @@
+"""The models of conversion_cases.txt."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.parser
+
+HEAD = re.compile(r"^(\w+) \((\d+)\): (.*)$")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model: opset, the Caffe2 operators it becomes, its inputs and nodes in ONNX's text form."""
+
+    opset: int
+    operators: list[str]
+    inputs: str
+    nodes: str
+
+
+def read_cases() -> dict[str, Case]:
+    text = (Path(__file__).parent / "conversion_cases.txt").read_text()
+    cases = {}
+    for paragraph in re.split(r"\n\n+", text):
+        head, *lines = [line for line in paragraph.splitlines() if not line.startswith("#")] or [""]
+        if match := HEAD.match(head):
+            first_node = next(i for i, line in enumerate(lines) if " = " in line)
+            inputs, nodes = " ".join(lines[:first_node]), " ".join(lines[first_node:])
+            cases[match[1]] = Case(int(match[2]), match[3].split(), inputs, nodes)
+    return cases
+
+
+CASES = read_cases()
+
+
+def build(case: Case) -> onnx.ModelProto:
+    """The case's model, its weights seeded: positive, so that they may be variances too."""
+    head = f'<ir_version: 8, opset_import: ["": {case.opset}]>'
+    text = f"{head} net ({case.inputs}) => (float y) {{ {case.nodes} }}"
+    model = onnx.parser.parse_model(text)
+    rng = np.random.default_rng(len(text))
+    for value in list(model.graph.input):
+        if not value.name.startswith("x"):
+            shape = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+            dtype = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+            content = rng.uniform(0.25, 1, shape).astype(dtype)
+            model.graph.initializer.append(onnx.numpy_helper.from_array(content, value.name))
+            model.graph.input.remove(value)
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    return model
+
+
+def feeds(model: onnx.ModelProto, sizes: dict[str, int]) -> dict[str, np.ndarray]:
+    """Normal noise for the inputs, the free dimensions at these sizes."""
+    rng = np.random.default_rng(7)
+    return {
+        value.name: rng.standard_normal(
+            [dim.dim_value or sizes[dim.dim_param] for dim in value.type.tensor_type.shape.dim], np.float32
+        )
+        for value in model.graph.input
+    }
