@@ -1,45 +1,66 @@
-"""The flags and the flow that caffe2_validate.py, scripts/onnx_validate.py and scripts/validate.py share."""
+"""The flags and the flow that caffe2_validate.py, scripts/onnx_validate.py and scripts/validate.py share.
+
+A command names its net by flags of its own and makes a Classifier of them; all else is here.
+"""
 
 import argparse
+import contextlib
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
+from caffe2_models.errors import ModelError
 from caffe2_models.preprocessing import Preprocessing
+from validate import published
 from validate.classifier import Classifier
 from validate.dataset import Dataset, open_dataset, select
 from validate.images import INTERPOLATIONS, complete, describe
 from validate.outcomes import Outcomes
-from validate.results import Result, check_results_path
+from validate.predictions import Predictions, compare_predictions
+from validate.results import Result, check_results_path, merge
 from validate.runner import Resources, Run
 
 BATCH_SIZE = 8  # small batches stay in the caches, and nothing is gained by larger ones
+
+OpenClassifier = Callable[[argparse.Namespace], Classifier]
 
 
 def main(
     argv: list[str],
     description: str,
-    add_model_arguments: Callable[[argparse.ArgumentParser], None],
-    open_classifier: Callable[[argparse.Namespace], Classifier],
+    add_model_arguments: Callable[[argparse._ArgumentGroup], None],
+    open_classifier: OpenClassifier,
 ) -> int:
     """A validation command: parse, run, print, save; returns the exit status.
 
-    add_model_arguments adds the flags that name the net; open_classifier makes the Classifier from them.
+    add_model_arguments adds the flags that name the net; open_classifier makes the Classifier from them,
+    given args.backend where the command has one.
     """
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument(
-        "data", metavar="DIR", help="class folders, a flat folder with its ground truth, or a .tar of either"
-    )
+    parser = argparse.ArgumentParser(description=description, epilog="See docs/validation.md.")
+    data_help = "class folders, a flat folder with its ground truth, or a .tar of either"
+    parser.add_argument("data", metavar="DIR", nargs="?", help=data_help)
     add_model_arguments(parser.add_argument_group("net"))
     add_arguments(parser)
     args = parser.parse_args(argv)
-    for path in [args.results_file]:
-        if path is not None:
-            check_results_path(path)
-    result = validate(args, open_classifier(args), open_dataset(args.data, args.ground_truth, args.label_map))
-    print(result.to_text())
     if args.results_file is not None:
-        result.save(args.results_file)
-    return 0
+        check_results_path(args.results_file)
+    if args.merge:
+        return report(args, merge([Result.from_json(path) for path in args.merge]))
+    if args.data is None:
+        if args.compare is not None and len(args.compare) == 2:
+            return report_agreement(args.compare, *map(Predictions.load, args.compare))
+        parser.error("the following arguments are required: DIR")
+    if args.compare is not None and len(args.compare) != 1:
+        raise ModelError("--compare takes one file of predictions beside DIR, or two without DIR")
+    others = [Predictions.load(path) for path in args.compare or ()]
+    result, predictions = validate(args, open_classifier)
+    if args.predictions is not None:
+        predictions.save(args.predictions)
+    status = report(args, result)
+    for path, other in zip(args.compare or (), others, strict=True):
+        report_agreement([path, f"{result.model} {result.form}"], other, predictions)
+    return status
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rules.add_argument("--img-size", type=_positive, metavar="N", help="the net's input, pixels")
     rules.add_argument("--interpolation", choices=list(INTERPOLATIONS), help="of the resize")
     rules.add_argument(
-        "--crop-pct", type=float, metavar="X", help="the shorter side becomes floor(img-size / X)"
+        "--crop-pct", type=float, metavar="X", help="resize to floor(img-size / X) before the crop"
     )
     rules.add_argument(
         "--mean", type=float, nargs="+", metavar="M", help="in the order of the net's channels"
@@ -67,36 +88,67 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     machine = parser.add_argument_group("machine")
-    cores = os.cpu_count() or 1
-    machine.add_argument(
-        "-b", "--batch-size", type=_positive, default=BATCH_SIZE, metavar="N", help="default %(default)s"
-    )
+    machine.add_argument("-b", "--batch-size", type=_positive, default=BATCH_SIZE, metavar="N", help=_DEFAULT)
     machine.add_argument(
         "-j",
         "--workers",
         type=_positive,
-        default=cores,
+        default=_cores(),
         metavar="N",
-        help="decoding processes, default %(default)s",
+        help=f"decoding processes, {_DEFAULT}",
     )
     machine.add_argument(
-        "--threads", type=_positive, default=cores, metavar="N", help="inference threads, default %(default)s"
+        "--threads", type=_positive, default=_cores(), metavar="N", help=f"inference threads, {_DEFAULT}"
+    )
+    machine.add_argument(
+        "--ray", metavar="ADDRESS", help="spread over a Ray cluster (auto, local, or its address)"
+    )
+
+    pieces = parser.add_argument_group("runs in pieces")
+    pieces.add_argument(
+        "--shard", type=_shard, default=(0, 1), metavar="I/N", help="only the I-th of N parts"
+    )
+    pieces.add_argument("--merge", nargs="+", metavar="F.json", help="put the results of all shards together")
+    pieces.add_argument("--resume", action="store_true", help="go on where an interrupted run stopped")
+    pieces.add_argument(
+        "--state", metavar="F", help="of the run, for --resume (default: beside --results-file)"
     )
 
     output = parser.add_argument_group("results")
     output.add_argument("--results-file", metavar="F", help="also write them to F.json, F.csv or F.txt")
+    output.add_argument("--predictions", metavar="F.csv", help="write what was predicted for each image")
+    output.add_argument(
+        "--compare",
+        nargs="+",
+        metavar="F.csv",
+        help="agreement with these predictions; of two files without DIR",
+    )
+    output.add_argument("--published", metavar="NAME", help="hold the result against this published row")
 
 
-def validate(args: argparse.Namespace, classifier: Classifier, dataset: Dataset) -> Result:
-    """Run the classifier over the images that the flags select."""
+def validate(args: argparse.Namespace, open_classifier: OpenClassifier) -> tuple[Result, Predictions]:
+    """What the flags ask for, here or on a cluster."""
+    if args.ray is None:
+        return validate_shard(args, open_classifier)
+    from validate.cluster import validate_on_cluster
+
+    return validate_on_cluster(args, open_classifier)
+
+
+def validate_shard(args: argparse.Namespace, open_classifier: OpenClassifier) -> tuple[Result, Predictions]:
+    """Run the classifier over the images that the flags select; prints the preprocessing first."""
+    classifier = open_classifier(args)
+    dataset = open_dataset(args.data, args.ground_truth, args.label_map)
     preprocessing = resolve_preprocessing(args, classifier)
     print(f"preprocessing: {describe(preprocessing)}", flush=True)
-    indices = select(dataset, args.limit)
-    outcomes = Outcomes(len(indices))
     resources = Resources(args.workers, args.threads, classifier.fixed_batch or args.batch_size)
-    run = Run(classifier, dataset, indices, preprocessing, outcomes, resources, args.skip_broken)
-    run()
-    return Result(
+    indices = select(dataset, args.limit, args.shard, resources.batch_size)
+    state = State.of(args, classifier, dataset, preprocessing, resources, len(indices))
+    run = Run(classifier, dataset, indices, preprocessing, state.outcomes, resources, args.skip_broken)
+    run(state.save)
+    state.discard()
+    outcomes = state.outcomes
+    result = Result(
         model=classifier.name,
         form=classifier.form,
         backend=classifier.backend,
@@ -106,18 +158,49 @@ def validate(args: argparse.Namespace, classifier: Classifier, dataset: Dataset)
         seconds=run.seconds,
         now=run.done,
         fingerprint=classifier.fingerprint,
-        dataset=dataset.fingerprint,
-        broken=run.broken,
+        images=f"{dataset.fingerprint}, limit {args.limit}, batch size {resources.batch_size}",
+        shard=args.shard,
+        broken={
+            str(dataset.path / dataset.names[indices[p]]): reason for p, reason in outcomes.broken.items()
+        },
     )
+    return result, Predictions.of_run(dataset, indices, outcomes)
+
+
+def report(args: argparse.Namespace, result: Result) -> int:
+    """Print and save a result; 1 where it does not hold against the published one that was named."""
+    print(result.to_text())
+    if args.results_file is not None:
+        result.save(args.results_file)
+    if args.published is None:
+        return 0
+    row = published.find_published(
+        args.published, _weights(result.form), result.preprocessing.tf_preprocessing
+    )
+    comparisons = published.compare(result.totals, row)
+    print(f"published: {row}")
+    for comparison in comparisons:
+        print(comparison)
+    return 0 if all(comparison.holds for comparison in comparisons) else 1
+
+
+def report_agreement(names: list[str], first: Predictions, second: Predictions) -> int:
+    print(compare_predictions(first, second).to_text(*(Path(name).stem for name in names)))
+    return 0
 
 
 def resolve_preprocessing(args: argparse.Namespace, classifier: Classifier) -> Preprocessing:
-    """Flags, over what the file records, over the defaults.
+    """Flags, over what the file records, over the published row's, over the defaults.
 
-    Those are the net's own size, else 224, and else what Preprocessing() says: bicubic, crop 0.875, RGB,
-    ImageNet's mean and std.
+    The defaults are the net's own size, else 224, and else what Preprocessing() says: bicubic, crop 0.875,
+    RGB, ImageNet's mean and std.
     """
-    base = classifier.preprocessing or Preprocessing().replace(size=classifier.size)
+    base = classifier.preprocessing
+    if base is None and args.published is not None:
+        weights = "int8" if classifier.quantized else "fp32"
+        base = published.find_published(args.published, weights, bool(args.tf_preprocessing)).preprocessing
+    if base is None:
+        base = Preprocessing().replace(size=classifier.size)
     chosen = base.replace(
         size=args.img_size,
         interpolation=args.interpolation,
@@ -131,8 +214,78 @@ def resolve_preprocessing(args: argparse.Namespace, classifier: Classifier) -> P
     return complete(chosen, classifier.channels)
 
 
+@dataclass
+class State:
+    """The state file of a run: its outcomes so far, and which run it is the state of."""
+
+    path: Path | None
+    identity: dict
+    outcomes: Outcomes
+
+    @classmethod
+    def of(
+        cls,
+        args: argparse.Namespace,
+        classifier: Classifier,
+        dataset: Dataset,
+        preprocessing: Preprocessing,
+        resources: Resources,
+        n: int,
+    ) -> "State":
+        """Read with --resume where there is one, else new. Raises ModelError for another run's state."""
+        path = args.state or (f"{args.results_file}.state" if args.results_file else None)
+        if args.resume and path is None:
+            raise ModelError("--resume needs --state F, or --results-file F whose state lies beside it")
+        identity = {
+            "net": classifier.fingerprint,
+            "backend": classifier.backend,
+            "images": dataset.fingerprint,
+            "preprocessing": preprocessing.to_json(),
+            "limit": args.limit,
+            "shard": list(args.shard),
+            "batch size": resources.batch_size,
+        }
+        if args.resume and Path(path).exists():
+            outcomes = Outcomes.load(path, identity, n)
+            print(f"resumed: {n - len(outcomes.pending)} of {n} images were done", flush=True)
+        else:
+            outcomes = Outcomes(n)
+        return cls(Path(path) if path is not None else None, identity, outcomes)
+
+    def save(self) -> None:
+        if self.path is not None:
+            self.outcomes.save(self.path, self.identity)
+
+    def discard(self) -> None:
+        """Remove the file when the run is whole: its results take its place."""
+        if self.path is not None:
+            with contextlib.suppress(FileNotFoundError):
+                self.path.unlink()
+
+
+_DEFAULT = "default %(default)s"
+
+
+def _weights(form: str) -> str:
+    return "int8" if form.endswith("int8") else "fp32"
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not positive")
     return value
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """I/N as (I, N), I from 0; the last may be called N/N or 0/N."""
+    number, _, count = text.partition("/")
+    number, count = int(number), int(count)
+    if count < 1 or not 0 <= number <= count:
+        raise argparse.ArgumentTypeError(f"{text} is not one of 1/N ... N/N")
+    return number % count, count

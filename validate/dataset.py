@@ -88,13 +88,18 @@ def open_dataset(
     return Dataset(path, names, np.array(labels, np.int64), is_imagenet, spans)
 
 
-def select(dataset: Dataset, limit: int | None = None, shard: tuple[int, int] = (0, 1)) -> np.ndarray:
-    """Indices of `limit` images, evenly spaced; of these every N-th from I on, shard being (I, N)."""
+def select(
+    dataset: Dataset, limit: int | None = None, shard: tuple[int, int] = (0, 1), batch_size: int = 1
+) -> np.ndarray:
+    """Indices of `limit` images, evenly spaced; of their batches every N-th from the I-th on (shard is I, N).
+
+    A shard has whole batches, so that it feeds the net what the run in one piece does.
+    """
     indices = np.arange(len(dataset))
     if limit is not None and limit < len(dataset):
         indices = np.arange(limit) * len(dataset) // limit
     number, count = shard
-    return indices[number % count :: count]
+    return indices[np.arange(len(indices)) // batch_size % count == number]
 
 
 def _list_folder(root: Path) -> list[str]:

@@ -49,6 +49,7 @@ class Outcomes:
         self.rank = np.full(n, PENDING, np.int32)
         self.top = np.full((n, TOP), -1, np.int32)
         self.loss = np.zeros(n, np.float32)
+        self.broken: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self.rank)
@@ -67,8 +68,9 @@ class Outcomes:
         self.top[positions, : best.shape[1]] = best
         self.loss[positions] = cross_entropy(scores, wanted, probabilities)
 
-    def mark_broken(self, position: int) -> None:
+    def mark_broken(self, position: int, reason: str) -> None:
         self.rank[position] = BROKEN
+        self.broken[position] = reason
 
     @property
     def pending(self) -> np.ndarray:
@@ -88,7 +90,8 @@ class Outcomes:
     def save(self, path: str | os.PathLike, identity: dict) -> None:
         """Write the state of a run, whole or not at all; identity says which run it is."""
         with open_atomically(path) as file:
-            np.savez(file, identity=json.dumps(identity), rank=self.rank, top=self.top, loss=self.loss)
+            texts = {"identity": json.dumps(identity), "broken": json.dumps(self.broken)}
+            np.savez(file, **texts, rank=self.rank, top=self.top, loss=self.loss)
 
     @classmethod
     def load(cls, path: str | os.PathLike, identity: dict, n: int) -> "Outcomes":
@@ -96,15 +99,19 @@ class Outcomes:
         try:
             with np.load(path, allow_pickle=False) as file:
                 recorded = json.loads(str(file["identity"]))
-                outcomes = cls(n)
+                broken = {
+                    int(position): str(reason) for position, reason in json.loads(str(file["broken"])).items()
+                }
                 arrays = {name: file[name] for name in ("rank", "top", "loss")}
-        except (ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile):
+        except (ValueError, KeyError, AttributeError, EOFError, MemoryError, zipfile.BadZipFile):
             raise ModelError(f"{path}: is no state of a validation run; delete it to start anew") from None
         differing = sorted(k for k in identity.keys() | recorded.keys() if identity.get(k) != recorded.get(k))
         if differing:
             raise ModelError(
                 f"{path}: is of another run ({', '.join(differing)} differ); delete it to start anew"
             )
+        outcomes = cls(n)
+        outcomes.broken = broken
         for name, array in arrays.items():
             own = getattr(outcomes, name)
             if array.shape != own.shape or array.dtype != own.dtype:
@@ -121,17 +128,3 @@ def cross_entropy(scores: np.ndarray, wanted: np.ndarray, probabilities: bool) -
         return -np.log(np.maximum(right, TINY))
     peak = scores.max(axis=1)
     return peak + np.log(np.exp(scores - peak[:, np.newaxis]).sum(axis=1)) - right
-
-
-def wilson_interval(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """The Wilson score interval of a proportion, in percent; z = 1.96 makes it a 95 % one.
-
-    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
-    """
-    if not n:
-        return 0.0, 100.0
-    share = hits / n
-    centre = share + z * z / (2 * n)
-    spread = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    scale = 100 / (1 + z * z / n)
-    return max((centre - spread) * scale, 0.0), min((centre + spread) * scale, 100.0)

@@ -11,7 +11,8 @@ from pathlib import Path
 from caffe2_models.errors import ModelError
 from caffe2_models.files import write_atomically
 from caffe2_models.preprocessing import Preprocessing
-from validate.outcomes import Totals, wilson_interval
+from validate.outcomes import Totals
+from validate.statistics import wilson_interval
 
 COLUMNS = [
     "model", "top1", "top1_err", "top5", "top5_err", "param_count", "img_size", "crop_pct", "interpolation",
@@ -25,7 +26,7 @@ MAX_RESULT_BYTES = 1 << 24
 class Result:
     """Accuracy of one net over a set of images, or over one shard of it.
 
-    dataset and fingerprint tell which images and which net these were; shard is (I, N), I from 0;
+    images and fingerprint tell which images and which net these were; shard is (I, N), I from 0;
     seconds is inference and decoding together, of the images run `now` (a resumed run has fewer).
     """
 
@@ -38,7 +39,7 @@ class Result:
     seconds: float
     now: int
     fingerprint: str = ""
-    dataset: str = ""
+    images: str = ""
     shard: tuple[int, int] = (0, 1)
     broken: dict[str, str] = field(default_factory=dict)
 
@@ -83,7 +84,7 @@ class Result:
                 "preprocessing": dataclasses.asdict(self.preprocessing),
                 "totals": dataclasses.asdict(t),
                 "shard": list(self.shard),
-                "dataset": self.dataset,
+                "images": self.images,
                 "fingerprint": self.fingerprint,
             },
             indent=1,
@@ -107,7 +108,7 @@ class Result:
                 seconds=content["seconds"],
                 now=content["images_run"],
                 fingerprint=content["fingerprint"],
-                dataset=content["dataset"],
+                images=content["images"],
                 shard=(content["shard"][0], content["shard"][1]),
                 broken=dict(content["broken"]),
             )
@@ -156,7 +157,7 @@ def merge(results: list[Result]) -> Result:
     or twice.
     """
     first = results[0]
-    for name in ("model", "form", "backend", "preprocessing", "fingerprint", "dataset"):
+    for name in ("model", "form", "backend", "preprocessing", "fingerprint", "images"):
         values = {getattr(result, name) for result in results}
         if len(values) > 1:
             raise ModelError(f"results to merge differ in {name}: {', '.join(map(str, values))}")

@@ -14,10 +14,10 @@ from caffe2_models.preprocessing import Preprocessing
 from validate.classifier import Classifier
 from validate.dataset import Dataset
 from validate.loader import Batch, Loader
-from validate.outcomes import BROKEN, Outcomes
+from validate.outcomes import Outcomes
 
 BACKGROUND_OUTPUTS = 1001  # ImageNet's 1000 classes behind one for the background
-SAVE_SECONDS = 10.0
+SAVE_SECONDS = 2.0
 POLL_SECONDS = 0.2
 
 
@@ -51,14 +51,13 @@ class Run:
         self.classifier, self.dataset, self.indices = classifier, dataset, indices
         self.preprocessing, self.outcomes, self.resources = preprocessing, outcomes, resources
         self.skip_broken = skip_broken
-        self.broken = {self._name(p): "skipped before" for p in np.flatnonzero(outcomes.rank == BROKEN)}
         self.seconds = 0.0
         self.done = 0
         self._hits = np.zeros(2, np.int64)
         self._lock = threading.Lock()
 
     def __call__(self, save: Callable[[], None] | None = None) -> None:
-        """Run what is pending. save, where given, is called now and then, and at the end whatever happens.
+        """Run what is pending. save, where given, is called now and then, and when the run is cut short.
 
         Raises ModelError for the first image or batch that cannot be run.
         """
@@ -81,9 +80,11 @@ class Run:
         try:
             with loader, progress(total=len(pending), unit="image", desc=self.classifier.name) as bar:
                 self._infer_in_threads(loader, bar, save)
+        except BaseException:
+            self._save(save)
+            raise
         finally:
             self.seconds = time.perf_counter() - started
-            self._save(save)
 
     def _infer_in_threads(self, loader: Loader, bar, save: Callable[[], None] | None) -> None:
         saved = time.perf_counter()
@@ -117,8 +118,7 @@ class Run:
             name = self._name(position)
             if not self.skip_broken:
                 raise ModelError(f"{name}: {reason}; --skip-broken leaves such images out")
-            self.broken[name] = reason
-            self.outcomes.mark_broken(position)
+            self.outcomes.mark_broken(position, reason)
         if scores is not None:
             positions = batch.positions
             labels = self.dataset.labels[self.indices[positions]]
