@@ -232,22 +232,34 @@ class Architecture:
         if not isinstance(values, dict) or "stages" not in values:
             raise ModelZooError(f"{source}: a definition is one JSON object with at least 'stages'")
         values = {key: value for key, value in values.items() if key not in ("name", "comment")}
-        for key, value in values.items():
-            default = getattr(cls, key, ()) if key != "stages" else ()
-            kinds = {float: (int, float), type(None): (str, type(None)), tuple: (list,)}
-            if not isinstance(value, kinds.get(type(default), (type(default),))):
-                raise ModelZooError(f"{source}: {key} is {json.dumps(value)}, not like {json.dumps(default)}")
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
         try:
-            return cls(stages=values.pop("stages")).replace(**values)
+            architecture = cls(()).replace(**values)
         except ModelZooError as error:
             raise ModelZooError(f"{source}: {error}") from None
+        for key, value in values.items():
+            default = getattr(cls, key, None)
+            example = _EXAMPLES.get(key, default)
+            if value != default and not _alike(value, example):
+                raise ModelZooError(f"{source}: {key} is {json.dumps(value)}, not like {json.dumps(example)}")
+        return architecture
 
     def to_json(self, **texts: str) -> str:
         """The definition that from_json reads: texts (name, comment), then what differs from the defaults."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         changed = {key: value for key, value in values.items() if value != getattr(Architecture, key, None)}
         return json.dumps({**texts, **changed}, indent=2) + "\n"
+
+
+_EXAMPLES = {"stages": ("ir_k3_c8", "..."), "se_act": "relu"}  # of fields whose default tells no type
+
+
+def _alike(value, example) -> bool:
+    """Whether a value from a file has the type of an example; a number may do without its decimals."""
+    if isinstance(example, tuple):
+        return isinstance(value, tuple) and all(_alike(element, example[0]) for element in value)
+    kinds = (int, float) if type(example) is float else (type(example),)
+    return type(value) in kinds
 
 
 def tensorflow(architecture: Architecture) -> Architecture:

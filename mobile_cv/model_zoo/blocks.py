@@ -177,20 +177,21 @@ class FBNetBlocks(Blocks):
 
     def _depthwise(self, block: Block, middle: int, bias: bool) -> nn.Sequential:
         """One depthwise unit, or two in a row, of which the first has the stride."""
-        arch = self.architecture
-
-        def depthwise(stride: int, norm: bool, act: bool) -> nn.Sequential:
-            layer = self.act(block) if act else None
-            return self.unit(
-                middle, middle, block.kernel, stride, depthwise=True, bias=bias, norm=norm, act=layer
+        arch, strides = self.architecture, [max(block.stride, 1), 1][: block.depthwise]
+        units = [
+            self.unit(
+                middle,
+                middle,
+                block.kernel,
+                stride,
+                depthwise=True,
+                bias=bias,
+                norm=arch.depthwise_bn,
+                act=self.act(block) if arch.depthwise_act else None,
             )
-
-        stride = max(block.stride, 1)
-        if block.depthwise == 1:
-            return depthwise(stride, arch.depthwise_bn, arch.depthwise_act)
-        first = depthwise(stride, True, arch.depthwise_act or not arch.depthwise_bn)
-        second = depthwise(1, arch.depthwise_bn, arch.depthwise_act)
-        return nn.Sequential(OrderedDict(dw1=first, dw2=second))
+            for stride in strides
+        ]
+        return units[0] if len(units) == 1 else nn.Sequential(OrderedDict(dw1=units[0], dw2=units[1]))
 
     def _ip(self, block: Block, channels: int) -> nn.Module:
         middle, bias = self.middle(block, channels), self.architecture.bias == "all"

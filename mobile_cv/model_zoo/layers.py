@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.onnx import symbolic_helper
 
+from mobile_cv.model_zoo.errors import ModelZooError
+
 ACTIVATIONS = {
     "relu": nn.ReLU,
     "relu6": nn.ReLU6,
@@ -20,6 +22,8 @@ ACTIVATIONS = {
 
 def activation(name: str) -> nn.Module:
     """The activation of that name; in place where torch can."""
+    if name not in ACTIVATIONS:
+        raise ModelZooError(f"unknown activation {name!r}; there are {', '.join(ACTIVATIONS)}")
     return nn.Sigmoid() if name == "sigmoid" else ACTIVATIONS[name](inplace=True)
 
 
@@ -126,6 +130,9 @@ def conv2d(
 ) -> nn.Module:
     """A convolution that keeps the size (at stride 1); several kernels make a MixedConv2d of them."""
     kernels = (kernel,) if isinstance(kernel, int) else kernel
+    narrow = min(in_channels, out_channels)
+    if narrow < len(kernels):
+        raise ModelZooError(f"{narrow} channels cannot be shared by {len(kernels)} kernels")
     if len(kernels) > 1:
         shares = (_shares(channels, len(kernels)) for channels in (in_channels, out_channels))
         parts = zip(*shares, kernels, strict=True)

@@ -1,8 +1,8 @@
 """The twelve networks that Facebook published as Caffe2 nets in 2019, each in two variants.
 
-"ChamNet-A/fp32" and "ChamNet-A/int8" have the same layers; they differ, in some, in the ReLU after the
-depthwise convs, which quantization made Facebook leave out. With the BN folded into the convs each is,
-operator by operator, the published graph. Input: BGR.
+"ChamNet-A/fp32" and "ChamNet-A/int8" differ, as most do, after the depthwise convs: for int8 Facebook left
+out the BN and the ReLU there. With the other BN folded into the convs each is, operator by operator, the
+published graph. Input: BGR.
 """
 
 from mobile_cv.model_zoo.architecture import IMAGENET_MEAN, IMAGENET_STD, Architecture
@@ -88,7 +88,6 @@ CHAMNET_F = CAFFE2.replace(
     ),
     head="cn_k1_c1280",
     size=128,
-    depthwise_bn=False,
 )
 FBNET_A = CAFFE2.replace(
     stem="cn_k3_s2_c16",
@@ -137,7 +136,6 @@ FBNET_96 = CAFFE2.replace(
     ),
     head="cn_k1_c1416",
     size=96,
-    depthwise_bn=False,
 )
 
 NETWORKS = {
@@ -154,15 +152,15 @@ NETWORKS = {
     "FBNet-C": FBNET_C,
     "FBNet-C1": FBNET_C.replace(head="cn_k1_c1504"),
 }
-# Where the published graphs have a ReLU after the depthwise convs.
-RELU_AFTER_DEPTHWISE = {
+# Where the published graphs have a bias (of the BN) and a ReLU after the depthwise convs; elsewhere neither.
+BN_AFTER_DEPTHWISE = {
     "fp32": NETWORKS.keys() - {"ChamNet-F", "FBNet-96"},
     "int8": {"ChamNet-D", "FBNet-A", "FBNet-B1"},
 }
 MODELS = {
-    f"{name}/{variant}": network.replace(depthwise_act=name in names)
+    f"{name}/{variant}": network.replace(depthwise_bn=name in names, depthwise_act=name in names)
     for name, network in NETWORKS.items()
-    for variant, names in RELU_AFTER_DEPTHWISE.items()
+    for variant, names in BN_AFTER_DEPTHWISE.items()
 }
 
 register(MODELS)
