@@ -65,8 +65,8 @@ struct Avx2 {
   }
   static Lanes add(Lanes lanes, int32_t term) { return _mm256_add_epi32(lanes, _mm256_set1_epi32(term)); }
 
-  template <bool kSingleRounding>
-  struct Rounding;
+  template <Rounding>
+  struct Requantize;
 
   struct Packing {
     __m256i zero_point, lowest, order;
@@ -76,11 +76,15 @@ struct Avx2 {
           lowest(_mm256_set1_epi8(static_cast<char>(r.lowest))),
           order(_mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)) {}
 
-    Bytes operator()(Lanes a, Lanes b, Lanes c, Lanes d) const {
+    Bytes operator()(__m256i a, __m256i b, __m256i c, __m256i d) const {
       const __m256i low = _mm256_adds_epi16(_mm256_packs_epi32(a, b), zero_point);
       const __m256i high = _mm256_adds_epi16(_mm256_packs_epi32(c, d), zero_point);
       const __m256i bytes = _mm256_max_epu8(_mm256_packus_epi16(low, high), lowest);
       return _mm256_permutevar8x32_epi32(bytes, order);
+    }
+    Bytes without_zero_point(__m256i a, __m256i b, __m256i c, __m256i d) const {
+      const __m256i bytes = _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+      return _mm256_permutevar8x32_epi32(_mm256_max_epu8(bytes, lowest), order);
     }
   };
 
@@ -116,43 +120,62 @@ struct Avx2 {
 };
 
 template <>
-struct Avx2::Rounding<true> {
-  __m256 scale, offset, sign;
+struct Avx2::Requantize<Rounding::kFloatRelu> {
+  __m256 scale, offset;
+  Packing pack;
 
-  explicit Rounding(const Requantization& r)
-      : scale(_mm256_set1_ps(r.scale)), offset(_mm256_set1_ps(r.offset)), sign(_mm256_set1_ps(-0.0f)) {}
+  explicit Requantize(const Requantization& r) : scale(_mm256_set1_ps(r.scale)), offset(_mm256_set1_ps(r.offset)), pack(r) {}
 
-  Lanes operator()(Lanes acc) const {
-    const __m256 x = _mm256_cvtepi32_ps(acc);
-    const __m256 signed_offset = _mm256_or_ps(_mm256_and_ps(sign, x), offset);
-    return _mm256_cvttps_epi32(_mm256_fmadd_ps(x, scale, signed_offset));
+  __m256i round(Lanes acc) const {
+    return _mm256_cvttps_epi32(_mm256_fmadd_ps(_mm256_cvtepi32_ps(acc), scale, offset));
+  }
+  Bytes operator()(Lanes a, Lanes b, Lanes c, Lanes d) const {
+    return pack.without_zero_point(round(a), round(b), round(c), round(d));
   }
 };
 
 template <>
-struct Avx2::Rounding<false> {
+struct Avx2::Requantize<Rounding::kFloat> {
+  __m256 scale, offset, sign;
+  Packing pack;
+
+  explicit Requantize(const Requantization& r)
+      : scale(_mm256_set1_ps(r.scale)), offset(_mm256_set1_ps(r.offset)), sign(_mm256_set1_ps(-0.0f)), pack(r) {}
+
+  __m256i round(Lanes acc) const {
+    const __m256 x = _mm256_cvtepi32_ps(acc);
+    return _mm256_cvttps_epi32(_mm256_fmadd_ps(x, scale, _mm256_or_ps(_mm256_and_ps(sign, x), offset)));
+  }
+  Bytes operator()(Lanes a, Lanes b, Lanes c, Lanes d) const { return pack(round(a), round(b), round(c), round(d)); }
+};
+
+template <>
+struct Avx2::Requantize<Rounding::kExact> {
   __m256i multiplier, rounding, difference, unbias;
   __m128i shift;
+  Packing pack;
 
   // AVX2 shifts 64 bits only logically: a bias of 2^62, a multiple of 2^shift, keeps what is shifted positive.
-  explicit Rounding(const Requantization& r)
+  explicit Requantize(const Requantization& r)
       : multiplier(_mm256_set1_epi64x(r.multiplier)),
         rounding(_mm256_set1_epi64x(r.rounding + (int64_t{1} << 62))),
         difference(_mm256_set1_epi64x(r.rounding_negative - r.rounding)),
         unbias(_mm256_set1_epi64x(int64_t{1} << (62 - r.shift))),
-        shift(_mm_cvtsi32_si128(r.shift)) {}
+        shift(_mm_cvtsi32_si128(r.shift)),
+        pack(r) {}
 
+  // Of the even lanes, into the low half of each 64 bits.
   __m256i even(__m256i acc) const {
     const __m256i product = _mm256_mul_epi32(acc, multiplier);
     const __m256i sign = _mm256_cmpgt_epi64(_mm256_setzero_si256(), product);
     const __m256i constant = _mm256_add_epi64(rounding, _mm256_and_si256(sign, difference));
     return _mm256_sub_epi64(_mm256_srl_epi64(_mm256_add_epi64(product, constant), shift), unbias);
   }
-
-  Lanes operator()(Lanes acc) const {
+  __m256i round(Lanes acc) const {
     const __m256i low = even(acc), high = even(_mm256_srli_epi64(acc, 32));
     return _mm256_blend_epi32(low, _mm256_slli_epi64(high, 32), 0xAA);
   }
+  Bytes operator()(Lanes a, Lanes b, Lanes c, Lanes d) const { return pack(round(a), round(b), round(c), round(d)); }
 };
 
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }

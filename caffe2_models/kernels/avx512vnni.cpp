@@ -45,8 +45,8 @@ struct Avx512Vnni {
   static Lanes lanes_of(Sums sums) { return sums; }
   static Lanes add(Lanes lanes, int32_t term) { return _mm512_add_epi32(lanes, _mm512_set1_epi32(term)); }
 
-  template <bool kSingleRounding>
-  struct Rounding;
+  template <Rounding>
+  struct Requantize;
 
   struct Packing {
     __m512i zero_point, lowest, order;
@@ -56,11 +56,15 @@ struct Avx512Vnni {
           lowest(_mm512_set1_epi8(static_cast<char>(r.lowest))),
           order(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)) {}
 
-    Bytes operator()(Lanes a, Lanes b, Lanes c, Lanes d) const {
+    Bytes operator()(__m512i a, __m512i b, __m512i c, __m512i d) const {
       const __m512i low = _mm512_adds_epi16(_mm512_packs_epi32(a, b), zero_point);
       const __m512i high = _mm512_adds_epi16(_mm512_packs_epi32(c, d), zero_point);
       const __m512i bytes = _mm512_max_epu8(_mm512_packus_epi16(low, high), lowest);
       return _mm512_permutexvar_epi32(order, bytes);
+    }
+    Bytes without_zero_point(__m512i a, __m512i b, __m512i c, __m512i d) const {
+      const __m512i bytes = _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+      return _mm512_permutexvar_epi32(order, _mm512_max_epu8(bytes, lowest));
     }
   };
 
@@ -96,30 +100,49 @@ struct Avx512Vnni {
 };
 
 template <>
-struct Avx512Vnni::Rounding<true> {
+struct Avx512Vnni::Requantize<Rounding::kFloatRelu> {
+  __m512 scale, offset;
+  Packing pack;
+
+  explicit Requantize(const Requantization& r) : scale(_mm512_set1_ps(r.scale)), offset(_mm512_set1_ps(r.offset)), pack(r) {}
+
+  __m512i round(Lanes acc) const {
+    return _mm512_cvttps_epi32(_mm512_fmadd_ps(_mm512_cvtepi32_ps(acc), scale, offset));
+  }
+  Bytes operator()(Lanes a, Lanes b, Lanes c, Lanes d) const {
+    return pack.without_zero_point(round(a), round(b), round(c), round(d));
+  }
+};
+
+template <>
+struct Avx512Vnni::Requantize<Rounding::kFloat> {
   __m512 scale, offset, sign;
+  Packing pack;
 
-  explicit Rounding(const Requantization& r)
-      : scale(_mm512_set1_ps(r.scale)), offset(_mm512_set1_ps(r.offset)), sign(_mm512_set1_ps(-0.0f)) {}
+  explicit Requantize(const Requantization& r)
+      : scale(_mm512_set1_ps(r.scale)), offset(_mm512_set1_ps(r.offset)), sign(_mm512_set1_ps(-0.0f)), pack(r) {}
 
-  Lanes operator()(Lanes acc) const {
+  __m512i round(Lanes acc) const {
     const __m512 x = _mm512_cvtepi32_ps(acc);
     const __m512i signed_offset = _mm512_ternarylogic_epi32(
         _mm512_castps_si512(sign), _mm512_castps_si512(x), _mm512_castps_si512(offset), 0xEA);  // (sign & x) | offset
     return _mm512_cvttps_epi32(_mm512_fmadd_ps(x, scale, _mm512_castsi512_ps(signed_offset)));
   }
+  Bytes operator()(Lanes a, Lanes b, Lanes c, Lanes d) const { return pack(round(a), round(b), round(c), round(d)); }
 };
 
 template <>
-struct Avx512Vnni::Rounding<false> {
+struct Avx512Vnni::Requantize<Rounding::kExact> {
   __m512i multiplier, positive, negative;
   __m128i shift;
+  Packing pack;
 
-  explicit Rounding(const Requantization& r)
+  explicit Requantize(const Requantization& r)
       : multiplier(_mm512_set1_epi64(r.multiplier)),
         positive(_mm512_set1_epi64(r.rounding)),
         negative(_mm512_set1_epi64(r.rounding_negative)),
-        shift(_mm_cvtsi32_si128(r.shift)) {}
+        shift(_mm_cvtsi32_si128(r.shift)),
+        pack(r) {}
 
   // Of the even lanes, into the low half of each 64 bits.
   __m512i even(__m512i acc) const {
@@ -128,11 +151,11 @@ struct Avx512Vnni::Rounding<false> {
     const __m512i rounding = _mm512_ternarylogic_epi64(sign, negative, positive, 0xCA);  // sign ? negative : positive
     return _mm512_sra_epi64(_mm512_add_epi64(product, rounding), shift);
   }
-
-  Lanes operator()(Lanes acc) const {
+  __m512i round(Lanes acc) const {
     const __m512i low = even(acc), high = even(_mm512_srli_epi64(acc, 32));
     return _mm512_mask_mov_epi32(low, 0xAAAA, _mm512_slli_epi64(high, 32));
   }
+  Bytes operator()(Lanes a, Lanes b, Lanes c, Lanes d) const { return pack(round(a), round(b), round(c), round(d)); }
 };
 
 bool has_avx512vnni() {

@@ -10,12 +10,28 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <vector>
 
 namespace int8 {
 
 // Bytes that may be read, not used, past the end of an activation: kernels load whole vectors.
 constexpr int64_t kSlack = 64;
+
+// Memory whose vectors never straddle two cache lines.
+template <class T>
+struct Aligned {
+  using value_type = T;
+  static constexpr std::align_val_t kAlignment{64};
+  Aligned() = default;
+  template <class U>
+  Aligned(const Aligned<U>&) {}
+  T* allocate(size_t count) { return static_cast<T*>(::operator new(count * sizeof(T), kAlignment)); }
+  void deallocate(T* memory, size_t) { ::operator delete(memory, kAlignment); }
+  bool operator==(const Aligned&) const { return true; }
+};
+template <class T>
+using AlignedVector = std::vector<T, Aligned<T>>;
 
 // Input channels that one dot product instruction sums into one int32 lane.
 constexpr int kDepth = 4;
@@ -25,28 +41,32 @@ struct Range {
   int64_t begin, end;
 };
 
+// How a kernel rounds. kExact always holds; the others where fit_float proved them equal.
+enum class Rounding { kExact, kFloat, kFloatRelu };
+
 // From an int32 accumulator to an output byte: y = clip(n + zero_point, lowest, 255), n near acc * scale.
 //
 // QNNPACK rounds twice: q = floor((acc * m + 2^23) / 2^24), m the 24 mantissa bits of the scale, then
 // n = q / 2^s to the nearest, ties away from zero. As floor(floor(a / b) / c) = floor(a / (b * c)), both collapse into
-//     n = (acc * m + (acc < 0 ? rounding_negative : rounding)) >> shift,   shift = 24 + s
-// which is exact, in 64 bits. Where it gives the same bytes, kernels use the faster float32 form
-//     n = trunc(fma(acc, scale, copysign(offset, acc)))
-// Both grow with acc, so they are equal everywhere when they are equal around the (at most 255) accumulators at which
-// the output steps up; see fit_single_rounding.
+//     kExact:      n = (acc * m + (acc < 0 ? rounding_negative : rounding)) >> shift,   shift = 24 + s
+// which takes 64 bits. Where they give the same bytes, kernels use a faster form in float32,
+//     kFloat:      n = trunc(fma(acc, scale, copysign(offset, acc)))
+//     kFloatRelu:  n + zero_point = trunc(fma(acc, scale, offset))     for lowest >= zero_point: no n below 0 counts
+// All grow with acc, so they are equal everywhere when they are equal around the (at most 255) accumulators at which
+// the output steps up.
 struct Requantization {
+  Rounding form;
   int32_t multiplier;
   int32_t shift;
   int64_t rounding;
   int64_t rounding_negative;
-  bool single_rounding;  // the float32 form below is equal
   float scale;
   float offset;
   int32_t zero_point;
   int32_t lowest;
 };
 
-// The bytes of `scale` (in [2^-32, 1)) as QNNPACK reads them; tries the float32 form.
+// scale in [2^-32, 1); the form is the fastest that holds.
 Requantization make_requantization(float scale, int32_t zero_point, int32_t lowest);
 
 // The definition, one accumulator at a time.
@@ -77,8 +97,8 @@ struct Convolution {
   int64_t depth;
   std::vector<int64_t> tap_offset;
   std::vector<Tile> tiles;
-  std::vector<int8_t> weights;
-  std::vector<int32_t> bias;
+  AlignedVector<int8_t> weights;
+  AlignedVector<int32_t> bias;
   int32_t row_factor;
   Requantization requantization;
 };
@@ -91,24 +111,35 @@ struct Window {
 
 // A depthwise convolution: as many filters as channels, each on its own channel.
 //
-// For each output row the kernel first interleaves the kernel_h input rows column by column,
-//     columns[column][kernel_h / 4][lane][4 rows]        (a padding column or row holds x_zero_point),
-// then every tap column is one dot product of 4 rows per lane. Weights: [block][plane][kernel_w][kernel_h / 4][lane][4];
-// two planes where weights do not fit into int8 and are sums of two, else one.
+// For a band of output rows and a block of channels the kernel first interleaves the band's input rows by fours,
+//     columns[row / 4][column][lane][row % 4]        (a padding column or row holds x_zero_point)
+// so that each column of a filter's window takes one dot product per group of 4 rows that it touches. Where an output
+// row's window begins within its first group is its phase, 0 to 3; weights for each phase are shifted down by as much:
+// [block][phase][plane][row group][kernel_w][lane][4], zero outside the kernel. Weights that do not fit into int8 are
+// sums of two planes; else there is one.
 struct Depthwise {
+  struct Phase {
+    int64_t weights;                  // offset within a block's weights
+    std::vector<int64_t> tap_offset;  // of each weight vector's input, from where a window's first group begins
+  };
   Window window;
   int64_t channels;
-  std::vector<int64_t> tap_offset;  // of each weight vector's input, from where a window begins in `columns`
-  std::vector<uint8_t> padding;  // one pixel of x_zero_point, with slack
-  std::vector<int8_t> weights;
-  std::vector<int32_t> bias;
+  int64_t band;  // output rows
+  Phase phases[kDepth];
+  int64_t block_weights;         // bytes
+  AlignedVector<uint8_t> padding;  // one pixel of x_zero_point, with slack
+  AlignedVector<int8_t> weights;
+  AlignedVector<int32_t> bias;
   Requantization requantization;
 
-  int64_t row_groups() const { return (window.kernel_h + kDepth - 1) / kDepth; }
   int64_t columns() const {
     return (window.out_w - 1) * window.stride_w + (window.kernel_w - 1) * window.dilation_w + 1;
   }
-  int64_t column_bytes(int lanes) const { return columns() * row_groups() * lanes * kDepth; }
+  // Input rows of so many output rows. Kernels with gaps between their rows are interleaved without the gaps, for one
+  // output row at a time.
+  int64_t input_rows(int64_t rows) const { return (rows - 1) * window.stride_h + window.kernel_h; }
+  int64_t row_groups(int64_t rows) const { return (input_rows(rows) + kDepth - 1) / kDepth; }
+  int64_t column_bytes(int lanes) const { return row_groups(band) * columns() * lanes * kDepth; }
 };
 
 // Sum of two tensors, requantized: see caffe2_models.int8.add.

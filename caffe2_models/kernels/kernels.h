@@ -10,8 +10,7 @@
 //     Sums dot(Sums, Inputs, Weights)                 per lane: sum + the 4 products
 //     Lanes lanes_of(Sums)                            as int32 lanes
 //     Lanes add(Lanes, int32_t)
-//     Rounding<single_rounding>(const Requantization&)(Lanes)      Lanes n, before the zero point
-//     Packing(const Requantization&)(Lanes, Lanes, Lanes, Lanes)   Bytes: clip(n + zero_point, lowest, 255), in order
+//     Requantize<Rounding>(const Requantization&)(Lanes, Lanes, Lanes, Lanes)   Bytes, in order
 //     store_all(Bytes, uint8_t*), store<i>(Bytes, uint8_t*, count) all, or `count` of the bytes of the i-th Lanes
 //     interleave(const uint8_t* const rows[4], uint8_t*)           kLanes bytes of 4 rows to 4 bytes for each lane
 //     int32_t sum(const uint8_t*, int64_t)
@@ -35,19 +34,18 @@ inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 // -------------------------------------------------------------------------------------------------- convolution
 
 // Requantizes kRows x kWidth vectors of accumulators and stores `rows` of them, `channels` bytes each.
-template <class V, int kRows, int kWidth, bool kSingleRounding>
-INLINE inline void store_tile(const typename V::Lanes (&lanes)[kRows][kWidth], const Requantization& r, uint8_t* y,
-                       int64_t y_pixel, int rows, int channels) {
-  const typename V::template Rounding<kSingleRounding> rounding(r);
-  const typename V::Packing packing(r);
+template <class V, int kRows, int kWidth, Rounding kForm>
+INLINE inline void store_rounded(const typename V::Lanes (&lanes)[kRows][kWidth], const Requantization& r, uint8_t* y,
+                                 int64_t y_pixel, int rows, int channels) {
+  const typename V::template Requantize<kForm> requantize(r);
   constexpr int kVectors = kRows * kWidth;
   auto vector = [&](int i) INLINE {
     const int at = std::min(i, kVectors - 1);
-    return rounding(lanes[at / kWidth][at % kWidth]);
+    return lanes[at / kWidth][at % kWidth];
   };
   UNROLL
   for (int i = 0; i < kVectors; i += 4) {
-    const auto bytes = packing(vector(i), vector(i + 1), vector(i + 2), vector(i + 3));
+    const auto bytes = requantize(vector(i), vector(i + 1), vector(i + 2), vector(i + 3));
     if (kWidth == 4 && channels == 4 * V::kLanes) {
       if (i / 4 < rows) V::store_all(bytes, y + (i / 4) * y_pixel);
       continue;
@@ -61,6 +59,30 @@ INLINE inline void store_tile(const typename V::Lanes (&lanes)[kRows][kWidth], c
     store(std::integral_constant<int, 1>());
     store(std::integral_constant<int, 2>());
     store(std::integral_constant<int, 3>());
+  }
+}
+
+// The rare form, out of line: what it costs to pass `lanes` through memory, the others' registers need not pay.
+template <class V, int kRows, int kWidth>
+__attribute__((noinline)) void store_exact(const typename V::Lanes (&lanes)[kRows][kWidth], const Requantization& r,
+                                           uint8_t* y, int64_t y_pixel, int rows, int channels) {
+  store_rounded<V, kRows, kWidth, Rounding::kExact>(lanes, r, y, y_pixel, rows, channels);
+}
+
+template <class V, int kRows, int kWidth>
+INLINE inline void store_tile(const typename V::Lanes (&lanes)[kRows][kWidth], const Requantization& r, uint8_t* y,
+                              int64_t y_pixel, int rows, int channels) {
+  if (r.form == Rounding::kFloatRelu)
+    store_rounded<V, kRows, kWidth, Rounding::kFloatRelu>(lanes, r, y, y_pixel, rows, channels);
+  else if (r.form == Rounding::kFloat)
+    store_rounded<V, kRows, kWidth, Rounding::kFloat>(lanes, r, y, y_pixel, rows, channels);
+  else {
+    typename V::Lanes copy[kRows][kWidth];  // lanes itself stays in registers
+    UNROLL
+    for (int i = 0; i < kRows; i++)
+      UNROLL
+      for (int j = 0; j < kWidth; j++) copy[i][j] = lanes[i][j];
+    store_exact<V, kRows, kWidth>(copy, r, y, y_pixel, rows, channels);
   }
 }
 
@@ -99,10 +121,7 @@ void convolve_tile(const Convolution& c, const Convolution::Tile& tile, const ui
       lanes[i][j] = V::lanes_of(sums[i][j]);
       if (row_terms != nullptr) lanes[i][j] = V::add(lanes[i][j], row_terms[i]);
     }
-  if (c.requantization.single_rounding)
-    store_tile<V, kRows, kWidth, true>(lanes, c.requantization, y, c.y_pixel, rows, tile.channels);
-  else
-    store_tile<V, kRows, kWidth, false>(lanes, c.requantization, y, c.y_pixel, rows, tile.channels);
+  store_tile<V, kRows, kWidth>(lanes, c.requantization, y, c.y_pixel, rows, tile.channels);
 }
 
 constexpr int kMaxPanel = 96;  // rows of a panel
@@ -118,12 +137,17 @@ void convolve_panel(const Convolution& c, const Convolution::Tile& tile, const u
   }
 }
 
+// A tile's rows are the most that registers hold, or one less where that leaves fewer rows to compute twice.
 template <class V, int kWidth>
 void convolve_width(const Convolution& c, const Convolution::Tile& tile, const uint8_t* const* inputs,
                     const int32_t* row_terms, uint8_t* y, int rows) {
-  if constexpr (kWidth > V::kMaxWidth) return;
-  else if (rows == 1) convolve_panel<V, 1, kWidth>(c, tile, inputs, row_terms, y, rows);
-  else convolve_panel<V, V::rows_of(kWidth), kWidth>(c, tile, inputs, row_terms, y, rows);
+  if constexpr (kWidth <= V::kMaxWidth) {
+    constexpr int kMost = V::rows_of(kWidth);
+    auto computed = [rows](int at_once) { return divide_up(rows, at_once) * at_once; };
+    if (rows == 1) convolve_panel<V, 1, kWidth>(c, tile, inputs, row_terms, y, rows);
+    else if (computed(kMost) <= computed(kMost - 1)) convolve_panel<V, kMost, kWidth>(c, tile, inputs, row_terms, y, rows);
+    else convolve_panel<V, kMost - 1, kWidth>(c, tile, inputs, row_terms, y, rows);
+  }
 }
 
 // Rows go in panels whose input stays in the first-level cache while all tiles of weights pass over it.
@@ -178,43 +202,46 @@ void convolution(const Convolution& c, const uint8_t* x, uint8_t* y, Range rows,
 
 // ---------------------------------------------------------------------------------------------------- depthwise
 
-// Interleaves the input rows of one output row for one block of channels; see Depthwise.
+// Interleaves `rows` input rows, from first_row on, of one block of channels; see Depthwise.
 template <class V>
-void interleave_columns(const Depthwise& d, const uint8_t* image, int64_t first_row, int64_t block, uint8_t* columns) {
-  const int64_t groups = d.row_groups(), total = d.columns(), channel = block * V::kLanes;
-  const int64_t left = std::min(d.window.pad_left, total), inside = std::min(d.window.in_w, total - left);
+void interleave_rows(const Depthwise& d, const uint8_t* image, int64_t first_row, int64_t rows, int64_t block,
+                     uint8_t* columns) {
+  const Window& window = d.window;
+  const int64_t total = d.columns(), channel = block * V::kLanes;
+  const int64_t left = std::min(window.pad_left, total), inside = std::min(window.in_w, total - left);
+  const int64_t right = total - left - inside;
   constexpr int64_t kVector = V::kLanes * kDepth;
-  for (int64_t group = 0; group < groups; group++) {
-    const uint8_t* rows[kDepth];
+  for (int64_t group = 0; group * kDepth < rows; group++) {
+    const uint8_t* sources[kDepth];
     int64_t pitch[kDepth];
     for (int i = 0; i < kDepth; i++) {
-      const int64_t tap = std::min(group * kDepth + i, d.window.kernel_h - 1);  // beyond the kernel weights are zero
-      const int64_t row = first_row + tap * d.window.dilation_h;
-      const bool is_padding = row < 0 || row >= d.window.in_h;
-      rows[i] = (is_padding ? d.padding.data() : image + row * d.window.in_w * d.channels) + channel;
+      const int64_t row = first_row + std::min(group * kDepth + i, rows - 1) * window.dilation_h;
+      const bool is_padding = row < 0 || row >= window.in_h;
+      sources[i] = (is_padding ? d.padding.data() : image + row * window.in_w * d.channels) + channel;
       pitch[i] = is_padding ? 0 : d.channels;
     }
-    uint8_t* out = columns + group * kVector;
-    const int64_t step = groups * kVector;
-    for (int64_t column = 0; column < left; column++) std::memset(out + column * step, d.padding[0], kVector);
-    for (int64_t column = left; column < left + inside; column++) {
-      V::interleave(rows, out + column * step);
-      for (int i = 0; i < kDepth; i++) rows[i] += pitch[i];
+    std::memset(columns, d.padding[0], static_cast<size_t>(left * kVector));
+    columns += left * kVector;
+    for (int64_t column = 0; column < inside; column++, columns += kVector) {
+      V::interleave(sources, columns);
+      for (int i = 0; i < kDepth; i++) sources[i] += pitch[i];
     }
-    for (int64_t column = left + inside; column < total; column++) std::memset(out + column * step, d.padding[0], kVector);
+    std::memset(columns, d.padding[0], static_cast<size_t>(right * kVector));
+    columns += right * kVector;
   }
 }
 
 // kPixels neighbouring output pixels of one block; columns is where the first one's window begins.
-template <class V, int kPixels, bool kSingleRounding>
-inline void depthwise_pixels(const Depthwise& d, const uint8_t* columns, int64_t block, uint8_t* y, int channels) {
+template <class V, int kPixels>
+INLINE inline void depthwise_pixels(const Depthwise& d, const Depthwise::Phase& phase, const uint8_t* columns,
+                                    int64_t block, uint8_t* y, int channels) {
   constexpr int64_t kVector = V::kLanes * kDepth;
-  const int64_t pixel = d.window.stride_w * d.row_groups() * kVector;
-  const int8_t* weights = d.weights.data() + block * static_cast<int64_t>(d.tap_offset.size()) * kVector;
+  const int64_t pixel = d.window.stride_w * kVector;
+  const int8_t* weights = d.weights.data() + block * d.block_weights + phase.weights;
   typename V::Sums sums[kPixels];
   UNROLL
   for (int i = 0; i < kPixels; i++) sums[i] = V::load_sums(d.bias.data() + block * V::kLanes);
-  for (const int64_t offset : d.tap_offset) {
+  for (const int64_t offset : phase.tap_offset) {
     const auto w = V::load_weights(weights);
     weights += kVector;
     UNROLL
@@ -223,35 +250,42 @@ inline void depthwise_pixels(const Depthwise& d, const uint8_t* columns, int64_t
   typename V::Lanes lanes[kPixels][1];
   UNROLL
   for (int i = 0; i < kPixels; i++) lanes[i][0] = V::lanes_of(sums[i]);
-  store_tile<V, kPixels, 1, kSingleRounding>(lanes, d.requantization, y, d.channels, kPixels, channels);
+  store_tile<V, kPixels, 1>(lanes, d.requantization, y, d.channels, kPixels, channels);
 }
 
 template <class V, int kPixels>
-void depthwise_row(const Depthwise& d, const uint8_t* columns, int64_t block, uint8_t* y) {
-  const int64_t pixel = d.window.stride_w * d.row_groups() * V::kLanes * kDepth;
+void depthwise_row(const Depthwise& d, const Depthwise::Phase& phase, const uint8_t* columns, int64_t block, uint8_t* y) {
+  const int64_t pixel = d.window.stride_w * V::kLanes * kDepth;
   const int channels = static_cast<int>(std::min<int64_t>(V::kLanes, d.channels - block * V::kLanes));
   y += block * V::kLanes;
   for (int64_t i = 0; i < d.window.out_w; i += kPixels) {
     i = std::min(i, d.window.out_w - kPixels);  // the last ones overlap those before
-    if (d.requantization.single_rounding)
-      depthwise_pixels<V, kPixels, true>(d, columns + i * pixel, block, y + i * d.channels, channels);
-    else
-      depthwise_pixels<V, kPixels, false>(d, columns + i * pixel, block, y + i * d.channels, channels);
+    depthwise_pixels<V, kPixels>(d, phase, columns + i * pixel, block, y + i * d.channels, channels);
   }
 }
 
 template <class V>
 void depthwise(const Depthwise& d, const uint8_t* x, uint8_t* y, Range rows, Range blocks, uint8_t* columns) {
-  for (int64_t row = rows.begin; row < rows.end; row++) {
-    const uint8_t* image = x + row / d.window.out_h * d.window.in_h * d.window.in_w * d.channels;
-    const int64_t first_row = row % d.window.out_h * d.window.stride_h - d.window.pad_top;
-    uint8_t* out = y + row * d.window.out_w * d.channels;
+  const Window& window = d.window;
+  const int64_t group_bytes = d.columns() * V::kLanes * kDepth;
+  for (int64_t row = rows.begin; row < rows.end;) {
+    const int64_t in_image = row % window.out_h;
+    const int64_t band = std::min({d.band, rows.end - row, window.out_h - in_image});
+    const uint8_t* image = x + row / window.out_h * window.in_h * window.in_w * d.channels;
+    const int64_t first_row = in_image * window.stride_h - window.pad_top;
     for (int64_t block = blocks.begin; block < blocks.end; block++) {
-      interleave_columns<V>(d, image, first_row, block, columns);
-      if (d.window.out_w >= 8) depthwise_row<V, 8>(d, columns, block, out);
-      else if (d.window.out_w >= 4) depthwise_row<V, 4>(d, columns, block, out);
-      else depthwise_row<V, 1>(d, columns, block, out);
+      interleave_rows<V>(d, image, first_row, d.input_rows(band), block, columns);
+      for (int64_t i = 0; i < band; i++) {
+        const int64_t first = i * window.stride_h;
+        const Depthwise::Phase& phase = d.phases[first % kDepth];
+        const uint8_t* from = columns + first / kDepth * group_bytes;
+        uint8_t* to = y + (row + i) * window.out_w * d.channels;
+        if (window.out_w >= 8) depthwise_row<V, 8>(d, phase, from, block, to);
+        else if (window.out_w >= 4) depthwise_row<V, 4>(d, phase, from, block, to);
+        else depthwise_row<V, 1>(d, phase, from, block, to);
+      }
     }
+    row += band;
   }
 }
 

@@ -63,7 +63,7 @@ PYBIND11_MODULE(_int8, m) {
              return make_requantization(scale, zero_point, lowest);
            }),
            py::arg("scale"), py::arg("zero_point"), py::arg("lowest"))
-      .def_readonly("single_rounding", &Requantization::single_rounding)
+      .def_property_readonly("is_float", [](const Requantization& r) { return r.form != Rounding::kExact; })
       .def("__call__", [](const Requantization& r, const Array<int32_t>& acc) {
         py::array_t<uint8_t> y(acc.size());
         for (py::ssize_t i = 0; i < acc.size(); i++) y.mutable_data()[i] = requantize(acc.data()[i], r);

@@ -80,37 +80,57 @@ Convolution pack_convolution(const Kernels& kernels, const Window& window, const
   return c;
 }
 
+// How many output rows share one interleaving: as many as keep it in the first-level cache, in bands of equal height.
+int64_t band_of(const Depthwise& d, int lanes) {
+  constexpr int64_t kBandBytes = 24 << 10;
+  if (d.window.dilation_h > 1) return 1;
+  int64_t rows = 1;
+  while (rows < d.window.out_h && d.row_groups(rows + 1) * d.columns() * lanes * kDepth <= kBandBytes) rows++;
+  return divide_up(d.window.out_h, divide_up(d.window.out_h, rows));
+}
+
 Depthwise pack_depthwise(const Kernels& kernels, const Window& window, const Filter& f) {
-  const int lanes = kernels.lanes;
+  const int64_t lanes = kernels.lanes, vector = lanes * kDepth;
   const int64_t area = window.kernel_h * window.kernel_w, blocks = divide_up(f.out_channels, lanes);
   Depthwise d{};
   d.window = window;
   d.channels = f.out_channels;
   d.requantization = f.requantization;
+  d.band = band_of(d, kernels.lanes);
   d.padding.assign(static_cast<size_t>(blocks * lanes + kSlack), static_cast<uint8_t>(f.x_zero_point));
 
   const auto [lowest, highest] = std::minmax_element(f.weights, f.weights + f.out_channels * area);
   const bool fits = *lowest - f.weight_zero_point >= -128 && *highest - f.weight_zero_point <= 127;
-  const int64_t planes = fits ? 1 : 2, groups = d.row_groups();
-  for (int64_t plane = 0; plane < planes; plane++)
-    for (int64_t j = 0; j < window.kernel_w; j++)
-      for (int64_t group = 0; group < groups; group++)
-        d.tap_offset.push_back((j * window.dilation_w * groups + group) * lanes * kDepth);
-  d.weights.assign(static_cast<size_t>(blocks * planes * window.kernel_w * groups * lanes * kDepth), 0);
+  const int64_t planes = fits ? 1 : 2;
+
+  for (int64_t phase = 0; phase < kDepth; phase++) {
+    d.phases[phase].weights = d.block_weights;
+    for (int64_t plane = 0; plane < planes; plane++)
+      for (int64_t group = 0; group < divide_up(phase + window.kernel_h, kDepth); group++)
+        for (int64_t j = 0; j < window.kernel_w; j++)
+          d.phases[phase].tap_offset.push_back((group * d.columns() + j * window.dilation_w) * vector);
+    d.block_weights += static_cast<int64_t>(d.phases[phase].tap_offset.size()) * vector;
+  }
+
+  d.weights.assign(static_cast<size_t>(blocks * d.block_weights), 0);
   d.bias.assign(static_cast<size_t>(blocks * lanes), 0);
   for (int64_t channel = 0; channel < f.out_channels; channel++) {
-    const int64_t block = channel / lanes, lane = channel % lanes;
     int64_t sum = 0, magnitude = 0;
     for (int64_t i = 0; i < window.kernel_h; i++)
       for (int64_t j = 0; j < window.kernel_w; j++) {
-        int32_t w = f.weights[(channel * window.kernel_h + i) * window.kernel_w + j] - f.weight_zero_point;
+        const int32_t w = f.weights[(channel * window.kernel_h + i) * window.kernel_w + j] - f.weight_zero_point;
         sum += w;
         magnitude += std::abs(w);
-        for (int64_t plane = 0; plane < planes; plane++) {
-          const int32_t part = std::clamp(w, -128, 127);
-          const int64_t vector = ((block * planes + plane) * window.kernel_w + j) * groups + i / kDepth;
-          d.weights[(vector * lanes + lane) * kDepth + i % kDepth] = static_cast<int8_t>(part);
-          w -= part;
+        for (int64_t phase = 0; phase < kDepth; phase++) {
+          const int64_t groups = divide_up(phase + window.kernel_h, kDepth), row = phase + i;
+          int32_t rest = w;
+          for (int64_t plane = 0; plane < planes; plane++) {
+            const int32_t part = std::clamp(rest, -128, 127);
+            const int64_t tap = (plane * groups + row / kDepth) * window.kernel_w + j;
+            d.weights[channel / lanes * d.block_weights + d.phases[phase].weights + tap * vector +
+                      channel % lanes * kDepth + row % kDepth] = static_cast<int8_t>(part);
+            rest -= part;
+          }
         }
       }
     const int64_t constant = f.bias[channel] - f.x_zero_point * sum;

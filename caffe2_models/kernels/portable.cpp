@@ -51,31 +51,20 @@ struct Portable {
     return lanes;
   }
 
-  // The exact form only: a fused multiply-add is slow where the machine has none.
-  template <bool>
-  struct Rounding {
-    const Requantization& r;
+  // The exact form, whatever the plan says: a fused multiply-add is slow where the machine has none.
+  template <Rounding>
+  struct Requantize {
+    const Requantization r;
 
-    explicit Rounding(const Requantization& r) : r(r) {}
-
-    Lanes operator()(Lanes acc) const {
-      for (int32_t& lane : acc.lane)
-        lane = static_cast<int32_t>((int64_t{lane} * r.multiplier + (lane < 0 ? r.rounding_negative : r.rounding)) >> r.shift);
-      return acc;
-    }
-  };
-
-  struct Packing {
-    const Requantization& r;
-
-    explicit Packing(const Requantization& r) : r(r) {}
+    explicit Requantize(const Requantization& r) : r(r) {}
 
     Bytes operator()(const Lanes& a, const Lanes& b, const Lanes& c, const Lanes& d) const {
       Bytes bytes;
       const Lanes* all[] = {&a, &b, &c, &d};
       for (int i = 0; i < 4 * kLanes; i++) {
-        const int64_t y = int64_t{all[i / kLanes]->lane[i % kLanes]} + r.zero_point;
-        bytes.byte[i] = static_cast<uint8_t>(std::clamp<int64_t>(y, r.lowest, 255));
+        const int32_t acc = all[i / kLanes]->lane[i % kLanes];
+        const int64_t n = (int64_t{acc} * r.multiplier + (acc < 0 ? r.rounding_negative : r.rounding)) >> r.shift;
+        bytes.byte[i] = static_cast<uint8_t>(std::clamp<int64_t>(n + r.zero_point, r.lowest, 255));
       }
       return bytes;
     }

@@ -10,7 +10,6 @@ namespace int8 {
 namespace {
 
 constexpr int64_t kMaxBytes = int64_t{1} << 36;
-constexpr int64_t kAlignment = 64;
 
 // The product of dimensions, each at least 1.
 int64_t product(std::initializer_list<int64_t> factors) {
@@ -41,7 +40,7 @@ Range part_of(int64_t total, int64_t parts, int64_t i) { return {total * i / par
 Program::Program(const Kernels& kernels, std::shared_ptr<ThreadPool> pool, int64_t arena_bytes)
     : kernels_(kernels), pool_(std::move(pool)) {
   check(arena_bytes >= 0 && arena_bytes <= kMaxBytes, "an arena of a size that cannot be");
-  arena_.resize(static_cast<size_t>(arena_bytes + kSlack + kAlignment));
+  arena_.resize(static_cast<size_t>(arena_bytes + kSlack));
 }
 
 const Program::Buffer& Program::at(int buffer) const {
@@ -50,10 +49,9 @@ const Program::Buffer& Program::at(int buffer) const {
 }
 
 int Program::buffer(int64_t offset, int64_t bytes) {
-  const int64_t usable = static_cast<int64_t>(arena_.size()) - kSlack - kAlignment;
+  const int64_t usable = static_cast<int64_t>(arena_.size()) - kSlack;
   check(offset >= 0 && bytes >= 0 && offset <= usable && bytes <= usable - offset, "a buffer outside the arena");
-  uint8_t* aligned = arena_.data() + (kAlignment - reinterpret_cast<uintptr_t>(arena_.data()) % kAlignment) % kAlignment;
-  buffers_.push_back({aligned + offset, bytes, true});
+  buffers_.push_back({arena_.data() + offset, bytes, true});
   return static_cast<int>(buffers_.size()) - 1;
 }
 

@@ -61,7 +61,7 @@ class Program {
 
   const Kernels& kernels_;
   std::shared_ptr<ThreadPool> pool_;
-  std::vector<uint8_t> arena_;
+  AlignedVector<uint8_t> arena_;
   std::vector<Buffer> buffers_;
   std::vector<Step> steps_;
   int64_t scratch_bytes_ = 0;

@@ -13,10 +13,12 @@ int64_t exact(int64_t acc, const Requantization& r) {
   return (acc * r.multiplier + (acc < 0 ? r.rounding_negative : r.rounding)) >> r.shift;
 }
 
-// n of the float32 form, as the vector instructions compute it. acc * scale must be far within int32.
-int64_t rounded_once(int64_t acc, float scale, float offset) {
+// n of the float32 forms, as the vector instructions compute it. acc * scale must be far within int32.
+int64_t rounded_once(int64_t acc, const Requantization& r) {
   const float x = static_cast<float>(static_cast<int32_t>(acc));
-  return static_cast<int64_t>(std::trunc(std::fma(x, scale, std::copysign(offset, x))));
+  if (r.form == Rounding::kFloatRelu)
+    return static_cast<int64_t>(std::trunc(std::fma(x, r.scale, r.offset))) - r.zero_point;
+  return static_cast<int64_t>(std::trunc(std::fma(x, r.scale, std::copysign(r.offset, x))));
 }
 
 // Accumulators at which the output steps up: threshold[i] is the smallest whose n is at least least + i. Steps that no
@@ -46,10 +48,10 @@ Steps find_steps(const Requantization& r) {
   return steps;
 }
 
-bool same_steps(const Steps& steps, float scale, float offset) {
+bool same_steps(const Steps& steps, const Requantization& r) {
   int64_t n = steps.least;
   for (const int64_t threshold : steps.thresholds) {
-    if (rounded_once(threshold, scale, offset) < n || rounded_once(threshold - 1, scale, offset) >= n) return false;
+    if (rounded_once(threshold, r) < n || rounded_once(threshold - 1, r) >= n) return false;
     n++;
   }
   return true;
@@ -57,25 +59,24 @@ bool same_steps(const Steps& steps, float scale, float offset) {
 
 // float32's rounding of acc * scale can hide on which side of a step an accumulator lies. A slightly different offset or
 // scale often puts all steps right again, as each has some room: up to one accumulator.
-void fit_single_rounding(Requantization& r, float scale) {
-  r.single_rounding = false;
-  if (scale > 0.99f) return;  // acc * scale must not reach 2^31
-  const Steps steps = find_steps(r);
-  const float exact_offset = static_cast<float>(std::ldexp(static_cast<double>(r.rounding), -r.shift));
+Requantization fit_float(const Requantization& exact, float scale) {
+  if (scale > 0.99f) return exact;  // acc * scale must not reach 2^31
+  const Steps steps = find_steps(exact);
+  Requantization r = exact;
+  r.form = r.lowest >= r.zero_point ? Rounding::kFloatRelu : Rounding::kFloat;
+  double offset = std::ldexp(static_cast<double>(r.rounding), -r.shift);
+  if (r.form == Rounding::kFloatRelu) offset += r.zero_point;
   for (int ulps = 0; ulps <= 4; ulps++)
     for (const float direction : {0.0f, 1.0f}) {
-      float near_scale = scale;
-      for (int i = 0; i < ulps; i++) near_scale = std::nextafter(near_scale, direction);
+      r.scale = scale;
+      for (int i = 0; i < ulps; i++) r.scale = std::nextafter(r.scale, direction);
       for (int step = 0; step <= 40; step++)
         for (const int sign : {1, -1}) {
-          const float offset = exact_offset + static_cast<float>(sign * step) * 0x1p-20f;
-          if (!same_steps(steps, near_scale, offset)) continue;
-          r.single_rounding = true;
-          r.scale = near_scale;
-          r.offset = offset;
-          return;
+          r.offset = static_cast<float>(offset + sign * step * 0x1p-20);
+          if (same_steps(steps, r)) return r;
         }
     }
+  return exact;
 }
 
 }  // namespace
@@ -85,6 +86,7 @@ Requantization make_requantization(float scale, int32_t zero_point, int32_t lowe
   std::memcpy(&bits, &scale, sizeof bits);
   const int32_t shift = 126 - static_cast<int32_t>(bits >> 23);  // QNNPACK's second, after 31 bits with a multiplier of 31
   Requantization r{};
+  r.form = Rounding::kExact;
   r.multiplier = static_cast<int32_t>((bits & 0x7FFFFF) | 0x800000);
   r.shift = 24 + shift;
   r.rounding = r.rounding_negative = int64_t{1} << 23;
@@ -94,8 +96,7 @@ Requantization make_requantization(float scale, int32_t zero_point, int32_t lowe
   }
   r.zero_point = zero_point;
   r.lowest = lowest;
-  fit_single_rounding(r, scale);
-  return r;
+  return fit_float(r, scale);
 }
 
 uint8_t requantize(int32_t acc, const Requantization& r) {

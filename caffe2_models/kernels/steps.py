@@ -183,9 +183,9 @@ def dequantize(step, constants):
 @kernel("Int8Softmax")
 def softmax(step, constants):
     x = step.inputs[0]
-    table = int8.softmax_table(x.scale, x.shape[-1])
-    rows = x.size // x.shape[-1]
-    return Kernel(lambda program, reads, writes, workspace: program.softmax(reads[0], writes[0], rows, x.shape[-1], table))
+    rows, row = x.shape[0], x.size // x.shape[0]
+    table = int8.softmax_table(x.scale, row)
+    return Kernel(lambda program, reads, writes, workspace: program.softmax(reads[0], writes[0], rows, row, table))
 
 
 # ------------------------------------------------------------------------------------------------------- moving of bytes

@@ -10,6 +10,8 @@
 #include <thread>
 #include <vector>
 
+#include "int8.h"
+
 namespace int8 {
 
 // `tasks` calls of `run` that may go in any order and at the same time; scratch is a thread's own memory.
@@ -45,7 +47,7 @@ class ThreadPool {
   const int threads_;
   int64_t process_ = 0;  // in which the helpers run: a forked child has none
   std::mutex one_run_;
-  std::vector<std::vector<uint8_t>> scratch_;
+  std::vector<AlignedVector<uint8_t>> scratch_;
   std::vector<std::thread> helpers_;
 
   // The job at hand. Helpers enter while inside_ >= 0, which counts them.
