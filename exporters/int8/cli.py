@@ -1,0 +1,31 @@
+"""onnx_to_caffe.py --int8: the flags, and one run of the quantizer."""
+
+import argparse
+
+from caffe2_models import Net
+from caffe2_models.preprocessing import Preprocessing, get_preprocessing, set_preprocessing
+from exporters.int8.calibration import METHODS
+from exporters.int8.images import open_images
+from exporters.int8.quantizer import quantize
+
+CALIBRATION_IMAGES = 100
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of --int8, besides --calibration-data and --calibration-images."""
+    group = parser.add_argument_group("int8")
+    group.add_argument("--calibration-method", choices=list(METHODS), default="minmax")
+
+
+def command(net: Net, arguments: argparse.Namespace) -> int:
+    """Quantize the float net as the flags say; returns the exit status."""
+    shapes = net.input_shapes(arguments.img_size)
+    ((name, shape),) = shapes.items()
+    preprocessing = (get_preprocessing(net.predict) or Preprocessing()).replace(size=shape[2])
+    set_preprocessing(net.predict, preprocessing)
+    count = arguments.calibration_images or CALIBRATION_IMAGES
+    images = open_images(arguments.calibration_data, count, preprocessing, shape[1])
+    int8 = quantize(net, images, shapes, arguments.calibration_method)
+    int8.save(arguments.c2_prefix)
+    print(f"{arguments.c2_prefix}.init.pb, {arguments.c2_prefix}.predict.pb: {len(int8.operators)} operators")
+    return 0

@@ -1,0 +1,59 @@
+"""Calibration images from a folder, decoded as the validator decodes them."""
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+
+from caffe2_models.errors import ModelError
+from caffe2_models.preprocessing import Preprocessing
+from validate.dataset import Dataset, open_dataset, select
+from validate.images import complete, normalize, pixel_table, read_crop
+
+CACHE_BYTES = 1 << 28  # of decoded crops; what does not fit is decoded again
+
+
+class FolderImages:
+    """Images of a folder: float32 [channels, size, size] each. labels: int64 [n], or None where there are none."""
+
+    def __init__(
+        self, dataset: Dataset, indices: np.ndarray, preprocessing: Preprocessing, channels: int = 3
+    ):
+        self.dataset, self.indices, self.channels = dataset, indices, channels
+        self.preprocessing = complete(preprocessing, channels)
+        self._crops: list[np.ndarray] = []
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.dataset.labels[self.indices]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        table = pixel_table(self.preprocessing)
+        for position in range(len(self)):
+            pixels = np.empty((self.channels, self.preprocessing.size, self.preprocessing.size), np.float32)
+            normalize(self._crop(position), table, pixels)
+            yield pixels
+
+    def _crop(self, position: int) -> np.ndarray:
+        if position < len(self._crops):
+            return self._crops[position]
+        index = int(self.indices[position])
+        try:
+            crop = read_crop(self.dataset.read(index), self.preprocessing, self.channels)
+        except Exception as error:  # whatever a decoder makes of broken content
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ModelError(f"{self.dataset.path / self.dataset.names[index]}: {reason}") from None
+        if position == len(self._crops) and (position + 1) * crop.nbytes <= CACHE_BYTES:
+            self._crops.append(crop)
+        return crop
+
+
+def open_images(
+    path: str | os.PathLike, limit: int | None, preprocessing: Preprocessing, channels: int
+) -> FolderImages:
+    """`limit` images of a folder, evenly spaced over all of them; raises ModelError where there are none."""
+    dataset = open_dataset(path)
+    return FolderImages(dataset, select(dataset, limit), preprocessing, channels)
