@@ -1,13 +1,13 @@
 """Writing nets: operators and parameters added to a NetDef from Python values."""
 
 from collections.abc import Iterable, Mapping
-from itertools import chain
 
 import numpy as np
 
 from caffe2_models.errors import UnsupportedError
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.tensors import Int8Tensor, Value
+from caffe2_models.wire import length_delimited
 
 FILLS = {
     "float32": "GivenTensorFill",
@@ -19,8 +19,6 @@ FILLS = {
 }  # by numpy dtype; there is no exact one for float64, whose values are held as float32
 
 INT8_FILLS = {"uint8": "Int8GivenTensorFill", "int32": "Int8GivenIntTensorFill"}
-
-LENGTH_DELIMITED = 2  # wire type of a packed repeated field
 
 
 def add_operator(
@@ -95,14 +93,6 @@ def make_init(parameters: Mapping[str, Value], name: str = "") -> caffe2_pb2.Net
 
 def _set_floats(argument: caffe2_pb2.Argument, array: np.ndarray) -> None:
     """Set Argument.floats from an array at the speed of a copy, by parsing the field's packed wire form."""
-    content = np.ascontiguousarray(array, "<f4").tobytes()
-    tag = caffe2_pb2.Argument.FLOATS_FIELD_NUMBER << 3 | LENGTH_DELIMITED
-    argument.MergeFromString(bytes(chain([tag], _varint(len(content)))) + content)
-
-
-def _varint(number: int) -> Iterable[int]:
-    """A protobuf variable-length integer: seven bits a byte, lowest first."""
-    while number > 0x7F:
-        yield number & 0x7F | 0x80
-        number >>= 7
-    yield number
+    content = np.ascontiguousarray(array, "<f4").ravel().view(np.uint8)
+    head = length_delimited(caffe2_pb2.Argument.FLOATS_FIELD_NUMBER, content.size)
+    argument.MergeFromString(b"".join([head, content]))

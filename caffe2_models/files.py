@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 
 from caffe2_models.errors import ModelError
 from caffe2_models.proto import caffe2_pb2
+from caffe2_models.wire import length_delimited
 
 MAX_FILE_BYTES = 1 << 30
 
@@ -69,6 +70,19 @@ def find_pair(folder: Path) -> tuple[Path, Path | None]:
         return lone[0], None
     known = ", ".join(f"{predict} + {init}" for predict, init in PAIRS)
     raise ModelError(f"{folder}: no Caffe2 net in this folder (looked for {known})")
+
+
+def write_net(path: str | os.PathLike, net: caffe2_pb2.NetDef) -> None:
+    """Write a NetDef in binary form, operator by operator, so that weights are not in memory twice more."""
+    with open_atomically(path) as file:
+        for field, value in net.ListFields():
+            if field.name != "op":
+                file.write(caffe2_pb2.NetDef(**{field.name: value}).SerializeToString(deterministic=True))
+                continue
+            for op in value:
+                content = op.SerializeToString(deterministic=True)
+                file.write(length_delimited(field.number, len(content)))
+                file.write(content)
 
 
 def write_atomically(path: str | os.PathLike, content: bytes | str) -> None:

@@ -23,11 +23,12 @@ def convert(model: onnx.ModelProto, size: int | None = None) -> Net:
     free, and usually where it does not. Raises UnsupportedError, with all nodes that cannot be converted,
     or ModelError.
     """
-    source = read_source(model, size)
-    graph = _convert_nodes(source)
+    preprocessing = get_onnx_preprocessing(model)
+    graph = _convert_nodes(read_source(model, size))
+    del model  # its weights need not stay in memory twice, where the caller does not keep it either
     rewrite(graph)
     predict, init = graph.to_protos()
-    if (preprocessing := get_onnx_preprocessing(model)) is not None:
+    if preprocessing is not None:
         set_preprocessing(predict, preprocessing)
     return Net(predict, init)
 

@@ -123,7 +123,7 @@ class Graph:
         self.ops = live[::-1]
 
     def to_protos(self) -> tuple[caffe2_pb2.NetDef, caffe2_pb2.NetDef]:
-        """(predict, init) nets with readable, unique blob names."""
+        """(predict, init) nets with readable, unique blob names. Uses the graph up: weights are moved, not copied."""
         names = Names(self)
         predict = caffe2_pb2.NetDef(name=self.name)
         init = caffe2_pb2.NetDef(name=f"{self.name}_init")
@@ -133,6 +133,7 @@ class Graph:
                 if blob.is_constant and blob not in parameters:
                     parameters[blob] = names.of_parameter(op, index)
                     add_fill(init, parameters[blob], np.atleast_1d(blob.value))  # broadcasts as a scalar does
+                    blob.value = None
             inputs = [parameters.get(blob) or names.of(blob) for blob in op.inputs]
             outputs = [names.of(blob) for blob in op.outputs]
             outputs += [f"{outputs[0]}_{suffix}" for suffix in SIDE_OUTPUTS.get(op.type, [])]

@@ -124,6 +124,8 @@ RULES = [fold_padding, fold_affine, fuse_swish, fuse_channel_shuffle, drop_flatt
 
 def _affine(op: Op) -> tuple[Blob | None, tuple[np.ndarray, np.ndarray] | None]:
     """(x, (scale, shift)) where op computes scale * x + shift with constants, else (None, None)."""
+    if op.type not in ("SpatialBN", "Mul", "Div", "Add", "Sub"):
+        return None, None
     x, *constants = op.inputs
     if op.type in ("Mul", "Add") and x.is_constant and len(constants) == 1:
         x, constants = constants[0], [x]
