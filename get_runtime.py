@@ -30,5 +30,7 @@ def from_zoo(name):
     return convert(export(module, shape, preprocessing=preprocessing, name=name))
 
 
+CONVERTERS = Converters(from_onnx, from_zoo)
+
 if __name__ == "__main__":
-    run(partial(main, converters=Converters(from_onnx, from_zoo)))
+    run(partial(main, converters=CONVERTERS))

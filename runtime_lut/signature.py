@@ -34,7 +34,16 @@ WINDOW_ARGUMENTS = {
 
 # Caffe2's defaults: said or unsaid, the operator is the same.
 DEFAULTS = {"group": 1, "order": "NCHW"}
-DEFAULT_AXIS_1 = {"FC", "Int8FC", "Softmax", "Int8Softmax"}
+
+# Arguments that exporters write to operators which do not look at them, or only at other values.
+ELEMENTWISE = ("Sum", "Add", "Int8Sum", "Int8SumRelu", "Int8Add", "Int8AddRelu", "Relu", "Int8Relu")
+MATRIX = ("FC", "Int8FC", "Int8FCRelu", "Softmax", "Int8Softmax")
+SHUFFLES = ("ChannelShuffle", "Int8ChannelShuffle")
+NO_EFFECT = {
+    **{op_type: {"order"} for op_type in ELEMENTWISE},
+    **{op_type: {"order", "axis=1"} for op_type in MATRIX},
+    **{op_type: {"kernel"} for op_type in SHUFFLES},
+}
 
 # An operator type that the table lacks takes the time of another, as the reference does.
 SUBSTITUTES = {"Int8Conv": "Int8ConvRelu"}
@@ -103,9 +112,10 @@ def canonical_arguments(op_type: str, op: caffe2_pb2.OperatorDef) -> str:
     """What an operator's arguments mean for its cost, as text that is equal where the meaning is.
 
     Kernel, stride, pads and dilation are brought to one form whatever their spelling; Caffe2's defaults and
-    the arguments in IGNORED are left out; the rest is sorted by name.
+    what has no effect are left out; the rest is sorted by name.
     """
-    meant = {arg.name: _value(arg) for arg in op.arg if arg.name not in IGNORED}
+    silent = IGNORED | NO_EFFECT.get(op_type, set())
+    meant = {arg.name: _value(arg) for arg in op.arg if arg.name not in silent}
     window = {name: meant[name] for name in meant.keys() & WINDOW_ARGUMENTS}
     if window:
         try:
@@ -113,11 +123,10 @@ def canonical_arguments(op_type: str, op: caffe2_pb2.OperatorDef) -> str:
         except ModelError:
             decoded = window  # no window that could be: compared as written
         meant = {name: value for name, value in meant.items() if name not in window} | decoded
-    return " ".join(
-        f"{name}={json.dumps(value)}"
-        for name, value in sorted(meant.items())
-        if DEFAULTS.get(name) != value and not (name == "axis" and value == 1 and op_type in DEFAULT_AXIS_1)
-    )
+    words = [
+        f"{name}={json.dumps(meant[name])}" for name in sorted(meant) if DEFAULTS.get(name) != meant[name]
+    ]
+    return " ".join(word for word in words if word not in silent)
 
 
 def protobuf_texts(op: caffe2_pb2.OperatorDef) -> list[str]:

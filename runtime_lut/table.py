@@ -23,6 +23,8 @@ import numpy as np
 
 from caffe2_models.errors import ModelError
 from caffe2_models.files import open_atomically
+from caffe2_models.operators import window
+from runtime_lut import signature
 from runtime_lut.cache import cache_dir
 from runtime_lut.signature import Signature
 
@@ -35,7 +37,8 @@ MEDIAN = PERCENTILES.index("p50")
 # How records of one operator become one time.
 POLICIES = ("ave", "min", "max", "last")
 
-INDEX_FORMAT = 1  # to be raised whenever signatures or the arrays below change their meaning
+# The code that an index depends on: where it changes, indexes made before are not looked at.
+INDEX_CODE = (Path(__file__), Path(signature.__file__), Path(window.__file__))
 
 
 @dataclass(frozen=True)
@@ -78,11 +81,7 @@ class Table:
         device.
         """
         content = _read(path)
-        name = f"{hashlib.sha256(content).hexdigest()}-{hashlib.sha256(device.encode()).hexdigest()[:8]}"
-        index = _Index(
-            cache_dir() / "lut" / f"{name}-{INDEX_FORMAT}.npz",
-            lambda: _compile(_unpack(path, content), device, path),
-        )
+        index = _Index(index_path(content, device), lambda: _compile(_unpack(path, content), device, path))
         return cls(device, index, str(path), policy)
 
     @classmethod
@@ -125,6 +124,13 @@ class Table:
     @property
     def _types(self) -> list[str]:
         return json.loads(self._arrays["type_names"].tobytes())
+
+
+def index_path(content: bytes, device: str) -> Path:
+    """Where the index of a table of this content is kept."""
+    code = b"".join(hashlib.sha256(path.read_bytes()).digest() for path in INDEX_CODE)
+    name = hashlib.sha256(hashlib.sha256(content).digest() + code + device.encode()).hexdigest()
+    return cache_dir() / "lut" / f"{name[:32]}.npz"
 
 
 def find_table(folder: Path, device: str) -> Path | None:

@@ -1,0 +1,135 @@
+"""The official files: the S8's table, the FBNet and ChamNet nets; downloaded, checked and unpacked into the
+cache.
+
+The files and their SHA-256 are listed in caffe2_models/published/files.json; nothing that does not match is
+kept.
+"""
+
+import hashlib
+import json
+import stat
+import urllib.error
+import urllib.request
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from caffe2_models import published
+from caffe2_models.command import progress
+from caffe2_models.errors import ModelError
+from caffe2_models.files import open_atomically
+
+# The last commit of the repository that holds the files at these paths.
+BASE_URL = "https://github.com/facebookresearch/mobile-vision/raw/4826a08ff4e93ffc53749c481f7d1cbeede474ee"
+
+# What one may ask for -> how the files' paths begin.
+COLLECTIONS = {"lut": "runtime_lut/", "fbnet": "FBNet/", "chamnet": "ChamNet/"}
+
+CHUNK = 1 << 20
+MAX_UNPACKED_BYTES = 1 << 30
+TIMEOUT_S = 60
+
+
+def official_files(collection: str) -> dict[str, dict]:
+    """path -> {"sha256", "size"} of a collection's files."""
+    files = json.loads((published.FOLDER / "files.json").read_text())
+    return {path: facts for path, facts in files.items() if path.startswith(COLLECTIONS[collection])}
+
+
+def download(collection: str, folder: Path, base_url: str = BASE_URL) -> list[Path]:
+    """Fetch what is missing of a collection into a folder and unpack its archives; returns all files.
+
+    Raises ModelError for what cannot be had or is not the official file.
+    """
+    paths = []
+    for path, facts in official_files(collection).items():
+        target = folder / path
+        if not is_intact(target, facts["sha256"]):
+            fetch(f"{base_url.rstrip('/')}/{path}", target, facts["size"], facts["sha256"])
+        paths.append(target)
+        if target.suffix == ".zip":
+            paths += unpack(target, target.parent)
+    return paths
+
+
+def is_intact(path: Path, sha256: str) -> bool:
+    """Whether the file is there and is the one that was published."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(CHUNK):
+            digest.update(block)
+    return digest.hexdigest() == sha256
+
+
+def fetch(url: str, target: Path, size: int, sha256: str) -> None:
+    """Download one file, which takes its name only if it is of this size and SHA-256."""
+    digest, received = hashlib.sha256(), 0
+    try:
+        with (
+            urllib.request.urlopen(url, timeout=TIMEOUT_S) as response,
+            open_atomically(target) as file,
+            progress(total=size, unit="B", unit_scale=True, desc=target.name) as bar,
+        ):
+            while block := response.read(min(CHUNK, size + 1 - received)):
+                received += len(block)
+                if received > size:
+                    raise ModelError(f"{url}: larger than the {size} bytes that were published; not kept")
+                digest.update(block)
+                file.write(block)
+                bar.update(len(block))
+            if digest.hexdigest() != sha256:
+                found = f"{received} bytes with sha256 {digest.hexdigest()[:12]}..."
+                wanted = f"{size} bytes with {sha256[:12]}..."
+                raise ModelError(f"{url}: {found}, but {wanted} were published; not kept")
+    except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as error:
+        if isinstance(error, ModelError):
+            raise
+        reason = getattr(error, "reason", None) or error
+        raise ModelError(f"{url}: cannot be downloaded ({reason})") from None
+
+
+def unpack(archive_path: Path, folder: Path) -> list[Path]:
+    """Unpack a zip file into a folder, never outside it; what is there already at its full size stays.
+
+    Raises ModelError for an archive that is damaged, too large, or names files elsewhere.
+    """
+    paths = []
+    try:
+        with zipfile.ZipFile(archive_path) as archive:
+            members = [member for member in archive.infolist() if not member.is_dir()]
+            if sum(member.file_size for member in members) > MAX_UNPACKED_BYTES:
+                raise ModelError(f"{archive_path}: unpacks to more than {MAX_UNPACKED_BYTES >> 20} MiB")
+            for member in members:
+                target = folder / _safe_name(archive_path, member)
+                if not (target.is_file() and target.stat().st_size == member.file_size):
+                    _extract(archive, member, target)
+                paths.append(target)
+    except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
+        raise ModelError(f"{archive_path}: damaged archive ({error})") from None
+    return paths
+
+
+def _safe_name(archive_path: Path, member: zipfile.ZipInfo) -> PurePosixPath:
+    name = PurePosixPath(member.filename)
+    is_link = stat.S_ISLNK(member.external_attr >> 16)
+    if (
+        name.is_absolute()
+        or ".." in name.parts
+        or "\\" in member.filename
+        or ":" in member.filename
+        or is_link
+    ):
+        raise ModelError(f"{archive_path}: holds {member.filename!r}, which would lie outside its folder")
+    return name
+
+
+def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
+    """Copy one member out, no more of it than its header declares."""
+    left = member.file_size
+    with archive.open(member) as source, open_atomically(target) as file:
+        while block := source.read(min(CHUNK, left + 1)):
+            left -= len(block)
+            if left < 0:
+                raise ModelError(f"{archive.filename}: {member.filename} is larger than it declares")
+            file.write(block)
