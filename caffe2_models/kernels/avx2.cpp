@@ -71,9 +71,9 @@ struct Avx2 {
   struct Packing {
     __m256i zero_point, lowest, order;
 
-    explicit Packing(const Requantization& r)
-        : zero_point(_mm256_set1_epi16(static_cast<int16_t>(r.zero_point))),
-          lowest(_mm256_set1_epi8(static_cast<char>(r.lowest))),
+    Packing(int32_t zero_point, int32_t lowest)
+        : zero_point(_mm256_set1_epi16(static_cast<int16_t>(zero_point))),
+          lowest(_mm256_set1_epi8(static_cast<char>(lowest))),
           order(_mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)) {}
 
     Bytes operator()(__m256i a, __m256i b, __m256i c, __m256i d) const {
@@ -105,18 +105,23 @@ struct Avx2 {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 16), _mm_unpackhi_epi16(ab, cd));
   }
 
-  static int32_t sum(const uint8_t* x, int64_t count) {
+  static int32_t sum(const uint8_t* x, const std::vector<int64_t>& tap_offset, int64_t depth) {
     __m256i sums = _mm256_setzero_si256();
-    int64_t i = 0;
-    for (; i + 32 <= count; i += 32) {
-      const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + i));
-      sums = _mm256_add_epi64(sums, _mm256_sad_epu8(bytes, _mm256_setzero_si256()));
+    int64_t rest = 0;
+    for (const int64_t offset : tap_offset) {
+      const uint8_t* run = x + offset;
+      int64_t i = 0;
+      for (; i + 32 <= depth; i += 32) {
+        const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(run + i));
+        sums = _mm256_add_epi64(sums, _mm256_sad_epu8(bytes, _mm256_setzero_si256()));
+      }
+      for (; i < depth; i++) rest += run[i];
     }
-    int64_t total = _mm256_extract_epi64(sums, 0) + _mm256_extract_epi64(sums, 1) + _mm256_extract_epi64(sums, 2) +
-                    _mm256_extract_epi64(sums, 3);
-    for (; i < count; i++) total += x[i];
-    return static_cast<int32_t>(total);
+    return static_cast<int32_t>(rest + _mm256_extract_epi64(sums, 0) + _mm256_extract_epi64(sums, 1) +
+                                _mm256_extract_epi64(sums, 2) + _mm256_extract_epi64(sums, 3));
   }
+
+  static constexpr bool kAddsVectors = false;
 };
 
 template <>
@@ -124,7 +129,7 @@ struct Avx2::Requantize<Rounding::kFloatRelu> {
   __m256 scale, offset;
   Packing pack;
 
-  explicit Requantize(const Requantization& r) : scale(_mm256_set1_ps(r.scale)), offset(_mm256_set1_ps(r.offset)), pack(r) {}
+  explicit Requantize(const Requantization& r) : scale(_mm256_set1_ps(r.scale)), offset(_mm256_set1_ps(r.offset)), pack(r.zero_point, r.lowest) {}
 
   __m256i round(Lanes acc) const {
     return _mm256_cvttps_epi32(_mm256_fmadd_ps(_mm256_cvtepi32_ps(acc), scale, offset));
@@ -140,7 +145,7 @@ struct Avx2::Requantize<Rounding::kFloat> {
   Packing pack;
 
   explicit Requantize(const Requantization& r)
-      : scale(_mm256_set1_ps(r.scale)), offset(_mm256_set1_ps(r.offset)), sign(_mm256_set1_ps(-0.0f)), pack(r) {}
+      : scale(_mm256_set1_ps(r.scale)), offset(_mm256_set1_ps(r.offset)), sign(_mm256_set1_ps(-0.0f)), pack(r.zero_point, r.lowest) {}
 
   __m256i round(Lanes acc) const {
     const __m256 x = _mm256_cvtepi32_ps(acc);
@@ -162,7 +167,7 @@ struct Avx2::Requantize<Rounding::kExact> {
         difference(_mm256_set1_epi64x(r.rounding_negative - r.rounding)),
         unbias(_mm256_set1_epi64x(int64_t{1} << (62 - r.shift))),
         shift(_mm_cvtsi32_si128(r.shift)),
-        pack(r) {}
+        pack(r.zero_point, r.lowest) {}
 
   // Of the even lanes, into the low half of each 64 bits.
   __m256i even(__m256i acc) const {

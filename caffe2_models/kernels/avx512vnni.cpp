@@ -51,9 +51,9 @@ struct Avx512Vnni {
   struct Packing {
     __m512i zero_point, lowest, order;
 
-    explicit Packing(const Requantization& r)
-        : zero_point(_mm512_set1_epi16(static_cast<int16_t>(r.zero_point))),
-          lowest(_mm512_set1_epi8(static_cast<char>(r.lowest))),
+    Packing(int32_t zero_point, int32_t lowest)
+        : zero_point(_mm512_set1_epi16(static_cast<int16_t>(zero_point))),
+          lowest(_mm512_set1_epi8(static_cast<char>(lowest))),
           order(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)) {}
 
     Bytes operator()(__m512i a, __m512i b, __m512i c, __m512i d) const {
@@ -89,14 +89,50 @@ struct Avx512Vnni {
     store(3, _mm_unpackhi_epi16(AB, CD));
   }
 
-  static int32_t sum(const uint8_t* x, int64_t count) {
-    __m512i sums = _mm512_setzero_si512();
-    for (int64_t i = 0; i < count; i += 64) {
-      const __mmask64 mask = ~uint64_t{0} >> (64 - std::min<int64_t>(count - i, 64));
-      sums = _mm512_add_epi64(sums, _mm512_sad_epu8(_mm512_maskz_loadu_epi8(mask, x + i), _mm512_setzero_si512()));
+  static int32_t sum(const uint8_t* x, const std::vector<int64_t>& tap_offset, int64_t depth) {
+    if (depth <= 16) {
+      const __mmask16 mask = static_cast<__mmask16>((1u << depth) - 1);
+      __m128i sums = _mm_setzero_si128();
+      for (const int64_t offset : tap_offset)
+        sums = _mm_add_epi64(sums, _mm_sad_epu8(_mm_maskz_loadu_epi8(mask, x + offset), _mm_setzero_si128()));
+      return _mm_cvtsi128_si32(_mm_add_epi32(sums, _mm_unpackhi_epi64(sums, sums)));
     }
+    __m512i sums = _mm512_setzero_si512();
+    for (const int64_t offset : tap_offset)
+      for (int64_t i = 0; i < depth; i += 64) {
+        const __mmask64 mask = ~uint64_t{0} >> (64 - std::min<int64_t>(depth - i, 64));
+        const __m512i bytes = _mm512_maskz_loadu_epi8(mask, x + offset + i);
+        sums = _mm512_add_epi64(sums, _mm512_sad_epu8(bytes, _mm512_setzero_si512()));
+      }
     return static_cast<int32_t>(_mm512_reduce_add_epi64(sums));
   }
+
+  static constexpr bool kAddsVectors = true;
+  struct Adder {
+    __m512i a_multiplier, b_multiplier, bias;
+    __m128i shift;
+    Packing pack;
+
+    explicit Adder(const Addition& p)
+        : a_multiplier(_mm512_set1_epi32(p.a_multiplier)),
+          b_multiplier(_mm512_set1_epi32(p.b_multiplier)),
+          bias(_mm512_set1_epi32(p.bias)),
+          shift(_mm_cvtsi32_si128(p.shift - 1)),
+          pack(p.zero_point, p.lowest) {}
+
+    __m512i sum(const uint8_t* a, const uint8_t* b) const {
+      auto load = [](const uint8_t* p) {
+        return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+      };
+      __m512i acc = _mm512_add_epi32(_mm512_mullo_epi32(load(a), a_multiplier), bias);
+      acc = _mm512_add_epi32(acc, _mm512_mullo_epi32(load(b), b_multiplier));
+      acc = _mm512_sra_epi32(_mm512_add_epi32(acc, _mm512_srai_epi32(acc, 31)), shift);
+      return _mm512_srai_epi32(_mm512_sub_epi32(acc, _mm512_set1_epi32(-1)), 1);
+    }
+    void operator()(const uint8_t* a, const uint8_t* b, uint8_t* y) const {
+      store_all(pack(sum(a, b), sum(a + 16, b + 16), sum(a + 32, b + 32), sum(a + 48, b + 48)), y);
+    }
+  };
 };
 
 template <>
@@ -104,7 +140,7 @@ struct Avx512Vnni::Requantize<Rounding::kFloatRelu> {
   __m512 scale, offset;
   Packing pack;
 
-  explicit Requantize(const Requantization& r) : scale(_mm512_set1_ps(r.scale)), offset(_mm512_set1_ps(r.offset)), pack(r) {}
+  explicit Requantize(const Requantization& r) : scale(_mm512_set1_ps(r.scale)), offset(_mm512_set1_ps(r.offset)), pack(r.zero_point, r.lowest) {}
 
   __m512i round(Lanes acc) const {
     return _mm512_cvttps_epi32(_mm512_fmadd_ps(_mm512_cvtepi32_ps(acc), scale, offset));
@@ -120,7 +156,7 @@ struct Avx512Vnni::Requantize<Rounding::kFloat> {
   Packing pack;
 
   explicit Requantize(const Requantization& r)
-      : scale(_mm512_set1_ps(r.scale)), offset(_mm512_set1_ps(r.offset)), sign(_mm512_set1_ps(-0.0f)), pack(r) {}
+      : scale(_mm512_set1_ps(r.scale)), offset(_mm512_set1_ps(r.offset)), sign(_mm512_set1_ps(-0.0f)), pack(r.zero_point, r.lowest) {}
 
   __m512i round(Lanes acc) const {
     const __m512 x = _mm512_cvtepi32_ps(acc);
@@ -142,7 +178,7 @@ struct Avx512Vnni::Requantize<Rounding::kExact> {
         positive(_mm512_set1_epi64(r.rounding)),
         negative(_mm512_set1_epi64(r.rounding_negative)),
         shift(_mm_cvtsi32_si128(r.shift)),
-        pack(r) {}
+        pack(r.zero_point, r.lowest) {}
 
   // Of the even lanes, into the low half of each 64 bits.
   __m512i even(__m512i acc) const {

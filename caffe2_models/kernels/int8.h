@@ -115,18 +115,22 @@ struct Window {
 //     columns[row / 4][column][lane][row % 4]        (a padding column or row holds x_zero_point)
 // so that each column of a filter's window takes one dot product per group of 4 rows that it touches. Where an output
 // row's window begins within its first group is its phase, 0 to 3; weights for each phase are shifted down by as much:
-// [block][phase][plane][row group][kernel_w][lane][4], zero outside the kernel. Weights that do not fit into int8 are
-// sums of two planes; else there is one.
+// [phase][row group][kernel_w][plane][lane][4], zero outside the kernel. A block whose weights do not all fit into int8
+// has two planes, of which the weights are the sums; others have one.
 struct Depthwise {
   struct Phase {
-    int64_t weights;                  // offset within a block's weights
-    std::vector<int64_t> tap_offset;  // of each weight vector's input, from where a window's first group begins
+    int64_t first_tap;                // of those of all phases
+    std::vector<int64_t> tap_offset;  // of each tap's input, from where a window's first group begins
+  };
+  struct Block {
+    int64_t weights;  // offset
+    int32_t planes;
   };
   Window window;
   int64_t channels;
   int64_t band;  // output rows
   Phase phases[kDepth];
-  int64_t block_weights;         // bytes
+  std::vector<Block> blocks;
   AlignedVector<uint8_t> padding;  // one pixel of x_zero_point, with slack
   AlignedVector<int8_t> weights;
   AlignedVector<int32_t> bias;
@@ -144,8 +148,9 @@ struct Depthwise {
 
 // Sum of two tensors, requantized: see caffe2_models.int8.add.
 struct Addition {
-  int32_t a_multiplier, b_multiplier, shift;
-  int32_t bias;  // - a_multiplier * a_zero_point - b_multiplier * b_zero_point
+  int32_t a_multiplier, b_multiplier;
+  int32_t shift;  // 1 to 32
+  int32_t bias;   // - a_multiplier * a_zero_point - b_multiplier * b_zero_point
   int32_t zero_point, lowest;
 };
 

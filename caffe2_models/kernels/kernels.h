@@ -13,13 +13,15 @@
 //     Requantize<Rounding>(const Requantization&)(Lanes, Lanes, Lanes, Lanes)   Bytes, in order
 //     store_all(Bytes, uint8_t*), store<i>(Bytes, uint8_t*, count) all, or `count` of the bytes of the i-th Lanes
 //     interleave(const uint8_t* const rows[4], uint8_t*)           kLanes bytes of 4 rows to 4 bytes for each lane
-//     int32_t sum(const uint8_t*, int64_t)
+//     int32_t sum(const uint8_t*, tap_offset, depth)               of all bytes of all taps
+//     kAddsVectors, and if so Adder(const Addition&)(const uint8_t* a, const uint8_t* b, uint8_t* y): 4 * kLanes bytes
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 
 #include "int8.h"
 
@@ -181,9 +183,7 @@ void convolution(const Convolution& c, const uint8_t* x, uint8_t* y, Range rows,
       x_offset = tile.x_offset;
       if (c.row_factor != 0 && summed != x_offset) {
         for (int i = 0; i < count; i++) {
-          uint32_t sum = 0;
-          for (const int64_t offset : c.tap_offset) sum += V::sum(inputs[i] + offset, c.depth);
-          terms[i] = static_cast<int32_t>(sum * static_cast<uint32_t>(c.row_factor));
+          terms[i] = V::sum(inputs[i], c.tap_offset, c.depth) * c.row_factor;
         }
         std::fill(terms + count, terms + std::max(count, V::rows_of(1)), 0);
         summed = x_offset;
@@ -232,20 +232,25 @@ void interleave_rows(const Depthwise& d, const uint8_t* image, int64_t first_row
 }
 
 // kPixels neighbouring output pixels of one block; columns is where the first one's window begins.
-template <class V, int kPixels>
-INLINE inline void depthwise_pixels(const Depthwise& d, const Depthwise::Phase& phase, const uint8_t* columns,
-                                    int64_t block, uint8_t* y, int channels) {
+template <class V, int kPixels, int kPlanes>
+INLINE inline void depthwise_pixels(const Depthwise& d, const Depthwise::Phase& phase, const int8_t* weights,
+                                    const int32_t* bias, const uint8_t* columns, uint8_t* y, int channels) {
   constexpr int64_t kVector = V::kLanes * kDepth;
   const int64_t pixel = d.window.stride_w * kVector;
-  const int8_t* weights = d.weights.data() + block * d.block_weights + phase.weights;
   typename V::Sums sums[kPixels];
   UNROLL
-  for (int i = 0; i < kPixels; i++) sums[i] = V::load_sums(d.bias.data() + block * V::kLanes);
+  for (int i = 0; i < kPixels; i++) sums[i] = V::load_sums(bias);
   for (const int64_t offset : phase.tap_offset) {
-    const auto w = V::load_weights(weights);
-    weights += kVector;
+    typename V::Weights w[kPlanes];
     UNROLL
-    for (int i = 0; i < kPixels; i++) sums[i] = V::dot(sums[i], V::load_inputs(columns + offset + i * pixel), w);
+    for (int plane = 0; plane < kPlanes; plane++) w[plane] = V::load_weights(weights + plane * kVector);
+    weights += kPlanes * kVector;
+    UNROLL
+    for (int i = 0; i < kPixels; i++) {
+      const auto x = V::load_inputs(columns + offset + i * pixel);
+      UNROLL
+      for (int plane = 0; plane < kPlanes; plane++) sums[i] = V::dot(sums[i], x, w[plane]);
+    }
   }
   typename V::Lanes lanes[kPixels][1];
   UNROLL
@@ -253,14 +258,16 @@ INLINE inline void depthwise_pixels(const Depthwise& d, const Depthwise::Phase& 
   store_tile<V, kPixels, 1>(lanes, d.requantization, y, d.channels, kPixels, channels);
 }
 
-template <class V, int kPixels>
+template <class V, int kPixels, int kPlanes>
 void depthwise_row(const Depthwise& d, const Depthwise::Phase& phase, const uint8_t* columns, int64_t block, uint8_t* y) {
-  const int64_t pixel = d.window.stride_w * V::kLanes * kDepth;
+  constexpr int64_t kVector = V::kLanes * kDepth;
   const int channels = static_cast<int>(std::min<int64_t>(V::kLanes, d.channels - block * V::kLanes));
-  y += block * V::kLanes;
+  const int8_t* weights = d.weights.data() + d.blocks[block].weights + phase.first_tap * kPlanes * kVector;
+  const int32_t* bias = d.bias.data() + block * V::kLanes;
   for (int64_t i = 0; i < d.window.out_w; i += kPixels) {
     i = std::min(i, d.window.out_w - kPixels);  // the last ones overlap those before
-    depthwise_pixels<V, kPixels>(d, phase, columns + i * pixel, block, y + i * d.channels, channels);
+    depthwise_pixels<V, kPixels, kPlanes>(d, phase, weights, bias, columns + i * d.window.stride_w * kVector,
+                                          y + i * d.channels + block * V::kLanes, channels);
   }
 }
 
@@ -280,9 +287,13 @@ void depthwise(const Depthwise& d, const uint8_t* x, uint8_t* y, Range rows, Ran
         const Depthwise::Phase& phase = d.phases[first % kDepth];
         const uint8_t* from = columns + first / kDepth * group_bytes;
         uint8_t* to = y + (row + i) * window.out_w * d.channels;
-        if (window.out_w >= 8) depthwise_row<V, 8>(d, phase, from, block, to);
-        else if (window.out_w >= 4) depthwise_row<V, 4>(d, phase, from, block, to);
-        else depthwise_row<V, 1>(d, phase, from, block, to);
+        auto row_of = [&](auto pixels) {
+          if (d.blocks[block].planes == 1) depthwise_row<V, pixels.value, 1>(d, phase, from, block, to);
+          else depthwise_row<V, pixels.value, 2>(d, phase, from, block, to);
+        };
+        if (window.out_w >= 8) row_of(std::integral_constant<int, 8>());
+        else if (window.out_w >= 4) row_of(std::integral_constant<int, 4>());
+        else row_of(std::integral_constant<int, 1>());
       }
     }
     row += band;
@@ -302,9 +313,14 @@ void add_elements(const Addition p, const uint8_t* a, const uint8_t* b, uint8_t*
   }
 }
 
+template <class V>
 void add(const Addition& p, const uint8_t* a, const uint8_t* b, uint8_t* y, Range elements) {
-  const int64_t first = elements.begin;
-  add_elements(p, a + first, b + first, y + first, elements.end - first);
+  int64_t i = elements.begin;
+  if constexpr (V::kAddsVectors) {
+    const typename V::Adder adder(p);
+    for (; i + 4 * V::kLanes <= elements.end; i += 4 * V::kLanes) adder(a + i, b + i, y + i);
+  }
+  add_elements(p, a + i, b + i, y + i, elements.end - i);
 }
 
 void pool(const Pooling& parameters, const uint8_t* x, uint8_t* y, Range rows, int32_t* sums) {
@@ -365,7 +381,7 @@ void look_up(const uint8_t* table, const uint8_t* x, uint8_t* y, int64_t count) 
 template <class V>
 constexpr Kernels make_kernels(const char* name, bool (*supported)()) {
   return {name,     V::kLanes,  V::kMaxWidth, supported,  convolution<V>, depthwise<V>,
-          add, pool, quantize, dequantize, look_up};
+          add<V>, pool, quantize, dequantize, look_up};
 }
 
 }  // namespace

@@ -14,6 +14,12 @@ void check_accumulator(int64_t weight_magnitude, int64_t constants) {
     throw std::overflow_error("an accumulator of more than 32 bits");
 }
 
+// Whether weight - zero_point fits into int8 for all of `count` weights.
+bool fits_int8(const uint8_t* weights, int64_t count, int32_t zero_point) {
+  const auto [lowest, highest] = std::minmax_element(weights, weights + count);
+  return *lowest - zero_point >= -128 && *highest - zero_point <= 127;
+}
+
 }  // namespace
 
 Convolution pack_convolution(const Kernels& kernels, const Window& window, const Filter& f) {
@@ -39,8 +45,7 @@ Convolution pack_convolution(const Kernels& kernels, const Window& window, const
     for (int64_t j = 0; j < runs_w; j++)
       c.tap_offset.push_back((i * window.dilation_h * window.in_w + j * window.dilation_w) * f.in_channels);
 
-  const auto [lowest, highest] = std::minmax_element(f.weights, f.weights + f.out_channels * elements);
-  const bool fits = *lowest - f.weight_zero_point >= -128 && *highest - f.weight_zero_point <= 127;
+  const bool fits = fits_int8(f.weights, f.out_channels * elements, f.weight_zero_point);
   const int32_t weight_offset = fits ? f.weight_zero_point : 128;
   c.row_factor = weight_offset - f.weight_zero_point;
 
@@ -99,22 +104,25 @@ Depthwise pack_depthwise(const Kernels& kernels, const Window& window, const Fil
   d.band = band_of(d, kernels.lanes);
   d.padding.assign(static_cast<size_t>(blocks * lanes + kSlack), static_cast<uint8_t>(f.x_zero_point));
 
-  const auto [lowest, highest] = std::minmax_element(f.weights, f.weights + f.out_channels * area);
-  const bool fits = *lowest - f.weight_zero_point >= -128 && *highest - f.weight_zero_point <= 127;
-  const int64_t planes = fits ? 1 : 2;
-
+  int64_t taps = 0;
   for (int64_t phase = 0; phase < kDepth; phase++) {
-    d.phases[phase].weights = d.block_weights;
-    for (int64_t plane = 0; plane < planes; plane++)
-      for (int64_t group = 0; group < divide_up(phase + window.kernel_h, kDepth); group++)
-        for (int64_t j = 0; j < window.kernel_w; j++)
-          d.phases[phase].tap_offset.push_back((group * d.columns() + j * window.dilation_w) * vector);
-    d.block_weights += static_cast<int64_t>(d.phases[phase].tap_offset.size()) * vector;
+    d.phases[phase].first_tap = taps;
+    for (int64_t group = 0; group < divide_up(phase + window.kernel_h, kDepth); group++)
+      for (int64_t j = 0; j < window.kernel_w; j++, taps++)
+        d.phases[phase].tap_offset.push_back((group * d.columns() + j * window.dilation_w) * vector);
+  }
+  int64_t total = 0;
+  for (int64_t block = 0; block < blocks; block++) {
+    const int64_t first = block * lanes, count = std::min(lanes, f.out_channels - first);
+    const bool fits = fits_int8(f.weights + first * area, count * area, f.weight_zero_point);
+    d.blocks.push_back({total, fits ? 1 : 2});
+    total += taps * d.blocks.back().planes * vector;
   }
 
-  d.weights.assign(static_cast<size_t>(blocks * d.block_weights), 0);
+  d.weights.assign(static_cast<size_t>(total), 0);
   d.bias.assign(static_cast<size_t>(blocks * lanes), 0);
   for (int64_t channel = 0; channel < f.out_channels; channel++) {
+    const Depthwise::Block& block = d.blocks[channel / lanes];
     int64_t sum = 0, magnitude = 0;
     for (int64_t i = 0; i < window.kernel_h; i++)
       for (int64_t j = 0; j < window.kernel_w; j++) {
@@ -122,13 +130,12 @@ Depthwise pack_depthwise(const Kernels& kernels, const Window& window, const Fil
         sum += w;
         magnitude += std::abs(w);
         for (int64_t phase = 0; phase < kDepth; phase++) {
-          const int64_t groups = divide_up(phase + window.kernel_h, kDepth), row = phase + i;
+          const int64_t row = phase + i, tap = d.phases[phase].first_tap + row / kDepth * window.kernel_w + j;
           int32_t rest = w;
-          for (int64_t plane = 0; plane < planes; plane++) {
+          for (int64_t plane = 0; plane < block.planes; plane++) {
             const int32_t part = std::clamp(rest, -128, 127);
-            const int64_t tap = (plane * groups + row / kDepth) * window.kernel_w + j;
-            d.weights[channel / lanes * d.block_weights + d.phases[phase].weights + tap * vector +
-                      channel % lanes * kDepth + row % kDepth] = static_cast<int8_t>(part);
+            d.weights[block.weights + (tap * block.planes + plane) * vector + channel % lanes * kDepth + row % kDepth] =
+                static_cast<int8_t>(part);
             rest -= part;
           }
         }

@@ -82,11 +82,14 @@ struct Portable {
       for (int k = 0; k < kDepth; k++) out[i * kDepth + k] = rows[k][i];
   }
 
-  static int32_t sum(const uint8_t* x, int64_t count) {
-    uint32_t total = 0;
-    for (int64_t i = 0; i < count; i++) total += x[i];
-    return static_cast<int32_t>(total);
+  static int32_t sum(const uint8_t* x, const std::vector<int64_t>& tap_offset, int64_t depth) {
+    int32_t total = 0;
+    for (const int64_t offset : tap_offset)
+      for (int64_t i = 0; i < depth; i++) total += x[offset + i];
+    return total;
   }
+
+  static constexpr bool kAddsVectors = false;
 };
 
 bool always() { return true; }

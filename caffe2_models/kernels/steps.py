@@ -211,7 +211,7 @@ def concat(step, constants):
     if len(step.outputs) != 1:
         return None
     operator, (y,) = step.operator.operator, step.outputs
-    axis = operator._axis(len(step.inputs[0].shape))
+    axis = operator.along(len(step.inputs[0].shape))
     runs = [math.prod(x.shape[axis:]) for x in step.inputs]
     pitch, rows = sum(runs), math.prod(y.shape[:axis])
 
