@@ -1,7 +1,5 @@
 """An operator's arguments as Python values."""
 
-import math
-
 from caffe2_models.errors import ModelError
 from caffe2_models.proto import caffe2_pb2
 
@@ -9,9 +7,11 @@ MAX_ARGUMENTS = 1000
 
 
 class Arguments:
-    """The arguments of one OperatorDef, read by name and type with a default.
+    """The arguments of one OperatorDef, read by name and type with a default, as Caffe2 reads them.
 
-    Raises ModelError for an argument that is given twice with different values, or as another type than is read.
+    Raises ModelError for an argument that is given twice with different values, or as another type than is
+    read: an integer does not stand for a float, nor the other way round. A single value is no list of one: it
+    is read as an empty list.
     """
 
     def __init__(self, op: caffe2_pb2.OperatorDef):
@@ -33,53 +33,31 @@ class Arguments:
         return self._protos.get(name)
 
     def get_int(self, name: str, default: int | None = None) -> int | None:
-        proto = self._protos.get(name)
-        if proto is None:
-            return default
-        if proto.HasField("i"):
-            return proto.i
-        if proto.HasField("f") and math.isfinite(proto.f) and proto.f == int(proto.f):
-            return int(proto.f)
-        raise ModelError(f"argument {name} is not an integer")
+        return self._single(name, "i", "an integer", default)
 
     def get_bool(self, name: str, default: bool | None = None) -> bool | None:
         value = self.get_int(name)
         return default if value is None else bool(value)
 
     def get_float(self, name: str, default: float | None = None) -> float | None:
-        proto = self._protos.get(name)
-        if proto is None:
-            return default
-        if proto.HasField("f"):
-            return proto.f
-        if proto.HasField("i"):
-            return float(proto.i)
-        raise ModelError(f"argument {name} is not a number")
+        return self._single(name, "f", "a float", default)
 
     def get_str(self, name: str, default: str | None = None) -> str | None:
-        proto = self._protos.get(name)
-        if proto is None:
-            return default
-        if not proto.HasField("s"):
-            raise ModelError(f"argument {name} is not a string")
-        return proto.s.decode(errors="replace")
-
-    def get_bytes(self, name: str, default: bytes | None = None) -> bytes | None:
-        proto = self._protos.get(name)
-        if proto is None:
-            return default
-        if not proto.HasField("s"):
-            raise ModelError(f"argument {name} is not a string of bytes")
-        return proto.s
+        value = self._single(name, "s", "a string", None)
+        return default if value is None else value.decode(errors="replace")
 
     def get_ints(self, name: str, default: tuple[int, ...] | None = None) -> tuple[int, ...] | None:
         proto = self._protos.get(name)
-        if proto is None:
-            return default
-        return (proto.i,) if proto.HasField("i") else tuple(proto.ints)
+        return default if proto is None else tuple(proto.ints)
 
     def get_floats(self, name: str, default: tuple[float, ...] | None = None) -> tuple[float, ...] | None:
         proto = self._protos.get(name)
+        return default if proto is None else tuple(proto.floats)
+
+    def _single(self, name: str, field: str, meaning: str, default):
+        proto = self._protos.get(name)
         if proto is None:
             return default
-        return (proto.f,) if proto.HasField("f") else tuple(proto.floats)
+        if not proto.HasField(field):
+            raise ModelError(f"argument {name} is not {meaning}")
+        return getattr(proto, field)

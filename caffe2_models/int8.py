@@ -2,15 +2,27 @@
 
 A quantized tensor is uint8 data with a float32 scale and a zero point; real = scale * (data - zero_point).
 Accumulators are int32 values held in any integer dtype wide enough. Formulas follow QNNPACK
-(src/qnnpack/requantization.h, src/requantization/q31-ssse3.c, src/add.c, src/average-pooling.c) and Caffe2's
-quantized operators (caffe2/operators/quantized); all were checked against Caffe2 1.8.1.
+(src/qnnpack/requantization.h, src/requantization/q31-ssse3.c, src/add.c, src/average-pooling.c, src/sigmoid.c,
+src/leaky-relu.c, src/softargmax.c) and Caffe2's quantized operators (caffe2/operators/quantized); all were
+checked against Caffe2 1.8.1.
 """
+
+import math
 
 import numpy as np
 
 from caffe2_models.errors import ModelError
 
 MIN_REQUANTIZATION_SCALE = 2.0**-32
+SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
+
+
+def check_quantization(scale: float, zero_point: int) -> None:
+    """Raises ModelError for a scale that is no positive normal float32, or a zero point outside uint8."""
+    if not SMALLEST_NORMAL <= scale < math.inf:
+        raise ModelError(f"a scale of {scale:.6g}; it must be positive and finite")
+    if not 0 <= zero_point <= 255:
+        raise ModelError(f"a zero point of {zero_point}; it must lie in 0...255")
 
 
 def float32_bits(value: float) -> int:
@@ -21,13 +33,14 @@ def float32_bits(value: float) -> int:
 def requantization_scale(x_scale: float, w_scale: float, y_scale: float) -> np.float32:
     """Scale from an accumulator to the output, rounded to float32 as QNNPACK rounds it.
 
-    Raises ModelError outside [2^-32, 1), where QNNPACK refuses to make the operator.
+    Raises ModelError outside [2^-32, 1), where QNNPACK refuses to make the operator (at 1 or more) or is not
+    meant to work (below).
     """
     scale = np.float32(np.float32(x_scale) * np.float32(w_scale)) / np.float32(y_scale)
     if not MIN_REQUANTIZATION_SCALE <= scale < 1:
         raise ModelError(
-            f"input scale {x_scale:.6g} * weight scale {w_scale:.6g} / output scale {y_scale:.6g} = {scale:.6g} "
-            "is outside [2^-32, 1), which QNNPACK refuses"
+            f"input scale {x_scale:.6g} * weight scale {w_scale:.6g} / output scale {y_scale:.6g} "
+            f"= {scale:.6g} is outside [2^-32, 1), which QNNPACK refuses"
         )
     return scale
 
@@ -54,18 +67,22 @@ def requantize(acc: np.ndarray, scale: np.float32, zero_point: int, relu: bool =
     return saturate(shift_rounding_away(product, shift, acc < 0), zero_point, relu)
 
 
+def check_ratio(x_scale: float, y_scale: float, lowest_exponent: int) -> np.float32:
+    """x_scale / y_scale in float32; ModelError outside [2^lowest_exponent, 2^8), where QNNPACK refuses."""
+    ratio = np.float32(x_scale) / np.float32(y_scale)
+    if not 2.0**lowest_exponent <= ratio < 2.0**8:
+        raise ModelError(
+            f"input to output scale ratio {ratio:.6g} is outside [2^{lowest_exponent}, 2^8), which QNNPACK refuses"
+        )
+    return ratio
+
+
 def add_multipliers(a_scale: float, b_scale: float, y_scale: float) -> tuple[int, int, int]:
     """(multiplier of a, multiplier of b, shift) of a quantized addition.
 
     Raises ModelError where a ratio of input to output scale is outside [2^-14, 2^8): QNNPACK refuses.
     """
-    a = np.float32(np.float32(a_scale) / np.float32(y_scale))
-    b = np.float32(np.float32(b_scale) / np.float32(y_scale))
-    for ratio in (a, b):
-        if not 2.0**-14 <= ratio < 2.0**8:
-            raise ModelError(
-                f"input to output scale ratio {ratio:.6g} is outside [2^-14, 2^8), which QNNPACK refuses"
-            )
+    a, b = check_ratio(a_scale, y_scale, -14), check_ratio(b_scale, y_scale, -14)
     shift = 21 - ((float32_bits(max(a, b)) >> 23) - 127)
     power = np.float32(2.0**shift)
     return int(np.rint(a * power)), int(np.rint(b * power)), shift
@@ -74,19 +91,14 @@ def add_multipliers(a_scale: float, b_scale: float, y_scale: float) -> tuple[int
 def add(a, a_scale, a_zero_point, b, b_scale, b_zero_point, y_scale, y_zero_point, relu=False) -> np.ndarray:
     """Sum of two uint8 tensors of one shape, requantized."""
     a_multiplier, b_multiplier, shift = add_multipliers(a_scale, b_scale, y_scale)
-    acc = a_multiplier * (a.astype(np.int64) - a_zero_point) + b_multiplier * (
-        b.astype(np.int64) - b_zero_point
-    )
+    acc = a_multiplier * (a.astype(np.int64) - a_zero_point)
+    acc += b_multiplier * (b.astype(np.int64) - b_zero_point)
     return saturate(shift_rounding_away(acc, shift, acc < 0), y_zero_point, relu)
 
 
 def check_average_ratio(x_scale: float, y_scale: float) -> None:
     """Raises ModelError where x_scale / y_scale is outside [2^-8, 2^8): QNNPACK refuses to average."""
-    ratio = np.float32(x_scale) / np.float32(y_scale)
-    if not 2.0**-8 <= ratio < 2.0**8:
-        raise ModelError(
-            f"input to output scale ratio {ratio:.6g} is outside [2^-8, 2^8), which QNNPACK refuses"
-        )
+    check_ratio(x_scale, y_scale, -8)
 
 
 def average_multiplier(area: int, x_scale: float, y_scale: float) -> tuple[int, int]:
@@ -96,7 +108,7 @@ def average_multiplier(area: int, x_scale: float, y_scale: float) -> tuple[int, 
 
 
 def average(
-    acc: np.ndarray, area: int, x_scale, y_scale, y_zero_point: int, relu: bool = False
+    acc: np.ndarray, area: int, x_scale: float, y_scale: float, y_zero_point: int, relu: bool = False
 ) -> np.ndarray:
     """Window sums of (x - x_zero_point), `area` elements each, to uint8 means."""
     multiplier, shift = average_multiplier(area, x_scale, y_scale)
@@ -106,9 +118,14 @@ def average(
 
 
 def quantize(x: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
-    """float32 to uint8, ties to even."""
+    """float32 to uint8, ties to even.
+
+    What is no number, or beyond int32 when divided by the scale, becomes 0: Caffe2 on x86 converts it to the
+    smallest int32.
+    """
     steps = np.rint(x.astype(np.float32) / np.float32(scale))
-    return np.clip(np.nan_to_num(steps, nan=0.0) + zero_point, 0, 255).astype(np.uint8)
+    steps = np.where(np.abs(steps) < np.float32(2**31), steps, np.float32(-(2**31)))
+    return np.clip(steps + np.float32(zero_point), 0, 255).astype(np.uint8)
 
 
 def dequantize(q: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
@@ -119,22 +136,25 @@ def dequantize(q: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
 def sigmoid_table(x_scale: float, x_zero_point: int) -> np.ndarray:
     """uint8[256]: Int8Sigmoid of every input byte; its output has scale 1/256 and zero point 0."""
     x = np.float32(x_scale) * (np.arange(256) - x_zero_point).astype(np.float32)
-    sigmoid = np.float32(1) / (np.float32(1) + np.exp(-x))
-    return np.clip(np.rint(np.float32(256) * sigmoid), 0, 255).astype(np.uint8)
+    with np.errstate(over="ignore"):
+        powers = np.exp(-x.astype(np.float64)).astype(np.float32)  # expf of the C library, rounded correctly
+    return np.clip(np.rint(np.float32(256) / (np.float32(1) + powers)), 0, 255).astype(np.uint8)
 
 
 def leaky_relu_table(x_scale, x_zero_point: int, y_scale, y_zero_point: int, alpha: float) -> np.ndarray:
-    """uint8[256]: Int8LeakyRelu of every input byte."""
-    ratio = np.float32(x_scale) / np.float32(y_scale)
-    x = (np.arange(256) - x_zero_point).astype(np.float32)
-    y = np.where(x < 0, x * np.float32(ratio * np.float32(alpha)), x * ratio)
+    """uint8[256]: Int8LeakyRelu of every input byte.
+
+    Raises ModelError where x_scale / y_scale is outside [2^-8, 2^8): QNNPACK refuses.
+    """
+    x = check_ratio(x_scale, y_scale, -8) * (np.arange(256) - x_zero_point).astype(np.float32)
+    y = np.where(x < 0, x * np.float32(alpha), x)
     return np.clip(np.rint(y) + y_zero_point, 0, 255).astype(np.uint8)
 
 
 def softmax_table(x_scale: float, channels: int) -> np.ndarray:
     """int64[256]: e to the power of how far an input lies below the largest (entry 255), in fixed point."""
-    largest = min(0xFFFFFFFF / channels, 8388607.0)
-    return np.rint(largest * np.exp((np.arange(256) - 255.0) * np.float64(x_scale))).astype(np.int64)
+    largest, scale = min(0xFFFFFFFF / channels, 8388607.0), float(np.float32(x_scale))
+    return np.array([round(largest * math.exp((i - 255) * scale)) for i in range(256)], np.int64)
 
 
 def softmax(x: np.ndarray, x_scale: float) -> np.ndarray:

@@ -83,6 +83,22 @@ class Graph:
         """uint8 of real values."""
         return self.add("QuantizeLinear", x, *self._quantization(scale, zero_point, np.dtype(np.uint8)))
 
+    def cast(self, x: Symbol | str, dtype) -> str:
+        return self.add("Cast", x, to=ONNX_TYPES[np.dtype(dtype)])
+
+    def clip(self, x: Symbol | str, lowest: float, highest: float) -> str:
+        return self.add("Clip", x, self.constant(np.float32(lowest)), self.constant(np.float32(highest)))
+
+    def pad(self, x: Symbol | str, pads: Sequence[int], value: float = 0.0, mode: str = "constant") -> str:
+        """An NCHW image with (top, left, bottom, right) rows and columns around it; negative ones are cut."""
+        top, left, bottom, right = pads
+        filler = self.constant(np.float32(value)) if mode == "constant" else None
+        return self.add("Pad", x, self.ints([0, 0, top, left, 0, 0, bottom, right]), filler, mode=mode)
+
+    def resize(self, x: Symbol, size: Sequence[int], **attributes) -> str:
+        """An NCHW image at another (height, width)."""
+        return self.add("Resize", x, None, None, self.ints([*x.shape[:2], *size]), **attributes)
+
     def to_nchw(self, x: str) -> str:
         return self.add("Transpose", x, perm=[0, 3, 1, 2])
 
@@ -133,7 +149,10 @@ def lower_net(
     for step in net.walk(input_types):
         node, since = step.operator, len(graph.nodes)
         with node.context():
-            names = node.operator.lower(graph, *(symbols[name] for name in node.inputs))
+            if all(found.value is not None for found in step.outputs):
+                names = tuple(graph.constant(found.value) for found in step.outputs)
+            else:
+                names = node.operator.lower(graph, *(symbols[name] for name in node.inputs))
         names = names if isinstance(names, tuple) else (names,)
         for blob, name, found in zip(node.outputs, names, step.outputs, strict=False):
             writers[blob] -= 1

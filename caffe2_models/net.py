@@ -1,7 +1,6 @@
 """A Caffe2 net: its graph, its parameters, what is known of every blob before anything runs."""
 
 import functools
-import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import numpy as np
 
 from caffe2_models.arguments import Arguments
 from caffe2_models.errors import ModelError, UnsupportedError
-from caffe2_models.files import find_pair, read_net, write_atomically
+from caffe2_models.files import find_pair, read_net, write_net
 from caffe2_models.operators import OPERATORS, Operator
 from caffe2_models.preprocessing import get_preprocessing
 from caffe2_models.proto import caffe2_pb2
@@ -20,8 +19,8 @@ from caffe2_models.tensors import TensorType, Value
 # Fills that carry no content: where an init net ends with one for the input, it stands in for the user's data.
 STAND_IN_FILLS = {"ConstantFill", "GaussianFill", "UniformFill", "XavierFill", "MSRAFill"}
 
-# Integer blobs up to this size are computed during shape inference: shapes, repeats, indices.
-MAX_SHAPE_ELEMENTS = 1024
+# Blobs up to this size whose inputs are known are computed during shape inference: shapes, bounds, scales.
+MAX_KNOWN_ELEMENTS = 1024
 
 
 class Node:
@@ -58,8 +57,9 @@ class Node:
         operator = self.operator
         with self.context():
             inputs = [_defined(types, name) for name in self.inputs]
+            operator.check_inputs(*inputs)
             outputs = list(self._as_tuple(operator.infer(*inputs)))
-            if _is_shape_arithmetic(inputs, outputs):
+            if _follow_from_known(inputs, outputs):
                 outputs = [TensorType.of(value) for value in self.compute([t.value for t in inputs])]
             return inputs, outputs
 
@@ -247,10 +247,8 @@ class Net:
 
     def save(self, prefix: str | os.PathLike) -> None:
         """Write PREFIX.init.pb and PREFIX.predict.pb."""
-        write_atomically(f"{os.fspath(prefix)}.init.pb", self.init.SerializeToString(deterministic=True))
-        write_atomically(
-            f"{os.fspath(prefix)}.predict.pb", self.predict.SerializeToString(deterministic=True)
-        )
+        write_net(f"{os.fspath(prefix)}.init.pb", self.init)
+        write_net(f"{os.fspath(prefix)}.predict.pb", self.predict)
 
     @functools.cached_property
     def _filled(self) -> set[str]:
@@ -325,11 +323,8 @@ def _defined(blobs: Mapping, name: str):
     return blobs[name]
 
 
-def _is_shape_arithmetic(inputs: list[TensorType], outputs: list[TensorType]) -> bool:
-    """Small integers computed from known content, as converters write for Reshape and the like."""
-    return (
-        bool(outputs)
-        and all(t.value is not None for t in inputs)
-        and all(t.dtype.kind == "i" and not t.is_quantized and t.size <= MAX_SHAPE_ELEMENTS for t in outputs)
-        and math.prod(t.size for t in inputs) <= MAX_SHAPE_ELEMENTS**2
+def _follow_from_known(inputs: list[TensorType], outputs: list[TensorType]) -> bool:
+    """Small blobs computed from known content, as converters write for Reshape, Slice and the like."""
+    return all(t.value is not None for t in inputs) and all(
+        t.size <= MAX_KNOWN_ELEMENTS and not t.is_quantized for t in [*inputs, *outputs]
     )

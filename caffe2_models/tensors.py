@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from caffe2_models.errors import ModelError
+from caffe2_models.int8 import check_quantization
 
 MAX_BLOB_BYTES = 1 << 30
 
@@ -42,7 +43,8 @@ class TensorType:
     """What is known of a blob before anything runs.
 
     scale and zero_point are set for quantized blobs only; value where the content is known
-    (a parameter, or what follows from shapes alone).
+    (a parameter, or what follows from shapes alone). Raises ModelError for dimensions, scales or zero points
+    that cannot be, and for blobs above MAX_BLOB_BYTES.
     """
 
     shape: tuple[int, ...]
@@ -59,6 +61,11 @@ class TensorType:
             raise ModelError(f"a shape with a negative dimension: {list(shape)}")
         if math.prod(shape) * self.dtype.itemsize > MAX_BLOB_BYTES:
             raise ModelError(f"a blob of shape {list(shape)} would take more than {MAX_BLOB_BYTES >> 20} MiB")
+        if self.scale is not None and self.dtype == np.uint8:
+            check_quantization(self.scale, self.zero_point)
+
+    def __str__(self):
+        return f"{self.dtype}{list(self.shape)}"
 
     @property
     def is_quantized(self) -> bool:

@@ -1,7 +1,8 @@
 """Which operators the kernels compute, and how each becomes steps of a program.
 
-One function per operator, registered under its names. It gets a Step of the net and the values of those inputs that are
-constant, and returns a Kernel; or None where the kernels do not cover this use, and the operator's own `compute` runs.
+One function per operator, registered under its names. It gets a Step of the net and the values of those inputs
+that are constant; it returns a Kernel, or None where the kernels do not cover this use and the operator's own
+`compute` runs.
 """
 
 import math
@@ -18,21 +19,31 @@ from caffe2_models.tensors import Int8Tensor, TensorType, Value
 
 Constants = list[Value | None]
 
+LARGEST_ADD_SHIFT = 32  # beyond it every sum rounds to zero, as at 32
+
 
 @dataclass(frozen=True)
 class Kernel:
-    """How a program computes an operator.
+    """How a program computes an operator's first output; others must be known beforehand.
 
-    reads: the operator's inputs that are buffers, by position. emit(program, reads, writes, workspace) adds the steps;
-    buffers are numbers. in_place: element i of the output depends on element i of the inputs alone. moves_nothing: the
-    output is the input's bytes, and emit adds no step.
+    reads: the operator's inputs that are buffers, by position. emit(program, reads, writes, workspace) adds the
+    steps, buffers given by number; without it the output is the input's bytes. in_place: element i of the
+    output depends on element i of the inputs alone.
     """
 
     emit: Callable | None
     reads: tuple[int, ...] = (0,)
     workspace_bytes: int = 0
     in_place: bool = False
-    moves_nothing: bool = False
+
+
+def call(method: str, *arguments, reads: tuple[int, ...] = (0,), in_place: bool = False) -> Kernel:
+    """The kernel that is one call of a program's method: method(*reads, *writes, *arguments)."""
+
+    def emit(program, reads, writes, workspace):
+        getattr(program, method)(*reads, *writes, *arguments)
+
+    return Kernel(emit, reads, in_place=in_place)
 
 
 KERNELS: dict[str, Callable[[Step, Constants], Kernel | None]] = {}
@@ -57,33 +68,7 @@ def find_kernel(step: Step, constants: Constants) -> Kernel | None:
         return KERNELS[node.type](step, constants)
 
 
-# ------------------------------------------------------------------------------------------------- layers with weights
-
-
-def fits_int32(weight: Int8Tensor, bias: np.ndarray) -> bool:
-    """Whether no partial sum of a layer can leave int32, however the kernels split it; weight is [O, ...]."""
-    weights = weight.data.reshape(len(bias), -1).astype(np.int64)
-    spread = np.abs(weights - 128).sum(axis=1) + weights.shape[1] * abs(128 - weight.zero_point)
-    constants = np.abs(bias.astype(np.int64)) + 255 * np.abs(weights - weight.zero_point).sum(axis=1)
-    return bool((255 * spread + constants).max(initial=0) < 1 << 31)
-
-
-def layer(step: Step, constants: Constants, window, channels: int, groups: int) -> Kernel | None:
-    """A convolution, or a fully connected layer as a convolution of one pixel."""
-    operator = step.operator.operator
-    x, weight = step.inputs[0], constants[1]
-    bias = constants[2].data if isinstance(constants[2], Int8Tensor) else constants[2]
-    if weight is None or bias is None or not fits_int32(weight, bias):
-        return None
-    scale = int8.requantization_scale(x.scale, weight.scale, operator.Y_scale)
-    lowest = operator.Y_zero_point if operator.relu else 0
-    requantization = _int8.Requantization(scale, operator.Y_zero_point, lowest)
-
-    def emit(program, reads, writes, workspace):
-        program.convolution(reads[0], writes[0], workspace, window, channels, groups, weight.data, bias, weight.zero_point,
-                            x.zero_point, requantization)  # fmt: skip
-
-    return Kernel(emit, workspace_bytes=_int8.padded_bytes(window, channels, len(bias), groups))
+# ---------------------------------------------------------------------------------- layers with weights
 
 
 @kernel("Int8Conv", "Int8ConvRelu")
@@ -100,11 +85,45 @@ def fully_connected(step, constants):
     return layer(step, constants, make_window(1, rows, 1, pixel), math.prod(inner), 1)
 
 
+def layer(step: Step, constants: Constants, window, channels: int, groups: int) -> Kernel | None:
+    """A convolution, or a fully connected layer as a convolution of one pixel."""
+    operator = step.operator.operator
+    x, weight = step.inputs[0], constants[1]
+    bias = constants[2].data if isinstance(constants[2], Int8Tensor) else constants[2]
+    if weight is None or bias is None or not fits_int32(weight, bias):
+        return None
+    scale = int8.requantization_scale(x.scale, weight.scale, operator.Y_scale)
+    requantization = _int8.Requantization(scale, operator.Y_zero_point, lowest(operator))
+    arguments = (window, channels, groups, weight.data, bias, weight.zero_point, x.zero_point, requantization)
+
+    def emit(program, reads, writes, workspace):
+        program.convolution(*reads, *writes, workspace, *arguments)
+
+    return Kernel(emit, workspace_bytes=_int8.padded_bytes(window, channels, len(bias), groups))
+
+
+def fits_int32(weight: Int8Tensor, bias: np.ndarray) -> bool:
+    """Whether no partial sum of a layer can leave int32, however the kernels split it; weight is [O, ...]."""
+    weights = weight.data.reshape(len(bias), -1).astype(np.int64)
+    spread = np.abs(weights - 128).sum(axis=1) + weights.shape[1] * abs(128 - weight.zero_point)
+    constants = np.abs(bias.astype(np.int64)) + 255 * np.abs(weights - weight.zero_point).sum(axis=1)
+    return bool((255 * spread + constants).max(initial=0) < 1 << 31)
+
+
 def make_window(images: int, height: int, width: int, fit: Fit):
-    return _int8.Window(images, (height, width), fit.output, fit.kernel, fit.stride, fit.dilation, fit.pads[:2])
+    """Where a window's taps lie; the pads at the far end follow from the output's size."""
+    before = fit.pads[:2]
+    return _int8.Window(
+        images, (height, width), fit.output, fit.kernel, fit.stride, fit.dilation, before
+    )
 
 
-# ------------------------------------------------------------------------------------------------------------- pooling
+def lowest(operator) -> int:
+    """The least byte of the output."""
+    return operator.Y_zero_point if operator.relu else 0
+
+
+# ---------------------------------------------------------------------------------------------- pooling
 
 
 @kernel("Int8AveragePool", "Int8AveragePoolRelu")
@@ -112,14 +131,11 @@ def average_pool(step, constants):
     operator, x = step.operator.operator, step.inputs[0]
     images, height, width, channels = x.shape
     fit = operator.window.fit(height, width)
-    multiplier, shift = int8.average_multiplier(fit.area, x.scale, operator.Y_scale)
-    lowest = operator.Y_zero_point if operator.relu else 0
-
-    def emit(program, reads, writes, workspace):
-        program.average(reads[0], writes[0], make_window(images, height, width, fit), channels, x.zero_point, multiplier,
-                        shift, operator.Y_zero_point, lowest)  # fmt: skip
-
-    return Kernel(emit)
+    factors = int8.average_multiplier(fit.area, x.scale, operator.Y_scale)
+    window = make_window(images, height, width, fit)
+    return call(
+        "average", window, channels, x.zero_point, *factors, operator.Y_zero_point, lowest(operator)
+    )
 
 
 @kernel("Int8MaxPool", "Int8MaxPoolRelu")
@@ -127,24 +143,19 @@ def max_pool(step, constants):
     operator = step.operator.operator
     images, height, width, channels = step.inputs[0].shape
     window = make_window(images, height, width, operator.window.fit(height, width))
-    lowest = operator.Y_zero_point if operator.relu else 0
-    return Kernel(lambda program, reads, writes, workspace: program.maximum(reads[0], writes[0], window, channels, lowest))
+    return call("maximum", window, channels, lowest(operator))
 
 
-# --------------------------------------------------------------------------------------------------------- elementwise
+# ------------------------------------------------------------------------------------------ elementwise
 
 
 @kernel("Int8Add", "Int8AddRelu", "Int8Sum", "Int8SumRelu")
 def add(step, constants):
     operator, (a, b) = step.operator.operator, step.inputs
     a_multiplier, b_multiplier, shift = int8.add_multipliers(a.scale, b.scale, operator.Y_scale)
-    lowest = operator.Y_zero_point if operator.relu else 0
-
-    def emit(program, reads, writes, workspace):
-        program.add(*reads, writes[0], a.size, a_multiplier, a.zero_point, b_multiplier, b.zero_point, min(shift, 32),
-                    operator.Y_zero_point, lowest)  # fmt: skip
-
-    return Kernel(emit, reads=(0, 1), in_place=True)
+    factors = (a_multiplier, a.zero_point, b_multiplier, b.zero_point, min(shift, LARGEST_ADD_SHIFT))
+    output = (operator.Y_zero_point, lowest(operator))
+    return call("add", a.size, *factors, *output, reads=(0, 1), in_place=True)
 
 
 @kernel("Int8Relu", "Int8LeakyRelu", "Int8Sigmoid")
@@ -155,45 +166,40 @@ def activation(step, constants):
 
 def look_up(size: int, table: np.ndarray) -> Kernel:
     """A function of each byte; table is uint8[256]."""
-    return Kernel(lambda program, reads, writes, workspace: program.look_up(reads[0], writes[0], size, table), in_place=True)
+    return call("look_up", size, table, in_place=True)
 
 
 @kernel("Int8Quantize")
 def quantize(step, constants):
     y = step.outputs[0]
-    return Kernel(lambda program, reads, writes, workspace: program.quantize(reads[0], writes[0], y.size, y.scale, y.zero_point))
+    return call("quantize", y.size, y.scale, y.zero_point)
 
 
 def quantize_planes(x: TensorType, y: TensorType) -> Kernel:
     """NCHW2NHWC and Int8Quantize in one: float32 [N, C, ...] to uint8 [N, ..., C]."""
     images, channels, *pixels = x.shape
-
-    def emit(program, reads, writes, workspace):
-        program.quantize_planes(reads[0], writes[0], images, channels, math.prod(pixels), y.scale, y.zero_point)
-
-    return Kernel(emit)
+    return call("quantize_planes", images, channels, math.prod(pixels), y.scale, y.zero_point)
 
 
 @kernel("Int8Dequantize")
 def dequantize(step, constants):
     x = step.inputs[0]
-    return Kernel(lambda program, reads, writes, workspace: program.dequantize(reads[0], writes[0], x.size, x.scale, x.zero_point))
+    return call("dequantize", x.size, x.scale, x.zero_point)
 
 
 @kernel("Int8Softmax")
 def softmax(step, constants):
     x = step.inputs[0]
-    rows, row = x.shape[0], x.size // x.shape[0]
-    table = int8.softmax_table(x.scale, row)
-    return Kernel(lambda program, reads, writes, workspace: program.softmax(reads[0], writes[0], rows, row, table))
+    rows, *inner = x.shape
+    return call("softmax", rows, math.prod(inner), int8.softmax_table(x.scale, math.prod(inner)))
 
 
-# ------------------------------------------------------------------------------------------------------- moving of bytes
+# -------------------------------------------------------------------------------------- moving of bytes
 
 
 @kernel("Int8Flatten", "Int8Reshape")
 def reshape(step, constants):
-    return Kernel(None, moves_nothing=True) if len(step.outputs) == 1 else None
+    return Kernel(emit=None)
 
 
 @kernel("Int8ChannelShuffle")
@@ -202,23 +208,20 @@ def channel_shuffle(step, constants):
     if operator.order != "NHWC":
         return None
     channels, groups = x.shape[-1], operator.group
-    return Kernel(lambda program, reads, writes, workspace: program.transpose(
-        reads[0], writes[0], x.size // channels, groups, channels // groups, 1))  # fmt: skip
+    return call("transpose", x.size // channels, groups, channels // groups, 1)
 
 
 @kernel("Int8Concat")
 def concat(step, constants):
-    if len(step.outputs) != 1:
-        return None
-    operator, (y,) = step.operator.operator, step.outputs
-    axis = operator.along(len(step.inputs[0].shape))
+    shape = step.outputs[0].shape
+    axis = step.operator.operator.along(len(shape))
     runs = [math.prod(x.shape[axis:]) for x in step.inputs]
-    pitch, rows = sum(runs), math.prod(y.shape[:axis])
+    rows, pitch = math.prod(shape[:axis]), sum(runs)
 
     def emit(program, reads, writes, workspace):
         offset = 0
         for read, run in zip(reads, runs, strict=True):
-            program.copy(read, writes[0], rows, run, 0, run, offset, pitch)
+            program.copy(read, *writes, rows, run, 0, run, offset, pitch)
             offset += run
 
     return Kernel(emit, reads=tuple(range(len(runs))))

@@ -12,6 +12,6 @@ from caffe2_models.operators import (  # noqa: F401
     pooling,
     shaping,
 )
-from caffe2_models.operators.registry import OPERATORS, Operator, find_operator, operator
+from caffe2_models.operators.registry import OPERATORS, Operator, operator
 
-__all__ = ["OPERATORS", "Operator", "find_operator", "operator"]
+__all__ = ["OPERATORS", "Operator", "operator"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from caffe2_models.errors import ModelError
-from caffe2_models.operators.registry import Operator, operator
+from caffe2_models.operators.registry import ANY, FLOAT32, NUMBERS, Operator, operator
 from caffe2_models.tensors import TensorType
 
 CAFFE2_TYPES = {
@@ -59,10 +59,8 @@ for caffe2_name, function, onnx_name in [
     ("Exp", np.exp, "Exp"),
     ("Floor", np.floor, "Floor"),
     ("Log", np.log, "Log"),
-    ("Negative", np.negative, "Neg"),
     ("Relu", lambda x: np.maximum(x, 0), "Relu"),
     ("Sigmoid", sigmoid, "Sigmoid"),
-    ("Sign", np.sign, "Sign"),
     ("Sin", np.sin, "Sin"),
     ("Softplus", lambda x: np.log1p(np.exp(-np.abs(x))) + np.maximum(x, 0), "Softplus"),
     ("Softsign", lambda x: x / (ONE + np.abs(x)), "Softsign"),
@@ -72,11 +70,22 @@ for caffe2_name, function, onnx_name in [
     operator(caffe2_name, function=staticmethod(function), onnx_type=onnx_name)(Unary)
 
 
-@operator(
-    "Copy", "EnsureCPUOutput", "CopyFromCPUInput", "CopyCPUToGPU", "CopyGPUToCPU", "StopGradient", "Alias"
-)
+@operator("Negative", function=staticmethod(np.negative), onnx_type="Neg")
+@operator("Sign", function=staticmethod(np.sign), onnx_type="Sign")
+@dataclass(frozen=True)
+class UnaryOfNumbers(Unary):
+    """A function of integers too."""
+
+    dtypes = NUMBERS
+
+
+@operator("Copy", "EnsureCPUOutput", "CopyFromCPUInput", "StopGradient", "Alias")
 @dataclass(frozen=True)
 class Copy(Elementwise):
+    """The input itself."""
+
+    dtypes = ANY
+
     def infer(self, x):
         return x
 
@@ -116,9 +125,7 @@ class Clip(Elementwise):
         return np.clip(x, np.float32(self.min), np.float32(self.max))
 
     def lower(self, graph, x):
-        return graph.add(
-            "Clip", x, graph.constant(np.float32(self.min)), graph.constant(np.float32(self.max))
-        )
+        return graph.clip(x, self.min, self.max)
 
 
 @operator("ReluN")
@@ -130,7 +137,7 @@ class ReluN(Elementwise):
         return np.clip(x, np.float32(0), np.float32(self.n))
 
     def lower(self, graph, x):
-        return graph.add("Clip", x, graph.constant(np.float32(0)), graph.constant(np.float32(self.n)))
+        return graph.clip(x, 0, self.n)
 
 
 @operator("HardSigmoid")
@@ -251,7 +258,7 @@ class PRelu(Operator):
     order: str = "NCHW"
 
     def infer(self, x, slope):
-        channels = x.shape[1 if self.order == "NCHW" else -1]
+        channels = x.shape[1 if self.order == "NCHW" and len(x.shape) > 1 else -1]
         if slope.size not in (1, channels):
             raise ModelError(f"{slope.size} slopes for {channels} channels")
         return x.with_shape(x.shape)
@@ -280,7 +287,8 @@ class DataType:
         proto = arguments.proto("to")
         if proto is None:
             raise ModelError("argument to is missing")
-        code = CAFFE2_TYPE_NAMES.get(proto.s.decode().upper()) if proto.HasField("s") else proto.i
+        name = proto.s.decode(errors="replace").upper()
+        code = CAFFE2_TYPE_NAMES.get(name) if proto.HasField("s") else proto.i
         if code not in CAFFE2_TYPES:
             raise ModelError(f"data type {code} is not supported")
         return cls(np.dtype(CAFFE2_TYPES[code]))
@@ -291,6 +299,8 @@ class DataType:
 class Cast(Operator):
     to: DataType
 
+    dtypes = ANY
+
     def infer(self, x):
         return TensorType(x.shape, self.to.dtype)
 
@@ -298,9 +308,7 @@ class Cast(Operator):
         return x.astype(self.to.dtype)
 
     def lower(self, graph, x):
-        from caffe2_models.lowering import ONNX_TYPES
-
-        return graph.add("Cast", x, to=ONNX_TYPES[self.to.dtype])
+        return graph.cast(x, self.to.dtype)
 
 
 @dataclass(frozen=True)
@@ -313,17 +321,15 @@ class Binary(Operator):
     axis_str: str = ""
     order: str = "NCHW"
 
+    dtypes = NUMBERS
+
     def infer(self, a, b):
         if a.dtype != b.dtype:
             raise ModelError(f"operands of different types, {a.dtype} and {b.dtype}")
-        shape = self._aligned(a.shape, b.shape)
         try:
-            result = np.broadcast_shapes(a.shape, shape)
+            return a.with_shape(np.broadcast_shapes(a.shape, self._aligned(a.shape, b.shape)))
         except ValueError:
             raise ModelError(f"shapes {list(a.shape)} and {list(b.shape)} do not broadcast") from None
-        if self.broadcast and result != a.shape:
-            raise ModelError(f"{list(b.shape)} does not lie along {list(a.shape)} from axis {self.axis}")
-        return a.with_shape(result)
 
     def compute(self, a, b):
         return self.function(a, b.reshape(self._aligned(a.shape, b.shape)))
@@ -331,18 +337,27 @@ class Binary(Operator):
     def lower(self, graph, a, b):
         shape = self._aligned(a.shape, b.shape)
         if shape != b.shape:
-            b = graph.constant(b.type.value.reshape(shape)) if b.type.value is not None else (
-                graph.add("Reshape", b, graph.ints(shape)))  # fmt: skip
+            b = graph.add("Reshape", b, graph.ints(shape))
         return graph.add(self.onnx_type, a, b)
 
     def _aligned(self, a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
-        if not self.broadcast or math.prod(b) == 1:
-            return b if not self.broadcast else (1,) * max(len(a), 1)
-        axis = self.order.index(self.axis_str) if self.axis_str and self.axis_str in self.order else self.axis
-        after = len(a) - len(b) - axis if axis >= 0 else 0
-        if after < 0:
-            raise ModelError(f"{list(b)} does not lie along {list(a)} from axis {axis}")
-        return b + (1,) * after
+        """The second operand's shape, such that numpy's broadcasting does the rest.
+
+        Raises ModelError where it does not lie along the first's (ComputeLegacyBroadcastSizes).
+        """
+        if not self.broadcast:
+            return b
+        if math.prod(b) == 1:
+            return (1,) * max(len(a), 1)
+        axis = self.order.find(self.axis_str) if self.axis == -1 and self.axis_str else self.axis
+        start = len(a) - len(b) if axis == -1 and not self.axis_str else axis
+        inner = [i for i, dim in enumerate(b) if dim != 1]
+        lies_along = 0 <= start <= len(a) - len(b) and (
+            a[start + inner[0] : start + inner[-1] + 1] == b[inner[0] : inner[-1] + 1]
+        )
+        if not lies_along:
+            raise ModelError(f"{list(b)} does not lie along {list(a)} from axis {start}")
+        return b + (1,) * (len(a) - len(b) - start)
 
 
 def divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -363,12 +378,17 @@ for caffe2_name, function, onnx_name in [
 class Pow(Binary):
     """A power; the exponent is the second blob or the argument `exponent`."""
 
-    exponent: float = 0.0
+    exponent: float | None = None
 
+    dtypes = FLOAT32
     onnx_type = "Pow"
     function = staticmethod(np.power)
 
     def infer(self, a, b=None):
+        if (b is None) == (self.exponent is None):
+            raise ModelError("a power takes one exponent, as its second input or as an argument")
+        if b is not None and not self.broadcast and a.shape != b.shape:
+            raise ModelError(f"shapes {list(a.shape)} and {list(b.shape)} differ (broadcast=1 is not given)")
         return a.with_shape(a.shape) if b is None else super().infer(a, b)
 
     def compute(self, a, b=None):
@@ -382,12 +402,14 @@ class Pow(Binary):
 
 @dataclass(frozen=True)
 class Variadic(Operator):
-    """Any number of blobs of one shape."""
+    """Any number of blobs of one shape and type."""
+
+    dtypes = NUMBERS
 
     def infer(self, first, *others):
         for other in others:
-            if other.shape != first.shape:
-                raise ModelError(f"shapes {list(first.shape)} and {list(other.shape)} differ")
+            if other.shape != first.shape or other.dtype != first.dtype:
+                raise ModelError(f"{first} and {other} differ")
         return first.with_shape(first.shape)
 
     def compute(self, first, *others):
@@ -395,8 +417,12 @@ class Variadic(Operator):
             first = self.function(first, other)
         return first
 
-    def lower(self, graph, *inputs):
-        return graph.add(self.onnx_type, *inputs)
+    def lower(self, graph, first, *others):
+        if self.onnx_type == "Sum" and first.type.dtype.kind == "i":  # ONNX sums floats only
+            for other in others:
+                first = graph.add("Add", first, other)
+            return first if others else graph.add("Identity", first)
+        return graph.add(self.onnx_type, first, *others)
 
 
 for caffe2_name, function, onnx_name in [

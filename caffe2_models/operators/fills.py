@@ -5,95 +5,112 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from caffe2_models.arguments import Arguments
 from caffe2_models.errors import ModelError
 from caffe2_models.operators.elementwise import CAFFE2_TYPES
-from caffe2_models.operators.registry import Operator, operator
+from caffe2_models.operators.registry import ANY, Operator, operator
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.tensors import Int8Tensor, TensorType
 
-FLOAT, INT64 = 1, 10
+FLOAT, INT64 = 1, 10  # TensorProto.DataType
 
 
 @dataclass(frozen=True)
 class Values:
-    """The argument `values` (or `value`), undecoded: its length is checked before its content is copied."""
+    """The argument `values`, undecoded: its length is checked before its content is copied."""
 
     proto: caffe2_pb2.Argument
 
     @classmethod
-    def decode(cls, arguments):
-        name = "values" if "values" in arguments else "value"
-        return cls(arguments.proto(name) or caffe2_pb2.Argument())
+    def decode(cls, arguments: Arguments) -> "Values":
+        return cls(arguments.proto("values") or caffe2_pb2.Argument())
 
-    def __len__(self):
+    def array(self, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+        """The values, as Caffe2 reads them for a fill of this dtype: floats, integers or a string's bytes."""
+        if dtype == np.uint8:
+            return np.frombuffer(self._content(dtype), np.uint8).reshape(shape)
+        if dtype.kind == "f":
+            return _floats(self.proto).astype(dtype, copy=False).reshape(shape)
+        return np.fromiter(self.proto.ints, np.int64, len(self.proto.ints)).astype(dtype).reshape(shape)
+
+    def check(self, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+        """Raises ModelError where there are not as many values as the shape declares."""
+        given, declared = len(self._content(dtype)), math.prod(shape)
+        if given != declared:
+            raise ModelError(f"shape {list(shape)} declares {declared} values, {given} are given")
+
+    def _content(self, dtype):
         proto = self.proto
-        return len(proto.floats) or len(proto.ints) or len(proto.s) or sum(map(len, proto.strings))
+        if dtype == np.uint8:
+            return proto.s if proto.HasField("s") or len(proto.strings) != 1 else proto.strings[0]
+        return proto.floats if dtype.kind == "f" else proto.ints
 
-    def array(self, dtype: np.dtype) -> np.ndarray:
-        """The values as a flat array."""
-        if self.proto.s or self.proto.strings:
-            return np.frombuffer(self.proto.s or b"".join(self.proto.strings), np.uint8).astype(dtype)
-        return np.array(self.proto.floats or self.proto.ints, dtype)
 
-    def scalar(self):
-        """A single value, 0 where none is given."""
-        return self.proto.f if self.proto.HasField("f") else self.proto.i
-
-    def is_integer(self) -> bool:
-        return self.proto.HasField("i")
+def _floats(proto: caffe2_pb2.Argument) -> np.ndarray:
+    """Argument.floats, at the speed of a copy: each stands in the wire form as a tag and four bytes."""
+    wire = proto.SerializeToString()
+    record = np.dtype([("tag", "u1"), ("value", "<f4")])
+    start = caffe2_pb2.Argument(name=proto.name).ByteSize()
+    records = np.frombuffer(wire, record, len(proto.floats), start)
+    return np.ascontiguousarray(records["value"])
 
 
 @dataclass(frozen=True)
 class Fill(Operator):
-    """The shape is the argument `shape`, or comes from the first input: its own, or with input_as_shape its content;
-    extra_shape follows."""
+    """Base: the shape is the argument `shape`, or comes from the first input: its own, or with input_as_shape
+    its content; extra_shape follows."""
 
     shape: tuple[int, ...] = ()
     extra_shape: tuple[int, ...] = ()
     input_as_shape: bool = False
 
-    min_inputs = 0
+    dtypes = ANY
+    dtype = np.dtype(np.float32)
 
-    def infer(self, x=None, *others):
+    def infer(self, x=None):
         if x is not None and self.input_as_shape and x.value is None:
             raise ModelError("its shape comes from a blob that is known only when the net runs")
         return TensorType(self.result(x and x.value if self.input_as_shape else x), self.dtype)
 
-    def result(self, x=None) -> tuple[int, ...]:
+    def result(self, x: np.ndarray | TensorType | None = None) -> tuple[int, ...]:
         """The output's shape, from the content or the shape of the first input."""
         if x is None:
+            if self.extra_shape or self.input_as_shape:
+                raise ModelError("extra_shape and input_as_shape go with an input")
             return self.shape
-        return (*(x.tolist() if self.input_as_shape else x.shape), *self.extra_shape)
+        if self.shape:
+            raise ModelError("the shape is given twice, as an argument and by the input")
+        if not self.input_as_shape:
+            return (*x.shape, *self.extra_shape)
+        if x.dtype != np.int64 or x.ndim != 1:
+            raise ModelError(f"a shape given as {x.dtype}{list(x.shape)}; an int64 vector is expected")
+        return (*x.tolist(), *self.extra_shape)
 
-    def compute(self, x=None, *others):
+    def compute(self, x=None):
         return self.fill(self.result(x))
 
-    def lower(self, graph, x=None, *others):
-        content = x and (x.type.value if self.input_as_shape else x)
+    def lower(self, graph, x=None):
+        content = x and (x.type.value if self.input_as_shape else x.type)
         return graph.constant(self.fill(self.result(content)))
 
-    dtype = np.dtype(np.float32)
-
-    def fill(self, shape):
+    def fill(self, shape: tuple[int, ...]) -> np.ndarray:
+        """The content."""
         raise NotImplementedError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GivenTensor(Fill):
-    """The content is in the argument `values`."""
+    """The content is the argument `values`; a double's is held in float32."""
 
-    values: Values = Values(caffe2_pb2.Argument())
+    values: Values
 
-    def infer(self, x=None, *others):
-        result = super().infer(x, *others)
-        if len(self.values) != result.size:
-            raise ModelError(
-                f"shape {list(result.shape)} declares {result.size} values, {len(self.values)} are given"
-            )
+    def infer(self, x=None):
+        result = super().infer(x)
+        self.values.check(self.dtype, result.shape)
         return result
 
     def fill(self, shape):
-        return self.values.array(self.dtype).reshape(shape)
+        return self.values.array(self.dtype, shape)
 
 
 for caffe2_name, dtype in [
@@ -109,33 +126,37 @@ for caffe2_name, dtype in [
 
 
 @dataclass(frozen=True)
-class TypeCode:
-    """The argument `dtype`: a TensorProto.DataType, or None."""
+class Scalar:
+    """The arguments `value`, 0 where it is not given, and `dtype`, that of the value where it is not given."""
 
-    code: int | None
+    value: float | int
+    dtype: np.dtype
 
     @classmethod
-    def decode(cls, arguments):
-        return cls(arguments.get_int("dtype"))
+    def decode(cls, arguments: Arguments) -> "Scalar":
+        proto = arguments.proto("value")
+        inferred = INT64 if proto is not None and proto.HasField("i") else FLOAT
+        code = arguments.get_int("dtype", inferred)
+        if code not in CAFFE2_TYPES:
+            raise ModelError(f"data type {code} is not supported")
+        dtype = np.dtype(CAFFE2_TYPES[code])
+        value = arguments.get_float("value", 0.0) if dtype.kind == "f" else arguments.get_int("value", 0)
+        return cls(value, dtype)
 
 
 @operator("ConstantFill")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ConstantFill(Fill):
     """One value everywhere; the type is `dtype` or that of `value`."""
 
-    dtype_code: TypeCode = TypeCode(None)
-    values: Values = Values(caffe2_pb2.Argument())
+    scalar: Scalar
 
     @property
     def dtype(self):
-        code = self.dtype_code.code or (INT64 if self.values.is_integer() else FLOAT)
-        if code not in CAFFE2_TYPES:
-            raise ModelError(f"data type {code} is not supported")
-        return np.dtype(CAFFE2_TYPES[code])
+        return self.scalar.dtype
 
     def fill(self, shape):
-        return np.full(shape, self.values.scalar(), self.dtype)
+        return np.full(shape, self.scalar.value, self.dtype)
 
 
 @dataclass(frozen=True)
@@ -152,46 +173,40 @@ class RandomFill(Fill):
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:
-    """(fan in, fan out) of a weight [out, in, ...]."""
+    """(fan in, fan out) of a weight [out, in, ...], at least 1."""
     size = math.prod(shape)
-    return size // max(shape[0], 1), size // max(shape[1] if len(shape) > 1 else 1, 1)
+    fan_in = size // max(shape[0] if shape else 1, 1)
+    fan_out = size // max(shape[1] if len(shape) > 1 else 1, 1)
+    return max(fan_in, 1), max(fan_out, 1)
 
 
 for caffe2_name, draw in [
     ("UniformFill", lambda self, rng, shape: rng.uniform(self.min, self.max, shape)),
     ("GaussianFill", lambda self, rng, shape: rng.normal(self.mean, self.std, shape)),
-    (
-        "XavierFill",
-        lambda self, rng, shape: rng.uniform(-1, 1, shape) * math.sqrt(3 / max(fans(shape)[0], 1)),
-    ),
-    ("MSRAFill", lambda self, rng, shape: rng.normal(0, math.sqrt(2 / max(fans(shape)[1], 1)), shape)),
+    ("XavierFill", lambda self, rng, shape: rng.uniform(-1, 1, shape) * math.sqrt(3 / fans(shape)[0])),
+    ("MSRAFill", lambda self, rng, shape: rng.normal(0, math.sqrt(2 / fans(shape)[1]), shape)),
 ]:
     operator(caffe2_name, draw=draw)(RandomFill)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Int8GivenTensor(Operator):
     """A quantized parameter: uint8 from a byte string, or int32 (a bias)."""
 
+    values: Values
     shape: tuple[int, ...] = ()
-    values: Values = Values(caffe2_pb2.Argument())
     Y_scale: float = 1.0
     Y_zero_point: int = 0
 
-    min_inputs = 0
     dtype = np.dtype(np.uint8)
 
     def infer(self):
         result = TensorType(self.shape, self.dtype, self.Y_scale, self.Y_zero_point)
-        if len(self.values) != result.size:
-            raise ModelError(
-                f"shape {list(result.shape)} declares {result.size} values, {len(self.values)} are given"
-            )
-        check_quantization(self.Y_scale, self.Y_zero_point)
+        self.values.check(self.dtype, result.shape)
         return result
 
     def compute(self):
-        return Int8Tensor(self.values.array(self.dtype).reshape(self.shape), self.Y_scale, self.Y_zero_point)
+        return Int8Tensor(self.values.array(self.dtype, self.shape), self.Y_scale, self.Y_zero_point)
 
     def lower(self, graph):
         return graph.constant(self.compute().data)
@@ -199,11 +214,3 @@ class Int8GivenTensor(Operator):
 
 operator("Int8GivenTensorFill", dtype=np.dtype(np.uint8))(Int8GivenTensor)
 operator("Int8GivenIntTensorFill", dtype=np.dtype(np.int32))(Int8GivenTensor)
-
-
-def check_quantization(scale: float, zero_point: int) -> None:
-    """Raises ModelError for a scale that is not positive and finite, or a zero point outside uint8."""
-    if not 0 < scale < math.inf:
-        raise ModelError(f"a scale of {scale}; it must be positive and finite")
-    if not 0 <= zero_point <= 255:
-        raise ModelError(f"a zero point of {zero_point}; it must lie in 0...255")

@@ -1,5 +1,6 @@
 """Int8 quantize and dequantize, addition, activations, pooling and softmax."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,15 +8,20 @@ import numpy as np
 from caffe2_models import int8
 from caffe2_models.errors import ModelError
 from caffe2_models.operators.convolution import image_shape
-from caffe2_models.operators.pooling import max_over_window, sum_over_window
-from caffe2_models.operators.quantized import Quantized, require_quantized, require_same_quantization
-from caffe2_models.operators.registry import Operator, operator
-from caffe2_models.operators.window import Window
+from caffe2_models.operators.pooling import check_pool, max_over_window, sum_over_window
+from caffe2_models.operators.quantized import (
+    Quantized,
+    require_nhwc,
+    require_quantized,
+    require_same_quantization,
+)
+from caffe2_models.operators.registry import ANY, Operator, operator
+from caffe2_models.operators.window import Fit, Window
 from caffe2_models.tensors import TensorType
 
 
 @operator("Int8Quantize")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Int8Quantize(Quantized):
     def infer(self, x):
         if x.dtype != np.float32 or x.is_quantized:
@@ -32,6 +38,9 @@ class Int8Quantize(Quantized):
 @operator("Int8Dequantize")
 @dataclass(frozen=True)
 class Int8Dequantize(Operator):
+    dtypes = ANY
+    takes_quantized = True
+
     def infer(self, x):
         require_quantized(x)
         return TensorType(x.shape, np.float32)
@@ -45,7 +54,7 @@ class Int8Dequantize(Operator):
 
 @operator("Int8Add", "Int8Sum")
 @operator("Int8AddRelu", "Int8SumRelu", relu=True)
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Int8Add(Quantized):
     """Two tensors of one shape."""
 
@@ -53,64 +62,80 @@ class Int8Add(Quantized):
         require_quantized(a, b)
         if a.shape != b.shape:
             raise ModelError(f"shapes {list(a.shape)} and {list(b.shape)} differ")
+        if self.relu and self.Y_zero_point == 255:
+            raise ModelError("with a zero point of 255 a Relu leaves one value only, which QNNPACK refuses")
         int8.add_multipliers(a.scale, b.scale, self.Y_scale)
         return self.type_of(a.shape)
 
     def compute(self, a, b):
-        return self.tensor(int8.add(a.data, a.scale, a.zero_point, b.data, b.scale, b.zero_point, self.Y_scale,
-                                    self.Y_zero_point, self.relu))  # fmt: skip
+        inputs = (a.data, a.scale, a.zero_point, b.data, b.scale, b.zero_point)
+        return self.tensor(int8.add(*inputs, self.Y_scale, self.Y_zero_point, self.relu))
 
     def lower(self, graph, a, b):
         return self.lower_output(graph, graph.add("Add", graph.dequantize(a), graph.dequantize(b)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Int8Pool(Quantized):
     """What the int8 pools share: NHWC shapes."""
 
-    window: Window = Window()
+    window: Window
     order: str = "NCHW"
 
     def infer(self, x):
         require_quantized(x)
-        if self.order != "NHWC":
-            raise ModelError("QNNPACK's pooling takes order NHWC only")
+        require_nhwc(self.order)
+        check_pool(self.window)
         count, channels, height, width = image_shape(x, "NHWC")
-        return self.type_of((count, *self.window.fit(height, width).output, channels))
+        fit = self.window.fit(height, width)
+        if fit.area == 1 and not self.takes_single_pixels(fit, (height, width)):
+            raise ModelError("a window of one pixel, which QNNPACK refuses")
+        return self.type_of((count, *fit.output, channels))
+
+    def takes_single_pixels(self, fit: Fit, size: tuple[int, int]) -> bool:
+        """Whether a window of one pixel on an image of this size is computed rather than refused."""
+        return False
 
     def lower(self, graph, x):
         fit = self.window.fit(*x.shape[1:3])
         y = self.lower_pool(graph, graph.to_nchw(graph.dequantize(x)), fit)
         return self.lower_output(graph, graph.to_nhwc(y))
 
+    def lower_pool(self, graph, image: str, fit: Fit) -> str:
+        """The operator on real NCHW images."""
+        raise NotImplementedError
+
 
 @operator("Int8AveragePool")
 @operator("Int8AveragePoolRelu", relu=True)
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Int8AveragePool(Int8Pool):
     """Mean over the window's whole area, padding as zero."""
 
     def infer(self, x):
-        int8.check_average_ratio(x.scale or 0, self.Y_scale)
-        return super().infer(x)
+        result = super().infer(x)
+        int8.check_average_ratio(x.scale, self.Y_scale)
+        return result
+
+    def takes_single_pixels(self, fit, size):
+        return fit.kernel == size and fit.stride == (1, 1)  # a global pool, which has no such rule
 
     def compute(self, x):
         fit = self.window.fit(*x.shape[1:3])
-        acc = sum_over_window(x.data.astype(np.int32).transpose(0, 3, 1, 2) - x.zero_point, fit).transpose(
-            0, 2, 3, 1
-        )
+        image = x.data.astype(np.int32).transpose(0, 3, 1, 2) - x.zero_point
+        acc = sum_over_window(image, fit).transpose(0, 2, 3, 1)
         return self.tensor(int8.average(acc, fit.area, x.scale, self.Y_scale, self.Y_zero_point, self.relu))
 
     def lower_pool(self, graph, image, fit):
         if self.window.global_pooling:
             return graph.add("GlobalAveragePool", image)
-        return graph.add("AveragePool", image, kernel_shape=fit.kernel, strides=fit.stride, pads=fit.pads,
-                         count_include_pad=1)  # fmt: skip
+        shape = {"kernel_shape": fit.kernel, "strides": fit.stride, "pads": fit.pads}
+        return graph.add("AveragePool", image, **shape, count_include_pad=1)
 
 
 @operator("Int8MaxPool")
 @operator("Int8MaxPoolRelu", relu=True)
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Int8MaxPool(Int8Pool):
     def infer(self, x):
         result = super().infer(x)
@@ -126,13 +151,15 @@ class Int8MaxPool(Int8Pool):
         return graph.add("MaxPool", image, kernel_shape=fit.kernel, strides=fit.stride, pads=fit.pads)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Int8Activation(Quantized):
     """A function of each byte, given as a table of 256."""
 
     def infer(self, x):
         require_quantized(x)
-        return self.type_of(x.shape)
+        result = self.type_of(x.shape)
+        self.table(x.scale, x.zero_point)  # refuses scales that it is not made for
+        return result
 
     def compute(self, x):
         return self.tensor(self.table(x.scale, x.zero_point)[x.data])
@@ -143,11 +170,11 @@ class Int8Activation(Quantized):
 
     def lower(self, graph, x):
         table = graph.constant(self.table(x.type.scale, x.type.zero_point), name="table")
-        return graph.add("Gather", table, graph.add("Cast", x, to=6), axis=0)  # 6: int32
+        return graph.add("Gather", table, graph.cast(x, np.int32), axis=0)
 
 
 @operator("Int8Relu")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Int8Relu(Int8Activation):
     def infer(self, x):
         result = super().infer(x)
@@ -159,19 +186,22 @@ class Int8Relu(Int8Activation):
 
 
 @operator("Int8LeakyRelu")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Int8LeakyRelu(Int8Activation):
     alpha: float = 0.01
+
+    def infer(self, x):
+        if not int8.SMALLEST_NORMAL <= self.alpha <= 1:
+            raise ModelError(f"a slope of {self.alpha:.6g}; QNNPACK takes positive ones up to 1")
+        return super().infer(x)
 
     def table(self, scale, zero_point):
         return int8.leaky_relu_table(scale, zero_point, self.Y_scale, self.Y_zero_point, self.alpha)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ProbabilityOutput(Quantized):
     """An output in 0...1 at scale 1/256 and zero point 0; QNNPACK refuses others."""
-
-    Y_scale: float = 1 / 256
 
     def infer(self, x):
         require_quantized(x)
@@ -181,19 +211,26 @@ class ProbabilityOutput(Quantized):
 
 
 @operator("Int8Sigmoid")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Int8Sigmoid(ProbabilityOutput, Int8Activation):
     def table(self, scale, zero_point):
         return int8.sigmoid_table(scale, zero_point)
 
 
 @operator("Int8Softmax")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Int8Softmax(ProbabilityOutput):
-    """Softmax over the last axis."""
+    """Softmax over all but the first dimension, taken as one row."""
+
+    def infer(self, x):
+        if not x.shape or not x.size:
+            raise ModelError(f"softmax of {list(x.shape)}, which has no rows")
+        return super().infer(x)
 
     def compute(self, x):
-        return self.tensor(int8.softmax(x.data.reshape(-1, x.shape[-1]), x.scale).reshape(x.shape))
+        return self.tensor(int8.softmax(x.data.reshape(x.shape[0], -1), x.scale).reshape(x.shape))
 
     def lower(self, graph, x):
-        return self.lower_output(graph, graph.add("Softmax", graph.dequantize(x), axis=-1))
+        rows = graph.add("Reshape", graph.dequantize(x), graph.ints([x.shape[0], math.prod(x.shape[1:])]))
+        y = graph.add("Reshape", graph.add("Softmax", rows, axis=1), graph.ints(x.shape))
+        return self.lower_output(graph, y)

@@ -9,13 +9,14 @@ from caffe2_models import int8
 from caffe2_models.errors import ModelError
 from caffe2_models.operators.convolution import (
     Adjustment,
+    Upscaling,
+    check_bias,
     check_convolution,
     correlate,
     image_shape,
     scatter,
-    transposed_size,
 )
-from caffe2_models.operators.quantized import Quantized, require_quantized
+from caffe2_models.operators.quantized import Quantized, require_nhwc, require_quantized
 from caffe2_models.operators.registry import operator
 from caffe2_models.operators.window import Window
 from caffe2_models.tensors import Int8Tensor
@@ -39,20 +40,19 @@ def centred(x: Int8Tensor, dtype) -> np.ndarray:
     return x.data.astype(dtype) - dtype(x.zero_point)
 
 
-def accumulators(total: np.ndarray, bias: Int8Tensor | np.ndarray) -> np.ndarray:
+def accumulators(total: np.ndarray, bias: Int8Tensor) -> np.ndarray:
     """int32 accumulators [.., O] from exact float sums and the bias; they wrap as int32 does."""
-    bias = bias.data if isinstance(bias, Int8Tensor) else bias
-    return (total.astype(np.int64) + bias.astype(np.int64)).astype(np.int32)
+    return (total.astype(np.int64) + bias.data.astype(np.int64)).astype(np.int32)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Int8Layer(Quantized):
     """What Int8Conv, Int8ConvTranspose and Int8FC share: quantized inputs, one requantization."""
 
     def check(self, x, weight, bias):
         require_quantized(x, weight)
-        if bias.dtype != np.int32:
-            raise ModelError(f"a bias of {bias.dtype}; int32 is expected")
+        if not bias.is_quantized or bias.dtype != np.int32:
+            raise ModelError(f"a bias of {bias.dtype}; quantized int32 is expected")
         int8.requantization_scale(x.scale, weight.scale, self.Y_scale)
 
     def requantize(self, x: Int8Tensor, weight: Int8Tensor, acc: np.ndarray) -> Int8Tensor:
@@ -60,30 +60,27 @@ class Int8Layer(Quantized):
         return self.tensor(int8.requantize(acc, scale, self.Y_zero_point, self.relu))
 
     def lower_weights(self, graph, x, weight, bias) -> tuple[str, str]:
-        """(weight, bias) as real values."""
-        scale = np.float32(np.float32(x.type.scale) * np.float32(weight.type.scale))
-        content = bias.type.value.data if isinstance(bias.type.value, Int8Tensor) else bias.type.value
-        if content is None:
+        """(weight, bias) as real values; QNNPACK takes the bias at scale x_scale * weight_scale."""
+        if bias.type.value is None:
             raise ModelError("a bias that is computed cannot be lowered to ONNX")
-        bias = graph.add(
-            "DequantizeLinear", graph.constant(content, np.int32, "bias"), graph.constant(scale, name="scale")
-        )
+        scale = np.float32(x.type.scale) * np.float32(weight.type.scale)
+        content = graph.constant(bias.type.value.data, np.int32, "bias")
+        bias = graph.add("DequantizeLinear", content, graph.constant(scale, name="scale"))
         return graph.dequantize(weight), bias
 
 
 @operator("Int8Conv")
 @operator("Int8ConvRelu", relu=True)
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Int8Conv(Int8Layer):
     """x NHWC, weight [O, kh, kw, C / group], bias int32 [O] at scale x_scale * weight_scale."""
 
-    window: Window = Window()
+    window: Window
     group: int = 1
     order: str = "NCHW"
 
     def infer(self, x, weight, bias):
-        if self.order != "NHWC":
-            raise ModelError("QNNPACK's convolution takes order NHWC only")
+        require_nhwc(self.order)
         count, channels, height, width = image_shape(x, "NHWC")
         out_channels = check_convolution(channels, weight, self.window.kernel, self.group, "NHWC", bias)
         self.check(x, weight, bias)
@@ -91,18 +88,22 @@ class Int8Conv(Int8Layer):
 
     def compute(self, x, weight, bias):
         dtype = exact_dtype(x, weight)
-        image = centred(x, dtype).transpose(0, 3, 1, 2)
-        total = correlate(
-            image, centred(weight, dtype).transpose(0, 3, 1, 2), self.window.fit(*image.shape[2:]), self.group
-        )
+        image, taps = centred(x, dtype).transpose(0, 3, 1, 2), centred(weight, dtype).transpose(0, 3, 1, 2)
+        total = correlate(image, taps, self.window.fit(*image.shape[2:]), self.group)
         return self.requantize(x, weight, accumulators(total.transpose(0, 2, 3, 1), bias))
 
     def lower(self, graph, x, weight, bias):
         fit = self.window.fit(*x.shape[1:3])
         weight, bias = self.lower_weights(graph, x, weight, bias)
-        image = graph.to_nchw(graph.dequantize(x))
-        y = graph.add("Conv", image, graph.to_nchw(weight), bias, kernel_shape=fit.kernel, strides=fit.stride,
-                      dilations=fit.dilation, pads=fit.pads, group=self.group)  # fmt: skip
+        y = graph.add(
+            "Conv",
+            *(graph.to_nchw(graph.dequantize(x)), graph.to_nchw(weight), bias),
+            kernel_shape=fit.kernel,
+            strides=fit.stride,
+            dilations=fit.dilation,
+            pads=fit.pads,
+            group=self.group,
+        )
         return self.lower_output(graph, graph.to_nhwc(y))
 
     def macs(self, x, weight, bias):
@@ -110,37 +111,36 @@ class Int8Conv(Int8Layer):
 
 
 @operator("Int8ConvTranspose")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Int8ConvTranspose(Int8Layer):
-    """x NHWC, weight [C, kh, kw, O], bias int32 [O]."""
+    """x NHWC, weight [C, kh, kw, O], bias int32 [O]; the argument group is not read."""
 
-    window: Window = Window()
-    adj: Adjustment = Adjustment()
+    window: Window
+    adj: Adjustment
     order: str = "NCHW"
 
     def infer(self, x, weight, bias):
-        if self.order != "NHWC":
-            raise ModelError("QNNPACK's transposed convolution takes order NHWC only")
+        require_nhwc(self.order)
         count, channels, height, width = image_shape(x, "NHWC")
-        if weight.shape != (channels, *self.window.kernel, bias.size):
+        if weight.shape != (channels, *self.window.kernel, bias.size) or not weight.size:
             raise ModelError(
-                f"weight {list(weight.shape)} does not fit {channels} channels and {bias.size} outputs"
+                f"weight {list(weight.shape)} does not fit {channels} channels, {bias.size} outputs"
             )
+        check_bias(bias, bias.size)
         self.check(x, weight, bias)
-        return self.type_of((count, *transposed_size(self.window, self.adj, height, width), bias.size))
+        size = Upscaling(self.window, self.adj).size(height, width)
+        return self.type_of((count, *size, bias.size))
 
     def compute(self, x, weight, bias):
         dtype = exact_dtype(x, weight, output_axis=3)
-        image = centred(x, dtype).transpose(0, 3, 1, 2)
-        size = transposed_size(self.window, self.adj, *image.shape[2:])
-        total = scatter(image, centred(weight, dtype).transpose(0, 3, 1, 2), self.window, size)
+        image, taps = centred(x, dtype).transpose(0, 3, 1, 2), centred(weight, dtype).transpose(0, 3, 1, 2)
+        total = scatter(image, taps, self.window, Upscaling(self.window, self.adj).size(*image.shape[2:]))
         return self.requantize(x, weight, accumulators(total.transpose(0, 2, 3, 1), bias))
 
     def lower(self, graph, x, weight, bias):
         weight, bias = self.lower_weights(graph, x, weight, bias)
-        taps = graph.to_nchw(weight)
-        y = graph.add("ConvTranspose", graph.to_nchw(graph.dequantize(x)), taps, bias, kernel_shape=self.window.kernel,
-                      strides=self.window.stride, pads=self.window.pads, output_padding=self.adj.pixels)  # fmt: skip
+        image = graph.to_nchw(graph.dequantize(x))
+        y = Upscaling(self.window, self.adj).lower(graph, image, graph.to_nchw(weight), bias)
         return self.lower_output(graph, graph.to_nhwc(y))
 
     def macs(self, x, weight, bias):
@@ -148,15 +148,20 @@ class Int8ConvTranspose(Int8Layer):
 
 
 @operator("Int8FC")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Int8FC(Int8Layer):
     """x, flattened to [N, K]; weight [O, K]; bias int32 [O]."""
 
     def infer(self, x, weight, bias):
         inner = math.prod(x.shape[1:])
-        if not x.shape or weight.size != inner * bias.size or weight.shape[0] != bias.size:
+        if (
+            not x.shape
+            or weight.shape[:2] != (bias.size, inner)
+            or weight.size != inner * bias.size
+            or not inner
+        ):
             raise ModelError(
-                f"{list(x.shape)}, weight {list(weight.shape)} and bias {list(bias.shape)} do not fit"
+                f"{list(x.shape)}, weight {list(weight.shape)}, bias {list(bias.shape)} do not fit"
             )
         self.check(x, weight, bias)
         return self.type_of((x.shape[0], bias.size))

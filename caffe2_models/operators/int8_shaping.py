@@ -6,17 +6,20 @@ import numpy as np
 
 from caffe2_models.errors import ModelError
 from caffe2_models.operators import shaping
-from caffe2_models.operators.quantized import require_quantized, require_same_quantization
-from caffe2_models.operators.registry import operator
+from caffe2_models.operators.quantized import require_nhwc, require_quantized, require_same_quantization
+from caffe2_models.operators.registry import ANY, operator
 from caffe2_models.tensors import Int8Tensor, TensorType
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Moving:
-    """Mixed into a shaping operator: applies it to the bytes of the first input (of all inputs in a Concat)."""
+    """Mixed into a shaping operator: applies it to the bytes of the first input."""
 
     Y_scale: float = 1.0
     Y_zero_point: int = 0
+
+    dtypes = ANY
+    takes_quantized = True
 
     def infer(self, x, *others):
         require_quantized(x)
@@ -31,53 +34,74 @@ class Moving:
 
 
 @operator("Int8Flatten")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Int8Flatten(Moving, shaping.Flatten):
     pass
 
 
 @operator("Int8Reshape")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Int8Reshape(Moving, shaping.Reshape):
     pass
 
 
 @operator("Int8Transpose")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Int8Transpose(Moving, shaping.Transpose):
     pass
 
 
 @operator("Int8ChannelShuffle")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Int8ChannelShuffle(Moving, shaping.ChannelShuffle):
-    order: str = "NHWC"
+    def infer(self, x):
+        require_nhwc(self.order)
+        if self.group < 2:
+            raise ModelError("a shuffle of one group, which QNNPACK refuses")
+        return super().infer(x)
 
 
 @operator("Int8ResizeNearest")
-@dataclass(frozen=True)
-class Int8ResizeNearest(Moving, shaping.ResizeNearest):
-    order: str = "NHWC"
+@dataclass(frozen=True, kw_only=True)
+class Int8ResizeNearest(Moving, shaping.Nearest):
+    """Images in NHWC order, whatever the argument order says."""
+
+    order = "NHWC"
+
+    def infer(self, x):
+        return super().infer(x)
 
 
 @operator("Int8Slice")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Int8Slice(Moving, shaping.Slice):
-    def infer(self, x, *bounds):
-        result = super().infer(x, *bounds)
-        if sum(a != b for a, b in zip(x.shape, result.shape, strict=True)) > 1:
-            raise ModelError("Int8Slice cuts along one dimension only")
-        return result
+    """Cuts one dimension, given by starts and ends or as dim, start_idx and end_idx."""
+
+    dim: int | None = None
+    start_idx: int | None = None
+    end_idx: int | None = None
+
+    def wanted(self, rank, starts, ends):
+        if starts is not None or None in (self.dim, self.start_idx, self.end_idx):
+            return super().wanted(rank, starts, ends)
+        starts, ends = [0] * rank, [-1] * rank
+        dim = shaping.canonical_axis(self.dim, rank)
+        starts[dim], ends[dim] = self.start_idx, self.end_idx
+        return starts, ends
 
 
 @operator("Int8Concat")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Int8Concat(shaping.Concat):
-    """Inputs and output must be quantized alike: Caffe2 aborts where they are not."""
+    """Along `axis` or, by `order`, along the channels; along the first dimension where neither is given.
 
-    order: str = "NHWC"
+    Inputs and output must be quantized alike: Caffe2 aborts where they are not.
+    """
+
     Y_scale: float = 1.0
     Y_zero_point: int = 0
+
+    takes_quantized = True
 
     def infer(self, *inputs: TensorType):
         require_quantized(*inputs)
@@ -87,3 +111,13 @@ class Int8Concat(shaping.Concat):
     def compute(self, *inputs: Int8Tensor):
         joined, extents = super().compute(*[x.data for x in inputs])
         return Int8Tensor(np.ascontiguousarray(joined), inputs[0].scale, inputs[0].zero_point), extents
+
+    def along(self, rank):
+        axis = {"NHWC": 3, "NCHW": 1}.get(self.order, 0) if self.axis is None else self.axis
+        if not 0 <= axis < rank:
+            raise ModelError(f"axis {axis} of a blob of {rank} dimensions (negative ones are not taken)")
+        return axis
+
+    @property
+    def _stacks(self):
+        return False

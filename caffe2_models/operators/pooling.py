@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from caffe2_models.errors import ModelError
 from caffe2_models.operators.convolution import image_shape, ordered, tap_of
 from caffe2_models.operators.registry import Operator, operator
 from caffe2_models.operators.window import Fit, Window
@@ -11,8 +12,7 @@ from caffe2_models.operators.window import Fit, Window
 
 def max_over_window(x: np.ndarray, fit: Fit) -> np.ndarray:
     """Maximum over each window of x [N, C, H, W]; padding never wins."""
-    lowest = -np.inf if x.dtype.kind == "f" else 0
-    x = pad_to_fit(x, fit, lowest)
+    x = pad_to_fit(x, fit, np.finfo(x.dtype).min if x.dtype.kind == "f" else 0)
     y = tap_of(x, fit, 0).copy()
     for tap in range(1, fit.area):
         np.maximum(y, tap_of(x, fit, tap), out=y)
@@ -31,9 +31,10 @@ def sum_over_window(x: np.ndarray, fit: Fit) -> np.ndarray:
 
 
 def pad_to_fit(x: np.ndarray, fit: Fit, value) -> np.ndarray:
-    top, left, bottom, right = fit.pads
+    """x [N, C, H, W] with the window's pads around it."""
     if not any(fit.pads):
         return x
+    top, left, bottom, right = fit.pads
     return np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=value)
 
 
@@ -46,21 +47,23 @@ def pixels_in_window(fit: Fit, height: int, width: int) -> np.ndarray:
     return counts[0][:, None] * counts[1][None, :]
 
 
-def lower_padding(graph, x, pads: tuple[int, int, int, int], value: float, mode: str = "constant") -> str:
-    """Explicit padding of an image, NCHW."""
-    top, left, bottom, right = pads
-    filler = graph.constant(np.float32(value)) if mode == "constant" else None
-    return graph.add("Pad", x, graph.ints([0, 0, top, left, 0, 0, bottom, right]), filler, mode=mode)
+def check_pool(window: Window) -> None:
+    """Raises ModelError for a window that pools do not take."""
+    if window.dilation != (1, 1):
+        raise ModelError("pools take no dilation")
+    if not window.global_pooling and any(p >= k for p, k in zip(window.pads, window.kernel * 2, strict=True)):
+        raise ModelError(f"pads {list(window.pads)} must be smaller than the kernel {list(window.kernel)}")
 
 
 @dataclass(frozen=True)
 class Pool(Operator):
     """What the pools share: shapes, and computing in NCHW order."""
 
-    window: Window = Window()
+    window: Window
     order: str = "NCHW"
 
     def infer(self, x):
+        check_pool(self.window)
         count, channels, height, width = image_shape(x, self.order)
         return x.with_shape(ordered((count, channels, *self.window.fit(height, width).output), self.order))
 
@@ -76,10 +79,12 @@ class Pool(Operator):
             return graph.to_nhwc(self.lower_pool(graph, graph.to_nchw(x), fit))
         return self.lower_pool(graph, x, fit)
 
-    def pool(self, x):
+    def pool(self, x: np.ndarray) -> np.ndarray:
+        """The operator on NCHW images."""
         raise NotImplementedError
 
-    def lower_pool(self, graph, x, fit):
+    def lower_pool(self, graph, x, fit: Fit) -> str:
+        """The operator on NCHW images."""
         raise NotImplementedError
 
 
@@ -92,15 +97,7 @@ class MaxPool(Pool):
     def lower_pool(self, graph, x, fit):
         if self.window.global_pooling:
             return graph.add("GlobalMaxPool", x)
-        pads = fit.pads
-        if any(
-            pad >= kernel for pad, kernel in zip(pads, fit.kernel * 2, strict=True)
-        ):  # ONNX Runtime refuses these
-            x = lower_padding(graph, x, pads, float(np.finfo(np.float32).min))
-            pads = (0, 0, 0, 0)
-        return graph.add(
-            "MaxPool", x, kernel_shape=fit.kernel, strides=fit.stride, dilations=fit.dilation, pads=pads
-        )
+        return graph.add("MaxPool", x, kernel_shape=fit.kernel, strides=fit.stride, pads=fit.pads)
 
 
 @operator("AveragePool")
@@ -118,5 +115,12 @@ class AveragePool(Pool):
     def lower_pool(self, graph, x, fit):
         if self.window.global_pooling:
             return graph.add("GlobalAveragePool", x)
-        return graph.add("AveragePool", x, kernel_shape=fit.kernel, strides=fit.stride, pads=fit.pads,
-                         count_include_pad=int(self.count_include_pad))  # fmt: skip
+        include = int(self.count_include_pad)
+        return graph.add(
+            "AveragePool",
+            x,
+            kernel_shape=fit.kernel,
+            strides=fit.stride,
+            pads=fit.pads,
+            count_include_pad=include,
+        )

@@ -5,24 +5,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from caffe2_models.errors import ModelError
-from caffe2_models.operators.fills import check_quantization
-from caffe2_models.operators.registry import Operator
+from caffe2_models.operators.registry import ANY, Operator
 from caffe2_models.tensors import Int8Tensor, TensorType
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Quantized(Operator):
     """An operator with a quantized output at Y_scale and Y_zero_point."""
 
     Y_scale: float = 1.0
     Y_zero_point: int = 0
 
+    dtypes = ANY
+    takes_quantized = True
     exact_in_onnx = False
     relu = False
 
     def type_of(self, shape: tuple[int, ...]) -> TensorType:
         """The output's type; raises ModelError for a scale or zero point that cannot be."""
-        check_quantization(self.Y_scale, self.Y_zero_point)
         return TensorType(shape, np.uint8, self.Y_scale, self.Y_zero_point)
 
     def tensor(self, data: np.ndarray) -> Int8Tensor:
@@ -38,16 +38,20 @@ def require_quantized(*inputs: TensorType) -> None:
     """Raises ModelError for an input that is not uint8 with a scale and a zero point."""
     for x in inputs:
         if not x.is_quantized or x.dtype != np.uint8:
-            raise ModelError(
-                f"an input of {x.dtype} without scale and zero point; a quantized one is expected"
-            )
+            raise ModelError(f"an input of {x.dtype}; a uint8 one with scale and zero point is expected")
 
 
-def require_same_quantization(output: Quantized, *inputs: TensorType) -> None:
-    """Raises ModelError where the operator moves bytes and so cannot change their scale or zero point."""
+def require_nhwc(order: str) -> None:
+    """Raises ModelError for another order of the dimensions than QNNPACK's."""
+    if order != "NHWC":
+        raise ModelError("QNNPACK takes order NHWC only")
+
+
+def require_same_quantization(output, *inputs: TensorType) -> None:
+    """Raises ModelError where an operator that moves bytes would change their scale or zero point."""
     for x in inputs:
         if np.float32(x.scale) != np.float32(output.Y_scale) or x.zero_point != output.Y_zero_point:
             raise ModelError(
-                f"input (scale {x.scale:.9g}, zero point {x.zero_point}) and output (scale {output.Y_scale:.9g}, zero point "
-                f"{output.Y_zero_point}) must be quantized alike"
+                f"input (scale {x.scale:.9g}, zero point {x.zero_point}) and output "
+                f"(scale {output.Y_scale:.9g}, zero point {output.Y_zero_point}) must be quantized alike"
             )

@@ -5,11 +5,11 @@ methods say all that is known of it. Their inputs are the operator's inputs in o
 
     infer(*types)            TensorType of each output, from the inputs' TensorTypes; ModelError for what cannot be
     compute(*values)         the outputs (ndarray or Int8Tensor), exactly as Caffe2 computes them
-    lower(graph, *symbols)   the outputs' names, after adding ONNX nodes to the graph (see caffe2_models.lowering)
+    lower(graph, *symbols)   the outputs' names, after adding ONNX nodes to the graph (caffe2_models.lowering)
     macs(*types)             multiply-accumulates
 
-An operator with one output returns it bare; with several, a tuple. Arguments the operator does not name are ignored, as
-Caffe2 ignores them.
+An operator with one output returns it bare; with several, a tuple. Arguments the operator does not name are
+ignored, as Caffe2 ignores them.
 """
 
 import dataclasses
@@ -18,22 +18,39 @@ import typing
 from collections.abc import Callable
 
 from caffe2_models.arguments import Arguments
-from caffe2_models.errors import ModelError, UnsupportedError
+from caffe2_models.errors import ModelError
+from caffe2_models.tensors import TensorType
 
 OPERATORS: dict[str, type["Operator"]] = {}
+
+# What an operator's inputs may hold, as names of numpy dtypes; None for anything.
+FLOAT32 = frozenset({"float32"})
+NUMBERS = frozenset({"float32", "float64", "int32", "int64"})
+ANY = None
 
 
 class Operator:
     """Base of all operators; see the module's text for what each method takes and gives."""
 
     type: typing.ClassVar[str]
-    min_inputs: typing.ClassVar[int] = 1
+    dtypes: typing.ClassVar[frozenset[str] | None] = FLOAT32
+    takes_quantized: typing.ClassVar[bool] = False
     exact_in_onnx: typing.ClassVar[bool] = True  # False: lower() computes a near function, not the same one
 
     @classmethod
     def decode(cls, arguments: Arguments) -> "Operator":
         """The operator with its arguments taken from a file."""
         return cls(**{field.name: _read(arguments, field) for field in dataclasses.fields(cls)})
+
+    def check_inputs(self, *inputs: TensorType) -> None:
+        """Raises ModelError for inputs of a type that Caffe2's operator does not take."""
+        for x in inputs:
+            if x.is_quantized and not self.takes_quantized:
+                raise ModelError(
+                    "a quantized input, which it does not take (Int8Dequantize makes it float32)"
+                )
+            if self.dtypes is not None and x.dtype.name not in self.dtypes:
+                raise ModelError(f"an input of {x.dtype}; {' or '.join(sorted(self.dtypes))} is expected")
 
     def infer(self, *inputs):
         raise NotImplementedError
@@ -56,20 +73,11 @@ def operator(*names: str, **fixed) -> Callable[[type[Operator]], type[Operator]]
         for name in names:
             if name in OPERATORS:
                 raise KeyError(f"operator {name} is registered twice")
-            OPERATORS[name] = types.new_class(
-                name, (cls,), {}, lambda body, name=name: body.update(type=name, **fixed)
-            )
+            members = {"type": name, "__doc__": cls.__doc__, "__module__": cls.__module__, **fixed}
+            OPERATORS[name] = type(name, (cls,), members)
         return cls
 
     return register
-
-
-def find_operator(name: str) -> type[Operator]:
-    """Raises UnsupportedError for a name that is not in the table."""
-    try:
-        return OPERATORS[name]
-    except KeyError:
-        raise UnsupportedError(f"operator {name} is not supported") from None
 
 
 def _read(arguments: Arguments, field: dataclasses.Field):

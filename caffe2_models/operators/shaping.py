@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from caffe2_models.arguments import Arguments
 from caffe2_models.errors import ModelError
-from caffe2_models.operators.convolution import image_shape
-from caffe2_models.operators.pooling import lower_padding
-from caffe2_models.operators.registry import Operator, operator
+from caffe2_models.operators.convolution import image_shape, ordered
+from caffe2_models.operators.registry import ANY, FLOAT32, NUMBERS, Operator, operator
 from caffe2_models.operators.window import MAX_EXTENT, Window
 from caffe2_models.tensors import TensorType
 
@@ -26,18 +26,23 @@ def flattened(shape: tuple[int, ...], axis: int) -> tuple[int, int]:
     return math.prod(shape[:axis]), math.prod(shape[axis:])
 
 
+def known(blob: TensorType | None, role: str) -> np.ndarray | None:
+    """The content of an optional input that decides the output's shape; ModelError where it is not known."""
+    if blob is not None and blob.value is None:
+        raise ModelError(f"its {role} come from a blob that is known only when the net runs")
+    return None if blob is None else blob.value
+
+
 def new_shape(old: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
     """Reshape's rule: 0 keeps a dimension, one -1 takes the rest."""
     size = math.prod(old)
     shape = [old[i] if dim == 0 and i < len(old) and size else dim for i, dim in enumerate(wanted)]
     if min(shape, default=0) < -1 or shape.count(-1) > 1:
         raise ModelError(f"shape {list(wanted)} that cannot be")
-    known = math.prod(dim for dim in shape if dim != -1)
-    if -1 in shape:
-        if known == 0 or size % known:
-            raise ModelError(f"{list(old)} cannot take the shape {list(wanted)}")
-        shape[shape.index(-1)] = size // known
-    elif known != size:
+    given = math.prod(dim for dim in shape if dim != -1)
+    if -1 in shape and given and size % given == 0:
+        shape[shape.index(-1)] = size // given
+    elif -1 in shape or given != size:
         raise ModelError(f"{list(old)} cannot take the shape {list(wanted)}")
     return tuple(shape)
 
@@ -47,31 +52,36 @@ def new_shape(old: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
 class Reshape(Operator):
     """The shape is an argument or a second blob; the second output is the old shape."""
 
-    shape: tuple[int, ...] = ()
+    shape: tuple[int, ...] | None = None
+
+    dtypes = ANY
 
     def infer(self, x, shape=None):
         old = TensorType.of(np.array(x.shape, np.int64))
-        return x.with_shape(new_shape(x.shape, self._wanted(shape))), old
+        return x.with_shape(self._result(x.shape, known(shape, "dimensions"))), old
 
     def compute(self, x, shape=None):
-        wanted = self.shape if shape is None else tuple(shape.tolist())
-        return x.reshape(new_shape(x.shape, wanted)), np.array(x.shape, np.int64)
+        return x.reshape(self._result(x.shape, shape)), np.array(x.shape, np.int64)
 
     def lower(self, graph, x, shape=None):
-        wanted = new_shape(x.shape, self._wanted(shape and shape.type))
+        wanted = self._result(x.shape, shape and shape.type.value)
         return graph.add("Reshape", x, graph.ints(wanted)), graph.ints(x.shape)
 
-    def _wanted(self, shape: TensorType | None) -> tuple[int, ...]:
-        if shape is None:
-            return self.shape
-        if shape.value is None:
-            raise ModelError("its shape comes from a blob that is known only when the net runs")
-        return tuple(int(dim) for dim in shape.value)
+    def _result(self, old: tuple[int, ...], shape: np.ndarray | None) -> tuple[int, ...]:
+        if (shape is None) == (self.shape is None):
+            raise ModelError("the shape is given once, as an argument or as the second input")
+        if shape is not None and (shape.dtype not in (np.int32, np.int64) or shape.ndim != 1):
+            raise ModelError(
+                f"a shape given as {shape.dtype}{list(shape.shape)}; a vector of integers is expected"
+            )
+        return new_shape(old, self.shape if shape is None else tuple(shape.tolist()))
 
 
 @dataclass(frozen=True)
 class Reshaping(Operator):
     """Base of operators whose output has the input's elements in the input's order, in self.result(shape)."""
+
+    dtypes = ANY
 
     def infer(self, x):
         return x.with_shape(self.result(x.shape))
@@ -92,6 +102,8 @@ class Flatten(Reshaping):
     axis: int = 1
 
     def result(self, shape):
+        if self.axis < 0:
+            raise ModelError(f"a negative axis, {self.axis}")
         return flattened(shape, self.axis)
 
     def lower(self, graph, x):
@@ -111,10 +123,9 @@ class Squeeze(Reshaping):
     dims: tuple[int, ...] = ()
 
     def result(self, shape):
-        axes = {canonical_axis(axis, len(shape)) for axis in self.dims}
-        if any(shape[axis] != 1 for axis in axes):
-            raise ModelError(f"dimensions {sorted(axes)} of {list(shape)} are not all 1")
-        return tuple(dim for axis, dim in enumerate(shape) if axis not in axes)
+        if not self.dims or any(not 0 <= axis < len(shape) or shape[axis] != 1 for axis in self.dims):
+            raise ModelError(f"dimensions {list(self.dims)} of {list(shape)}; those to squeeze must be 1")
+        return tuple(dim for axis, dim in enumerate(shape) if axis not in self.dims)
 
 
 @operator("ExpandDims")
@@ -123,6 +134,8 @@ class ExpandDims(Reshaping):
     dims: tuple[int, ...] = ()
 
     def result(self, shape):
+        if not self.dims:
+            raise ModelError("argument dims is missing")
         shape = list(shape)
         for axis in sorted(set(self.dims)):
             if not 0 <= axis <= len(shape):
@@ -137,6 +150,8 @@ class Transpose(Operator):
     """A permutation of the axes; reversed where none is given."""
 
     axes: tuple[int, ...] = ()
+
+    dtypes = NUMBERS
 
     def infer(self, x):
         return x.with_shape(tuple(x.shape[axis] for axis in self._axes(len(x.shape))))
@@ -157,6 +172,10 @@ class Transpose(Operator):
 @operator("NCHW2NHWC")
 @dataclass(frozen=True)
 class NCHW2NHWC(Transpose):
+    """Channels from second to last place."""
+
+    dtypes = FLOAT32
+
     def _axes(self, rank):
         return (0, *range(2, rank), 1)
 
@@ -164,6 +183,10 @@ class NCHW2NHWC(Transpose):
 @operator("NHWC2NCHW")
 @dataclass(frozen=True)
 class NHWC2NCHW(Transpose):
+    """Channels from last to second place."""
+
+    dtypes = FLOAT32
+
     def _axes(self, rank):
         return (0, rank - 1, *range(1, rank - 1))
 
@@ -196,41 +219,62 @@ class ChannelShuffle(Operator):
         return (shape[0], self.group, shape[1] // self.group, *shape[2:]), (0, 2, 1, 3, 4)
 
 
-@operator("Concat", "DepthConcat", "Append")
 @dataclass(frozen=True)
-class Concat(Operator):
-    """Joins blobs along `axis` (the channels where none is given), or along a new axis; the second output holds
-    each input's extent there."""
+class Joint(Operator):
+    """Base of Concat and Split: along `axis` or, by `order`, along the channels (one of them is given)."""
 
     axis: int | None = None
-    order: str = "NCHW"
+    order: str | None = None
+
+    dtypes = ANY
+
+    def along(self, rank: int) -> int:
+        """The axis, counted from the front, of a blob of this rank; raises ModelError where it has none."""
+        if self.axis is not None and self.order is not None:
+            raise ModelError("axis and order are both given")
+        if self.axis is not None:
+            return canonical_axis(self.axis, rank)
+        if self.order not in (None, "NCHW", "NHWC"):
+            raise ModelError(f"order {self.order!r} is neither NCHW nor NHWC")
+        return canonical_axis(3 if self.order == "NHWC" else 1, rank)
+
+
+@operator("Concat", "DepthConcat")
+@dataclass(frozen=True)
+class Concat(Joint):
+    """Joins blobs along an axis, or along a new one with add_axis; the second output holds each input's extent."""
+
     add_axis: bool = False
 
     def infer(self, *inputs):
-        first, axis = inputs[0], self._axis(len(inputs[0].shape))
+        first = inputs[0]
+        axis, extents = self._extents([x.shape for x in inputs])
+        kept = [dim for i, dim in enumerate(first.shape) if i != axis or self._stacks]
         for other in inputs[1:]:
-            same = [a == b or (i == axis and not self.add_axis)
-                    for i, (a, b) in enumerate(zip(first.shape, other.shape, strict=False))]  # fmt: skip
-            if len(other.shape) != len(first.shape) or not all(same) or other.dtype != first.dtype:
-                raise ModelError(f"{list(first.shape)} and {list(other.shape)} do not join along axis {axis}")
-        extents = np.array([1 if self.add_axis else x.shape[axis] for x in inputs], np.int32)
-        rest = first.shape[axis:] if self.add_axis else first.shape[axis + 1 :]
-        return first.with_shape((*first.shape[:axis], int(extents.sum()), *rest)), TensorType.of(extents)
+            others = [dim for i, dim in enumerate(other.shape) if i != axis or self._stacks]
+            if len(other.shape) != len(first.shape) or others != kept or other.dtype != first.dtype:
+                raise ModelError(f"{first} and {other} do not join along axis {axis}")
+        kept.insert(axis, int(extents.sum()))
+        return first.with_shape(tuple(kept)), TensorType.of(extents)
 
     def compute(self, *inputs):
-        axis = self._axis(inputs[0].ndim)
-        extents = np.array([1 if self.add_axis else x.shape[axis] for x in inputs], np.int32)
-        return (np.stack if self.add_axis else np.concatenate)(inputs, axis=axis), extents
+        axis, extents = self._extents([x.shape for x in inputs])
+        return (np.stack if self._stacks else np.concatenate)(inputs, axis=axis), extents
 
     def lower(self, graph, *inputs):
-        axis = self._axis(len(inputs[0].shape))
-        parts = [graph.add("Unsqueeze", x, graph.ints([axis])) for x in inputs] if self.add_axis else inputs
-        extents = [1 if self.add_axis else x.shape[axis] for x in inputs]
-        return graph.add("Concat", *parts, axis=axis), graph.constant(extents, np.int32)
+        axis, extents = self._extents([x.shape for x in inputs])
+        parts = [graph.add("Unsqueeze", x, graph.ints([axis])) for x in inputs] if self._stacks else inputs
+        return graph.add("Concat", *parts, axis=axis), graph.constant(extents)
 
-    def _axis(self, rank):
-        axis = self.axis if self.axis is not None else (1 if self.order == "NCHW" else rank - 1)
-        return canonical_axis(axis, rank + self.add_axis)
+    @property
+    def _stacks(self) -> bool:
+        return self.add_axis and self.axis is not None
+
+    def _extents(self, shapes: list[tuple[int, ...]]) -> tuple[int, np.ndarray]:
+        """(the axis, int32 extents of the inputs along it)"""
+        axis = self.along(len(shapes[0]) + self._stacks)
+        extents = [1 if self._stacks else shape[axis] for shape in shapes]
+        return axis, np.array(extents, np.int32)
 
 
 @dataclass(frozen=True)
@@ -240,65 +284,61 @@ class OutputCount:
     count: int
 
     @classmethod
-    def decode(cls, arguments):
+    def decode(cls, arguments: Arguments) -> "OutputCount":
         return cls(arguments.output_count)
 
 
 @operator("Split")
-@dataclass(frozen=True)
-class Split(Operator):
-    """Cuts along `axis` into the parts that `split` (argument or second blob) gives, or equal ones; as many parts
-    as the operator has outputs."""
+@dataclass(frozen=True, kw_only=True)
+class Split(Joint):
+    """Cuts along an axis into the parts that `split` (argument or second blob) gives, or equal ones; as many
+    parts as the operator has outputs."""
 
-    outputs: OutputCount = OutputCount(1)
-    axis: int | None = None
-    order: str = "NCHW"
+    outputs: OutputCount
     split: tuple[int, ...] = ()
+    add_axis: bool = False
 
     def infer(self, x, split=None):
-        if split is not None and split.value is None:
-            raise ModelError("its split comes from a blob that is known only when the net runs")
-        axis = self._axis(len(x.shape))
-        sizes = self._sizes(x.shape[axis], None if split is None else split.value)
+        axis, sizes = self._cuts(x.shape, known(split, "split"))
         return tuple(x.with_shape((*x.shape[:axis], size, *x.shape[axis + 1 :])) for size in sizes)
 
     def compute(self, x, split=None):
-        axis = self._axis(x.ndim)
-        cuts = np.cumsum(self._sizes(x.shape[axis], split))[:-1]
-        return tuple(np.ascontiguousarray(part) for part in np.split(x, cuts, axis))
+        axis, sizes = self._cuts(x.shape, split)
+        return tuple(np.ascontiguousarray(part) for part in np.split(x, np.cumsum(sizes)[:-1], axis))
 
     def lower(self, graph, x, split=None):
-        axis = self._axis(len(x.shape))
-        sizes = self._sizes(x.shape[axis], None if split is None else split.type.value)
+        axis, sizes = self._cuts(x.shape, split and split.type.value)
         names = graph.add("Split", x, graph.ints(sizes), axis=axis, outputs=len(sizes))
         return names if isinstance(names, tuple) else (names,)
 
-    def _axis(self, rank):
-        axis = self.axis if self.axis is not None else (1 if self.order == "NCHW" else rank - 1)
-        return canonical_axis(axis, rank)
-
-    def _sizes(self, extent, split) -> list[int]:
-        sizes = [int(size) for size in (self.split if split is None else split)]
-        if not sizes and extent % self.outputs.count == 0:
-            sizes = [extent // self.outputs.count] * self.outputs.count
-        if len(sizes) != self.outputs.count or sum(sizes) != extent or min(sizes) < 0:
-            raise ModelError(f"{extent} does not divide into {sizes or self.outputs.count} parts")
-        return sizes
+    def _cuts(self, shape, split: np.ndarray | None) -> tuple[int, list[int]]:
+        """(the axis, the extents of the parts along it)"""
+        if self.add_axis:
+            raise ModelError("add_axis is for training only")
+        axis = self.along(len(shape))
+        if split is not None and (self.split or split.dtype != np.int32):
+            raise ModelError("split is given twice, or not as int32")
+        sizes = [int(size) for size in (self.split if split is None else split.ravel())]
+        if not sizes and self.outputs.count and shape[axis] % self.outputs.count == 0:
+            sizes = [shape[axis] // self.outputs.count] * self.outputs.count
+        if len(sizes) != self.outputs.count or sum(sizes) != shape[axis] or min(sizes, default=0) < 0:
+            raise ModelError(f"{shape[axis]} does not divide into {sizes or self.outputs.count} parts")
+        return axis, sizes
 
 
 @operator("Slice")
 @dataclass(frozen=True)
 class Slice(Operator):
-    """starts and ends (arguments or blobs) for the leading axes; -1 is the end, -2 one before it."""
+    """Cuts one dimension; starts and ends (arguments or blobs) are for the leading axes, -1 is the end, -2 one
+    before it."""
 
-    starts: tuple[int, ...] = ()
-    ends: tuple[int, ...] = ()
+    starts: tuple[int, ...] | None = None
+    ends: tuple[int, ...] | None = None
+
+    dtypes = ANY
 
     def infer(self, x, starts=None, ends=None):
-        for given in (starts, ends):
-            if given is not None and given.value is None:
-                raise ModelError("its bounds come from blobs that are known only when the net runs")
-        bounds = self._bounds(x.shape, starts and starts.value, ends and ends.value)
+        bounds = self._bounds(x.shape, known(starts, "starts"), known(ends, "ends"))
         return x.with_shape(tuple(end - start for start, end in bounds))
 
     def compute(self, x, starts=None, ends=None):
@@ -306,28 +346,46 @@ class Slice(Operator):
 
     def lower(self, graph, x, starts=None, ends=None):
         bounds = self._bounds(x.shape, starts and starts.type.value, ends and ends.type.value)
-        return graph.add("Slice", x, graph.ints([a for a, _ in bounds]), graph.ints([b for _, b in bounds]))
+        return graph.add("Slice", x, *(graph.ints(side) for side in zip(*bounds, strict=True)))
 
-    def _bounds(self, shape, starts, ends) -> list[tuple[int, int]]:
-        starts = self.starts if starts is None else [int(v) for v in starts]
-        ends = self.ends if ends is None else [int(v) for v in ends]
+    def _bounds(self, shape, starts: np.ndarray | None, ends: np.ndarray | None) -> list[tuple[int, int]]:
+        """(start, end) along every axis."""
+        starts, ends = self.wanted(len(shape), starts, ends)
         if len(starts) != len(ends) or len(starts) > len(shape):
             raise ModelError(f"{len(starts)} starts and {len(ends)} ends for {len(shape)} dimensions")
-        bounds = []
-        for i, extent in enumerate(shape):
-            bound = [min(v + extent + 1 if v < 0 else v, extent) for v in (starts[i], ends[i])] if i < len(starts) else [
-                0, extent]  # fmt: skip
-            if not 0 <= bound[0] <= bound[1]:
-                raise ModelError(f"a slice from {starts[i]} to {ends[i]} of {extent}")
-            bounds.append(tuple(bound))
+        bounds = [(0, extent) for extent in shape]
+        for axis, extent in enumerate(shape[: len(starts)]):
+            start, end = (min(v + extent + 1 if v < 0 else v, extent) for v in (starts[axis], ends[axis]))
+            if not 0 <= start <= end and extent:
+                raise ModelError(f"a slice from {starts[axis]} to {ends[axis]} of {extent}")
+            bounds[axis] = (start, end) if extent else (0, 0)
+        if (
+            math.prod(shape)
+            and sum(bound != (0, extent) for bound, extent in zip(bounds, shape, strict=True)) > 1
+        ):
+            raise ModelError(f"a slice of {list(shape)} along several dimensions; Caffe2 cuts one at a time")
         return bounds
+
+    def wanted(self, rank: int, starts, ends) -> tuple[list[int], list[int]]:
+        """starts and ends as they are given, in the arguments or as blobs."""
+        if (starts is None) != (ends is None):
+            raise ModelError("starts and ends go together")
+        if starts is not None:
+            return [int(v) for v in starts], [int(v) for v in ends]
+        if self.starts is None or self.ends is None:
+            raise ModelError("starts and ends are missing")
+        return list(self.starts), list(self.ends)
 
 
 @operator("Tile")
 @dataclass(frozen=True)
 class Tile(Operator):
-    tiles: int = 1
-    axis: int = 0
+    """`tiles` copies along an axis."""
+
+    tiles: int
+    axis: int
+
+    dtypes = NUMBERS
 
     def infer(self, x):
         return x.with_shape(
@@ -351,7 +409,11 @@ class Tile(Operator):
 @operator("Shape")
 @dataclass(frozen=True)
 class Shape(Operator):
+    """The dimensions, int64; those of `axes` where they are given."""
+
     axes: tuple[int, ...] = ()
+
+    dtypes = ANY
 
     def infer(self, x):
         return TensorType.of(self._dims(x.shape))
@@ -380,9 +442,9 @@ class Padding(Window):
 @operator("PadImage")
 @dataclass(frozen=True)
 class PadImage(Operator):
-    """Padding with `value`, by reflection or by the edge pixels."""
+    """Padding with `value`, by reflection or by the edge pixels; negative pads crop."""
 
-    window: Padding = Padding()
+    window: Padding
     mode: str = "constant"
     value: float = 0.0
     order: str = "NCHW"
@@ -393,99 +455,122 @@ class PadImage(Operator):
         if self.mode not in ("constant", "reflect", "edge"):
             raise ModelError(f"padding mode {self.mode!r} is none of constant, reflect, edge")
         if self.mode == "reflect" and (max(top, bottom) >= height or max(left, right) >= width):
-            raise ModelError(f"reflection by {self.window.pads} of {height} x {width} pixels")
-        if height + top + bottom < 1 or width + left + right < 1:
-            raise ModelError(f"pads {self.window.pads} leave nothing of {height} x {width} pixels")
+            raise ModelError(f"reflection by {list(self.window.pads)} of {height} x {width} pixels")
         size = (height + top + bottom, width + left + right)
-        return x.with_shape((count, channels, *size) if self.order == "NCHW" else (count, *size, channels))
+        if min(*size, height, width) < 1:
+            raise ModelError(f"pads {list(self.window.pads)} leave nothing of {height} x {width} pixels")
+        return x.with_shape(ordered((count, channels, *size), self.order))
 
     def compute(self, x):
-        top, left, bottom, right = self.window.pads
-        sides = [(0, 0), (0, 0), (top, bottom), (left, right)]
-        if self.order == "NHWC":
-            sides = [sides[0], sides[2], sides[3], sides[1]]
-        if self.mode == "constant":
-            return np.pad(x, sides, constant_values=np.float32(self.value))
-        return np.pad(x, sides, mode=self.mode)
+        for axis, (positions, outside) in self._sources(x.shape):
+            x = x.take(positions, axis)
+            if self.mode == "constant":
+                np.moveaxis(x, axis, 0)[outside] = np.float32(self.value)
+        return np.ascontiguousarray(x)
 
     def lower(self, graph, x):
-        image = x if self.order == "NCHW" else graph.to_nchw(x)
-        y = lower_padding(graph, image, self.window.pads, self.value, self.mode)
-        return y if self.order == "NCHW" else graph.to_nhwc(y)
+        if self.mode == "constant":
+            image = x if self.order == "NCHW" else graph.to_nchw(x)
+            y = graph.pad(image, self.window.pads, self.value)
+            return y if self.order == "NCHW" else graph.to_nhwc(y)
+        for axis, (positions, _) in self._sources(x.shape):
+            x = graph.add("Gather", x, graph.ints(positions), axis=axis)
+        return x
+
+    def _sources(self, shape):
+        """(axis, (the input's pixel for each of the output's, which of those lie outside)) of both axes."""
+        first = 2 if self.order == "NCHW" else 1
+        for i, axis in enumerate((first, first + 1)):
+            extent, before, after = shape[axis], self.window.pads[i], self.window.pads[i + 2]
+            positions = np.arange(-before, extent + after)
+            outside = (positions < 0) | (positions >= extent)
+            if self.mode == "reflect":
+                positions = np.minimum(np.abs(positions), 2 * extent - 2 - positions)
+            yield axis, (positions.clip(0, extent - 1), outside)
+
+
+@dataclass(frozen=True)
+class Resize(Operator):
+    """Base: scales are arguments or a second blob [height, width]; the output's size is rounded down."""
+
+    width_scale: float = 1.0
+    height_scale: float = 1.0
+
+    order = "NCHW"
+
+    def infer(self, x, scales=None):
+        count, channels, *size = image_shape(x, self.order)
+        size = self.size(size, known(scales, "scales"))
+        return x.with_shape(ordered((count, channels, *size), self.order))
+
+    def scales(self, scales: np.ndarray | None) -> tuple[np.float32, np.float32]:
+        """(height, width)"""
+        given = np.array((self.height_scale, self.width_scale) if scales is None else scales, np.float32)
+        if given.shape != (2,) or not ((given > 0) & (given < MAX_EXTENT)).all():
+            raise ModelError(f"scales {given.tolist()} that cannot be")
+        return given[0], given[1]
+
+    def size(self, size: tuple[int, int], scales: np.ndarray | None) -> tuple[int, int]:
+        """(height, width) of the output."""
+        rows, columns = (
+            int(np.float32(extent) * scale) for extent, scale in zip(size, self.scales(scales), strict=True)
+        )
+        if min(rows, columns) < 1:
+            raise ModelError(f"an output of {rows} by {columns} pixels")
+        return rows, columns
+
+
+@dataclass(frozen=True)
+class Nearest(Resize):
+    """Output pixel i is input pixel floor(i / scale)."""
+
+    def compute(self, x, scales=None):
+        for axis, positions in self._sources(x.shape, scales):
+            x = x.take(positions, axis)
+        return x
+
+    def lower(self, graph, x, scales=None):
+        sources = list(self._sources(x.shape, scales and scales.type.value))
+        size = [len(positions) for _, positions in sources]
+        if self.order == "NCHW" and all(n % extent == 0 for n, extent in zip(size, x.shape[2:], strict=True)):
+            return graph.resize(
+                x, size, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+            )  # fmt: skip  whole scales: nothing is rounded
+        for axis, positions in sources:
+            x = graph.add("Gather", x, graph.ints(positions), axis=axis)
+        return x
+
+    def _sources(self, shape, scales):
+        """(axis, the input's pixel for each of the output's) of both axes."""
+        first = 2 if self.order == "NCHW" else 1
+        size = self.size(shape[first : first + 2], scales)
+        for axis, count, scale in zip((first, first + 1), size, self.scales(scales), strict=True):
+            positions = (np.arange(count).astype(np.float32) / scale).astype(np.int64)
+            yield axis, np.minimum(positions, shape[axis] - 1)
 
 
 @operator("ResizeNearest")
 @dataclass(frozen=True)
-class ResizeNearest(Operator):
-    """Output pixel i is input pixel floor(i / scale); scales are arguments or a second blob [height, width]."""
-
-    width_scale: float = 1.0
-    height_scale: float = 1.0
+class ResizeNearest(Nearest):
     order: str = "NCHW"
-
-    def infer(self, x, scales=None):
-        count, channels, height, width = image_shape(x, self.order)
-        rows, columns = self._size(height, width, _known(scales))
-        return x.with_shape(
-            (count, channels, rows, columns) if self.order == "NCHW" else (count, rows, columns, channels)
-        )
-
-    def compute(self, x, scales=None):
-        axis = 2 if self.order == "NCHW" else 1
-        rows, columns = self._sources(*x.shape[axis : axis + 2], scales)
-        return np.ascontiguousarray(x.take(rows, axis).take(columns, axis + 1))
-
-    def lower(self, graph, x, scales=None):
-        axis = 2 if self.order == "NCHW" else 1
-        rows, columns = self._sources(
-            *x.shape[axis : axis + 2], None if scales is None else scales.type.value
-        )
-        if (
-            axis == 2 and len(rows) % x.shape[2] == 0 and len(columns) % x.shape[3] == 0
-        ):  # whole scales: no rounding
-            return graph.add("Resize", x, None, None, graph.ints([*x.shape[:2], len(rows), len(columns)]), mode="nearest",
-                             coordinate_transformation_mode="asymmetric", nearest_mode="floor")  # fmt: skip
-        return graph.add(
-            "Gather", graph.add("Gather", x, graph.ints(rows), axis=axis), graph.ints(columns), axis=axis + 1
-        )
-
-    def _scales(self, scales):
-        height, width = (
-            (self.height_scale, self.width_scale) if scales is None else (float(v) for v in scales)
-        )
-        if not (0 < height < 1e6 and 0 < width < 1e6):
-            raise ModelError(f"scales {height}, {width} that cannot be")
-        return np.float32(height), np.float32(width)
-
-    def _size(self, height, width, scales):
-        height_scale, width_scale = self._scales(scales)
-        return int(np.float32(height) * height_scale), int(np.float32(width) * width_scale)
-
-    def _sources(self, height, width, scales):
-        rows, columns = self._size(height, width, scales)
-        return tuple(np.minimum((np.arange(n).astype(np.float32) / scale).astype(np.int64), extent - 1) for n, scale, extent
-                     in zip((rows, columns), self._scales(scales), (height, width), strict=True))  # fmt: skip
 
 
 @operator("UpsampleBilinear")
 @dataclass(frozen=True)
-class UpsampleBilinear(ResizeNearest):
-    """Corners of the output lie on corners of the input; NCHW."""
+class UpsampleBilinear(Resize):
+    """Corners of the output lie on corners of the input; images in NCHW order."""
 
     def compute(self, x, scales=None):
-        height, width = x.shape[2:]
-        rows, columns = self._size(height, width, scales)
-        (r0, r1, r), (c0, c1, c) = _neighbours(height, rows), _neighbours(width, columns)
-        upper, lower = x[:, :, r0], x[:, :, r1]
-        one = np.float32(1)
-        return (one - r)[:, None] * ((one - c) * upper[..., c0] + c * upper[..., c1]) + r[:, None] * (
-            (one - c) * lower[..., c0] + c * lower[..., c1]
-        )
+        rows, columns = self.size(x.shape[2:], scales)
+        (r0, r1, r), (c0, c1, c) = _neighbours(x.shape[2], rows), _neighbours(x.shape[3], columns)
+        upper, lower, one, r = x[:, :, r0], x[:, :, r1], np.float32(1), r[:, None]
+        upper = (one - c) * upper[..., c0] + c * upper[..., c1]
+        lower = (one - c) * lower[..., c0] + c * lower[..., c1]
+        return (one - r) * upper + r * lower
 
     def lower(self, graph, x, scales=None):
-        size = self._size(*x.shape[2:], None if scales is None else scales.type.value)
-        return graph.add("Resize", x, None, None, graph.ints([*x.shape[:2], *size]), mode="linear",
-                         coordinate_transformation_mode="align_corners")  # fmt: skip
+        size = self.size(x.shape[2:], scales and scales.type.value)
+        return graph.resize(x, size, mode="linear", coordinate_transformation_mode="align_corners")
 
 
 def _neighbours(extent: int, count: int):
@@ -494,9 +579,3 @@ def _neighbours(extent: int, count: int):
     position = ratio * np.arange(count).astype(np.float32)
     before = position.astype(np.int64)
     return before, np.minimum(before + 1, extent - 1), position - before.astype(np.float32)
-
-
-def _known(scales: TensorType | None):
-    if scales is not None and scales.value is None:
-        raise ModelError("its scales come from a blob that is known only when the net runs")
-    return None if scales is None else scales.value

@@ -11,6 +11,8 @@ MAX_EXTENT = 1 << 20
 # legacy_pad (caffe2/proto/caffe2_legacy.proto)
 EXPLICIT, VALID, SAME, CAFFE_POOLING = 0, 1, 2, 3
 
+SIDES = ("pad_t", "pad_l", "pad_b", "pad_r")
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -40,16 +42,18 @@ class Window:
 
     @classmethod
     def decode(cls, arguments: Arguments) -> "Window":
-        """From kernel/stride/pad/dilation, their _h _w and _t _l _b _r forms, or lists kernels/strides/pads/dilations."""
-        pads = _spelled(arguments, "pads", "pad", ("pad_t", "pad_l", "pad_b", "pad_r")) or (0, 0, 0, 0)
+        """From kernel/stride/pad/dilation, their _h _w and _t _l _b _r forms, or lists kernels, strides..."""
+        pads = spelled(arguments, "pads", "pad", SIDES)
         window = cls(
-            kernel=_pair(arguments, "kernel", 0),
-            stride=_pair(arguments, "stride", 1),
-            dilation=_pair(arguments, "dilation", 1),
-            pads=pads,
+            kernel=pair(arguments, "kernel") or (0, 0),
+            stride=pair(arguments, "stride") or (1, 1),
+            dilation=pair(arguments, "dilation") or (1, 1),
+            pads=pads or (0, 0, 0, 0),
             legacy_pad=arguments.get_int("legacy_pad", EXPLICIT),
-            global_pooling=arguments.get_bool("global_pooling", False),
+            global_pooling=bool(arguments.get_int("global_pooling", 0)),
         )
+        if pads is not None and window.legacy_pad in (VALID, SAME):
+            raise ModelError("legacy_pad VALID or SAME goes without explicit pads")
         window.check()
         return window
 
@@ -59,15 +63,19 @@ class Window:
             raise ModelError(f"pads {list(self.pads)} that cannot be")
         if min(self.stride) < 1 or min(self.dilation) < 1:
             raise ModelError(f"stride {list(self.stride)} or dilation {list(self.dilation)} below 1")
+        if max(self.stride + self.dilation) > MAX_EXTENT:
+            raise ModelError(f"stride {list(self.stride)} or dilation {list(self.dilation)} that cannot be")
         if not self.global_pooling and not 1 <= min(self.kernel) <= max(self.kernel) <= MAX_EXTENT:
             raise ModelError(f"kernel {list(self.kernel)} that cannot be (is the kernel argument missing?)")
         if self.legacy_pad not in (EXPLICIT, VALID, SAME, CAFFE_POOLING):
             raise ModelError(f"legacy_pad {self.legacy_pad} is none of 0, 1, 2, 3")
-        if self.legacy_pad in (VALID, SAME) and any(self.pads):
-            raise ModelError("legacy_pad VALID or SAME goes without explicit pads")
+        if self.legacy_pad == SAME and self.dilation != (1, 1):
+            raise ModelError("legacy_pad SAME goes without dilation")
+        if self.global_pooling and (any(self.pads) or self.stride != (1, 1) or self.dilation != (1, 1)):
+            raise ModelError("global_pooling goes without pads, stride and dilation")
 
     def fit(self, height: int, width: int) -> Fit:
-        """The window on an image of this size; raises ModelError where the kernel is larger than the padded image."""
+        """The window on an image of this size; raises ModelError where the padded image is too small."""
         if self.global_pooling:
             return Fit((height, width), (1, 1), (1, 1), (0, 0, 0, 0), (1, 1))
         (top, bottom, rows), (left, right, columns) = (
@@ -82,13 +90,13 @@ class Window:
         """(pad before, pad after, output size) along one axis (ConvPoolOpBase::ComputeSizeAndPad)."""
         extent = dilation * (kernel - 1) + 1
         before, after = pads
-        if self.legacy_pad == VALID:
-            before = after = 0
-        elif self.legacy_pad == SAME:
-            needed = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
-            before, after = needed // 2, needed - needed // 2
-        elif self.legacy_pad == CAFFE_POOLING:
+        if self.legacy_pad == CAFFE_POOLING:
             return self._fit_caffe(size, kernel, stride, before)
+        if self.legacy_pad == SAME:
+            needed = (math.ceil(size / stride) - 1) * stride + kernel - size
+            if needed < -1:
+                raise ModelError(f"legacy_pad SAME with a stride of {stride} over a kernel of {kernel}")
+            before, after = max(needed, 0) // 2, (max(needed, 0) + 1) // 2
         if size + before + after < extent:
             raise ModelError(f"a kernel of {extent} on {size} pixels padded by {before} and {after}")
         return before, after, (size + before + after - extent) // stride + 1
@@ -96,29 +104,31 @@ class Window:
     @staticmethod
     def _fit_caffe(size, kernel, stride, pad) -> tuple[int, int, int]:
         """Caffe rounds a pool's output size up, and drops a last window that starts in the padding."""
-        if size + 2 * pad < kernel:
+        output = math.ceil((size + 2 * pad - kernel) / stride) + 1
+        if pad > 0 and (output - 1) * stride >= size + pad:
+            output -= 1
+        if output < 1 or size == 0:
             raise ModelError(f"a kernel of {kernel} on {size} pixels padded by {pad}")
-        up = -(-(size + 2 * pad - kernel) // stride) + 1
-        if pad > 0 and (up - 1) * stride >= size + pad:
-            up -= 1
-        return pad, max((up - 1) * stride + kernel - size - pad, 0), up
+        return pad, max((output - 1) * stride + kernel - size - pad, 0), output
 
 
-def _pair(arguments: Arguments, name: str, default: int) -> tuple[int, int]:
-    return _spelled(arguments, f"{name}s", name, (f"{name}_h", f"{name}_w")) or (default, default)
+def pair(arguments: Arguments, name: str) -> tuple[int, int] | None:
+    """(height, width) of an argument in any of its spellings, or None."""
+    return spelled(arguments, f"{name}s", name, (f"{name}_h", f"{name}_w"))
 
 
-def _spelled(
+def spelled(
     arguments: Arguments, plural: str, single: str, separate: tuple[str, ...]
 ) -> tuple[int, ...] | None:
-    """One value for all sides, a value for each side, or a list; in Caffe2's order of precedence."""
+    """A list, one value for all sides, or one for each; where several are given, all that Caffe2 makes of it.
+
+    None where none is given. Raises ModelError for another number of values than images have sides.
+    """
+    values, count = arguments.get_ints(plural, ()), len(separate)
     if single in arguments:
-        return (arguments.get_int(single),) * len(separate)
-    if all(name in arguments for name in separate):
-        return tuple(arguments.get_int(name) for name in separate)
-    values = arguments.get_ints(plural)
-    if values and len(values) != len(separate):
-        raise ModelError(
-            f"argument {plural} has {len(values)} values; only images (two dimensions) are supported"
-        )
-    return values or None
+        values = (values + (arguments.get_int(single),) * count)[:count]
+    elif all(name in arguments for name in separate):
+        values += tuple(arguments.get_int(name) for name in separate)
+    if values and len(values) != count:
+        raise ModelError(f"{len(values)} values for {plural}; only images (two dimensions) are supported")
+    return values or ((0,) * count if plural == "pads" and plural in arguments else None)

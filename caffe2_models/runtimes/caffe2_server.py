@@ -13,7 +13,7 @@ import sys
 if __name__ == "__main__":
     sys.path.pop(0)  # this folder, whose modules are not for the interpreter that runs this script
 
-import numpy as np  # noqa: E402
+import numpy as np
 
 LENGTHS = struct.Struct("<IQ")
 
@@ -34,8 +34,8 @@ class Server:
         self.core, self.workspace = core, workspace
         flags = ["caffe2", "--caffe2_log_level=3"]
         if threads is not None:
-            flags.append("--caffe2_omp_num_threads={}".format(threads))
-            flags.append("--caffe2_mkl_num_threads={}".format(threads))
+            flags.append(f"--caffe2_omp_num_threads={threads}")
+            flags.append(f"--caffe2_mkl_num_threads={threads}")
             if threads == 1:
                 flags.append("--caffe2_threadpool_force_inline=1")
         core.GlobalInit(flags)
@@ -43,7 +43,7 @@ class Server:
 
     def load(self, number, inputs, init, predict):
         """Fill the parameters and make the net, whose inputs are fed later."""
-        self.workspace.SwitchWorkspace("net{}".format(number), True)
+        self.workspace.SwitchWorkspace(f"net{number}", True)
         self.workspace.ResetWorkspace()
         if init:
             self.workspace.RunNetOnce(init)
@@ -53,7 +53,7 @@ class Server:
         self.names[number] = self._name_of(predict)
 
     def unload(self, number):
-        self.workspace.SwitchWorkspace("net{}".format(number), True)
+        self.workspace.SwitchWorkspace(f"net{number}", True)
         self.workspace.ResetWorkspace()
         self.names.pop(number, None)
 
@@ -69,11 +69,13 @@ class Server:
         return list(self.workspace.BenchmarkNet(self.names[number], warmup, runs, True))
 
     def _feed(self, number, feeds):
-        self.workspace.SwitchWorkspace("net{}".format(number))
+        self.workspace.SwitchWorkspace(f"net{number}")
         for name, value in feeds:
             if isinstance(value, Int8Array):
                 kind = "Int8GivenTensorFill" if value.data.dtype == np.uint8 else "Int8GivenIntTensorFill"
-                content = value.data.tobytes() if value.data.dtype == np.uint8 else value.data.ravel().tolist()
+                content = (
+                    value.data.tobytes() if value.data.dtype == np.uint8 else value.data.ravel().tolist()
+                )
                 arguments = {"values": content, "shape": list(value.data.shape)}
                 arguments.update(Y_scale=value.scale, Y_zero_point=value.zero_point)
                 self.workspace.RunOperatorOnce(self.core.CreateOperator(kind, [], [name], **arguments))
@@ -85,7 +87,7 @@ class Server:
         if isinstance(value, tuple):
             return Int8Array(*value)
         if not isinstance(value, np.ndarray):
-            raise RuntimeError("blob {} holds no tensor".format(name))
+            raise RuntimeError(f"blob {name} holds no tensor")
         return value
 
     @staticmethod
@@ -103,7 +105,11 @@ def write_message(stream, header, arrays=()):
     for name, value in arrays:
         quantized = isinstance(value, Int8Array)
         data = np.ascontiguousarray(value.data if quantized else value)
-        entry = {"name": name, "dtype": data.dtype.str, "shape": list(np.shape(value.data if quantized else value))}
+        entry = {
+            "name": name,
+            "dtype": data.dtype.str,
+            "shape": list(np.shape(value.data if quantized else value)),
+        }
         if quantized:
             entry.update(scale=value.scale, zero_point=value.zero_point)
         described.append(entry)
@@ -129,7 +135,12 @@ def read_message(stream):
         dtype, count = np.dtype(entry["dtype"]), int(np.prod(entry["shape"], dtype=np.int64))
         data = np.frombuffer(content, dtype, count, offset).reshape(entry["shape"])
         offset += data.nbytes
-        arrays.append((entry["name"], Int8Array(data, entry["scale"], entry["zero_point"]) if "scale" in entry else data))
+        arrays.append(
+            (
+                entry["name"],
+                Int8Array(data, entry["scale"], entry["zero_point"]) if "scale" in entry else data,
+            )
+        )
     return header, arrays
 
 

@@ -1,6 +1,5 @@
 """The onnxruntime runtime: the net lowered to ONNX for the shapes at hand, run by ONNX Runtime."""
 
-import numpy as np
 import onnxruntime
 
 from caffe2_models.errors import ModelError

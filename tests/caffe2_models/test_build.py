@@ -35,7 +35,15 @@ def test_a_type_that_caffe2_does_not_fill_is_refused():
 
 def test_arguments_are_read_as_they_were_written():
     net = caffe2_pb2.NetDef()
-    values = {"i": 3, "flag": True, "f": 0.5, "s": "NHWC", "ints": [1, 2], "floats": (0.5, 1.0), "nothing": None}
+    values = {
+        "i": 3,
+        "flag": True,
+        "f": 0.5,
+        "s": "NHWC",
+        "ints": [1, 2],
+        "floats": (0.5, 1.0),
+        "nothing": None,
+    }
     add_operator(net, "Any", ["x"], ["y"], name="layer", **values)
     node = Net(net).operators[0]
     assert (node.type, node.inputs, node.outputs, node.name) == ("Any", ["x"], ["y"], "layer")
