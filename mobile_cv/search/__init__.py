@@ -4,7 +4,7 @@
 """
 
 from mobile_cv.search.errors import SearchError
-from mobile_cv.search.images import open_data
+from mobile_cv.search.images import Data, open_data
 from mobile_cv.search.latency import LatencyTable, read_text_table, violations
 from mobile_cv.search.losses import LOSSES, AnnaFBNetLoss, PaperLoss, TargetLoss
 from mobile_cv.search.processes import Processes
@@ -18,6 +18,7 @@ __all__ = [
     "SPACES",
     "AnnaFBNetLoss",
     "Choice",
+    "Data",
     "Found",
     "LatencyTable",
     "PaperLoss",

@@ -140,8 +140,8 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 def to_input(images: Tensor, mean: Sequence[float], std: Sequence[float], device: torch.device) -> Tensor:
-    """float32 NCHW (in channels-last order) from uint8 NHWC: (pixel / 255 - mean) / std."""
-    images = images.to(device).permute(0, 3, 1, 2).float()
+    """NCHW (in channels-last order) of torch's default type from uint8 NHWC: (pixel / 255 - mean) / std."""
+    images = images.to(device).permute(0, 3, 1, 2).to(torch.get_default_dtype())
     mean, std = (torch.tensor(values, device=device)[:, None, None] * 255 for values in (mean, std))
     return (images - mean) / std
 

@@ -88,10 +88,8 @@ class Search(Run):
         torch.manual_seed(settings.seed)
         self.supernet = self.processes.prepare(Supernet(space))
         self.choice = Choice(space).to(self.processes.device)
-        self._parallel_supernet = self.processes.parallel(
-            self.supernet, find_unused_parameters=settings.hard, broadcast_buffers=False
-        )
-        self._parallel_choice = self.processes.parallel(self.choice, broadcast_buffers=False)
+        self._parallel_supernet = self.processes.parallel(self.supernet, find_unused_parameters=settings.hard)
+        self._parallel_choice = self.processes.parallel(self.choice)
         self.weight_optimizer = torch.optim.SGD(
             self.supernet.parameters(), settings.lr, settings.momentum, weight_decay=settings.weight_decay
         )

@@ -70,7 +70,7 @@ class Training(Run):
         self.data = data
         self.model = self.processes.prepare(model)
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
-        self._parallel_model = self.processes.parallel(self.model, broadcast_buffers=False)
+        self._parallel_model = self.processes.parallel(self.model)
         self.optimizer = torch.optim.SGD(
             _decayed_apart(self.model, settings.weight_decay), settings.lr, settings.momentum, nesterov=True
         )
