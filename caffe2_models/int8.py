@@ -2,9 +2,9 @@
 
 A quantized tensor is uint8 data with a float32 scale and a zero point; real = scale * (data - zero_point).
 Accumulators are int32 values held in any integer dtype wide enough. Formulas follow QNNPACK
-(src/qnnpack/requantization.h, src/requantization/q31-ssse3.c, src/add.c, src/average-pooling.c, src/sigmoid.c,
-src/leaky-relu.c, src/softargmax.c) and Caffe2's quantized operators (caffe2/operators/quantized); all were
-checked against Caffe2 1.8.1.
+(src/qnnpack/requantization.h, src/requantization/q31-ssse3.c, src/add.c, src/average-pooling.c,
+src/sigmoid.c, src/leaky-relu.c, src/softargmax.c) and Caffe2's quantized operators
+(caffe2/operators/quantized); all were checked against Caffe2 1.8.1.
 """
 
 import math
@@ -72,7 +72,8 @@ def check_ratio(x_scale: float, y_scale: float, lowest_exponent: int) -> np.floa
     ratio = np.float32(x_scale) / np.float32(y_scale)
     if not 2.0**lowest_exponent <= ratio < 2.0**8:
         raise ModelError(
-            f"input to output scale ratio {ratio:.6g} is outside [2^{lowest_exponent}, 2^8), which QNNPACK refuses"
+            f"input to output scale ratio {ratio:.6g} is outside [2^{lowest_exponent}, 2^8), "
+            "which QNNPACK refuses"
         )
     return ratio
 

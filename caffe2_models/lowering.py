@@ -1,7 +1,7 @@
 """From a Caffe2 net to ONNX: the graph that operators' lower() methods write on.
 
-Float operators are lowered to the same function. Int8 operators become the QDQ form (DequantizeLinear, float operator,
-QuantizeLinear), which rounds elsewhere than QNNPACK does and so is near, not equal.
+Float operators are lowered to the same function. Int8 operators become the QDQ form (DequantizeLinear, float
+operator, QuantizeLinear), which rounds elsewhere than QNNPACK does and so is near, not equal.
 """
 
 from collections import Counter
@@ -46,7 +46,10 @@ class Symbol:
 
 
 class Graph:
-    """An ONNX graph being written. Inputs of nodes are Symbols, names, or None for an absent optional input."""
+    """An ONNX graph being written.
+
+    Inputs of nodes are Symbols, names, or None for an absent optional input.
+    """
 
     def __init__(self):
         self.nodes: list[onnx.NodeProto] = []
@@ -98,6 +101,14 @@ class Graph:
     def resize(self, x: Symbol, size: Sequence[int], **attributes) -> str:
         """An NCHW image at another (height, width)."""
         return self.add("Resize", x, None, None, self.ints([*x.shape[:2], *size]), **attributes)
+
+    def moments(self, x: Symbol, axes: Sequence[int], epsilon: float, *shape: int) -> tuple[str, str]:
+        """(mean, sqrt(variance + epsilon)) over some axes, in the given shape."""
+        mean = self.add("ReduceMean", x, axes=axes)
+        centred = self.add("Sub", x, mean)
+        variance = self.add("ReduceMean", self.add("Mul", centred, centred), axes=axes)
+        deviation = self.add("Sqrt", self.add("Add", variance, self.constant(np.float32(epsilon))))
+        return tuple(self.add("Reshape", moment, self.ints(shape)) for moment in (mean, deviation))
 
     def to_nchw(self, x: str) -> str:
         return self.add("Transpose", x, perm=[0, 3, 1, 2])

@@ -16,7 +16,7 @@ from caffe2_models.preprocessing import get_preprocessing
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.tensors import TensorType, Value
 
-# Fills that carry no content: where an init net ends with one for the input, it stands in for the user's data.
+# Fills without content: where an init net ends with one for the input, it stands in for the user's data.
 STAND_IN_FILLS = {"ConstantFill", "GaussianFill", "UniformFill", "XavierFill", "MSRAFill"}
 
 # Blobs up to this size whose inputs are known are computed during shape inference: shapes, bounds, scales.
@@ -139,7 +139,7 @@ class Net:
 
     @functools.cached_property
     def inputs(self) -> list[str]:
-        """The blobs a user feeds: external inputs that init does not fill (stand-ins for the input do not count)."""
+        """The blobs a user feeds: external inputs that init does not fill, or fills as a mere stand-in."""
         filled = self._filled
         wanted = list(dict.fromkeys([*self.predict.external_input, *self._undefined]))
         inputs = [name for name in wanted if name not in filled]
@@ -294,7 +294,7 @@ class Net:
         return 3
 
     def require_supported(self) -> None:
-        """Raises UnsupportedError that lists every operator, of predict and init, that is not in the table."""
+        """Raises UnsupportedError that lists all operators of both nets that are not in the table."""
         self._require_supported([*self._init_operators, *self.operators])
 
     def _require_supported(self, nodes: list[Node]) -> None:

@@ -10,6 +10,8 @@ from caffe2_models.int8 import check_quantization
 
 MAX_BLOB_BYTES = 1 << 30
 
+FLOAT32 = np.dtype(np.float32)
+
 
 @dataclass(frozen=True, eq=False)
 class Int8Tensor:
@@ -48,7 +50,7 @@ class TensorType:
     """
 
     shape: tuple[int, ...]
-    dtype: np.dtype = np.dtype(np.float32)
+    dtype: np.dtype = FLOAT32
     scale: float | None = None
     zero_point: int | None = None
     value: Value | None = None

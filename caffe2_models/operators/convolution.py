@@ -97,7 +97,7 @@ def check_convolution(
         )
     if tuple(rest) != (channels // group, *kernel):
         raise ModelError(
-            f"weight {list(weight.shape)} does not fit {channels} channels, kernel {list(kernel)}, {group} groups"
+            f"weight {list(weight.shape)} does not fit {channels} channels, kernel {kernel}, group {group}"
         )
     check_bias(bias, out_channels)
     return out_channels

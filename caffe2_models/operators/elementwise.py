@@ -23,8 +23,19 @@ CAFFE2_TYPES = {
     13: np.float64,
 }  # TensorProto.DataType
 
-CAFFE2_TYPE_NAMES = {"FLOAT": 1, "INT32": 2, "BYTE": 3, "BOOL": 5, "UINT8": 6, "INT8": 7, "UINT16": 8, "INT16": 9,
-                     "INT64": 10, "FLOAT16": 12, "DOUBLE": 13}  # fmt: skip
+CAFFE2_TYPE_NAMES = {
+    "FLOAT": 1,
+    "INT32": 2,
+    "BYTE": 3,
+    "BOOL": 5,
+    "UINT8": 6,
+    "INT8": 7,
+    "UINT16": 8,
+    "INT16": 9,
+    "INT64": 10,
+    "FLOAT16": 12,
+    "DOUBLE": 13,
+}
 
 ONE = np.float32(1)
 

@@ -57,7 +57,7 @@ def _floats(proto: caffe2_pb2.Argument) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Fill(Operator):
-    """Base: the shape is the argument `shape`, or comes from the first input: its own, or with input_as_shape
+    """Base: the shape is the argument `shape`, or comes from the input: its own, or with input_as_shape
     its content; extra_shape follows."""
 
     shape: tuple[int, ...] = ()
@@ -127,7 +127,7 @@ for caffe2_name, dtype in [
 
 @dataclass(frozen=True)
 class Scalar:
-    """The arguments `value`, 0 where it is not given, and `dtype`, that of the value where it is not given."""
+    """The arguments `value` (0 where it is not given) and `dtype` (that of the value likewise)."""
 
     value: float | int
     dtype: np.dtype

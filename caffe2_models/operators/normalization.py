@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from caffe2_models.errors import ModelError
+from caffe2_models.operators.convolution import from_nchw, image_shape, to_nchw
 from caffe2_models.operators.elementwise import Elementwise
 from caffe2_models.operators.registry import Operator, operator
 from caffe2_models.operators.shaping import canonical_axis, flattened
@@ -99,11 +100,12 @@ class InstanceNorm(Operator):
         return y, mean.reshape(x.shape[0], -1), inverse.reshape(x.shape[0], -1)
 
     def lower(self, graph, x, scale, bias):
-        if self.order == "NCHW":
-            return graph.add("InstanceNormalization", x, scale, bias, epsilon=self.epsilon)
-        return graph.to_nhwc(
-            graph.add("InstanceNormalization", graph.to_nchw(x), scale, bias, epsilon=self.epsilon)
-        )
+        image = x if self.order == "NCHW" else graph.to_nchw(x)
+        y = graph.add("InstanceNormalization", image, scale, bias, epsilon=self.epsilon)
+        rank = len(x.shape)
+        axes = range(2, rank) if self.order == "NCHW" else range(1, rank - 1)
+        mean, deviation = graph.moments(x, tuple(axes), self.epsilon, x.shape[0], scale.type.size)
+        return y if self.order == "NCHW" else graph.to_nhwc(y), mean, graph.add("Reciprocal", deviation)
 
 
 @operator("LayerNorm")
@@ -144,13 +146,18 @@ class LayerNorm(Operator):
             scale, bias = graph.add("Reshape", scale, shape), graph.add("Reshape", bias, shape)
         else:
             scale, bias = graph.constant(np.ones(x.shape[axis:], np.float32)), None
-        return graph.add("LayerNormalization", x, scale, bias, axis=axis, epsilon=self.epsilon)
+        y = graph.add("LayerNormalization", x, scale, bias, axis=axis, epsilon=self.epsilon)
+        axes = tuple(range(axis, len(x.shape)))
+        return y, *graph.moments(x, axes, self.epsilon, *x.shape[:axis], 1)
 
 
 @operator("LRN")
 @dataclass(frozen=True)
 class LRN(Operator):
-    """Local response normalization across `size` neighbouring channels; output 2 is the divisor before its power."""
+    """Local response normalization across `size` neighbouring channels.
+
+    Output 2 is the divisor before it is raised to beta.
+    """
 
     size: int = 0
     alpha: float = 0.0
@@ -166,20 +173,27 @@ class LRN(Operator):
         return x.with_shape(x.shape), x.with_shape(x.shape)
 
     def compute(self, x):
-        axis, channels, half = (
-            (1, x.shape[1], self.size // 2) if self.order == "NCHW" else (3, x.shape[3], self.size // 2)
-        )
-        squares = np.moveaxis(x * x, axis, 0)
-        total = np.stack(
-            [squares[max(c - half, 0) : c + half + 1].sum(axis=0) for c in range(channels)], axis=axis
-        )
+        image, half = to_nchw(x, self.order), self.size // 2
+        squares, total = image * image, np.zeros_like(image)
+        for shift in range(-half, half + 1):
+            kept = max(image.shape[1] - abs(shift), 0)
+            total[:, max(-shift, 0) :][:, :kept] += squares[:, max(shift, 0) :][:, :kept]
         scale = np.float32(self.bias) + np.float32(self.alpha / self.size) * total
-        return x * np.power(scale, np.float32(-self.beta)), scale
+        y = image * np.power(scale, np.float32(-self.beta))
+        return from_nchw(y, self.order), from_nchw(scale, self.order)
 
     def lower(self, graph, x):
         image = x if self.order == "NCHW" else graph.to_nchw(x)
         y = graph.add("LRN", image, size=self.size, alpha=self.alpha, beta=self.beta, bias=self.bias)
-        return y if self.order == "NCHW" else graph.to_nhwc(y)
+        channels = np.arange(image_shape(x.type, self.order)[1])
+        near = abs(channels[:, None] - channels) <= self.size // 2
+        band = graph.constant(near[..., None, None] * self.alpha / self.size, np.float32)
+        total = graph.add("Conv", graph.add("Mul", image, image), band)
+        scale = graph.add("Add", total, graph.constant(np.float32(self.bias)))
+        return (y, scale) if self.order == "NCHW" else (graph.to_nhwc(y), graph.to_nhwc(scale))
+
+    def macs(self, x):
+        return x.size * self.size
 
 
 @operator("Normalize")

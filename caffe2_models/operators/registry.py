@@ -1,9 +1,9 @@
 """What an operator is, and the table of all of them.
 
-One frozen dataclass per Caffe2 operator: its fields are the operator's arguments with Caffe2's defaults, and four
-methods say all that is known of it. Their inputs are the operator's inputs in order:
+One frozen dataclass per Caffe2 operator: its fields are the operator's arguments with Caffe2's defaults, and
+four methods say all that is known of it. Their inputs are the operator's inputs in order:
 
-    infer(*types)            TensorType of each output, from the inputs' TensorTypes; ModelError for what cannot be
+    infer(*types)            TensorType of each output, from the inputs'; ModelError for what cannot be
     compute(*values)         the outputs (ndarray or Int8Tensor), exactly as Caffe2 computes them
     lower(graph, *symbols)   the outputs' names, after adding ONNX nodes to the graph (caffe2_models.lowering)
     macs(*types)             multiply-accumulates

@@ -50,22 +50,27 @@ def new_shape(old: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
 @operator("Reshape")
 @dataclass(frozen=True)
 class Reshape(Operator):
-    """The shape is an argument or a second blob; the second output is the old shape."""
+    """The shape is an argument or a second blob; the second output is the old shape, of that blob's type."""
 
     shape: tuple[int, ...] | None = None
 
     dtypes = ANY
 
     def infer(self, x, shape=None):
-        old = TensorType.of(np.array(x.shape, np.int64))
-        return x.with_shape(self._result(x.shape, known(shape, "dimensions"))), old
+        wanted = known(shape, "dimensions")
+        return x.with_shape(self._result(x.shape, wanted)), TensorType.of(self._old(x.shape, wanted))
 
     def compute(self, x, shape=None):
-        return x.reshape(self._result(x.shape, shape)), np.array(x.shape, np.int64)
+        return x.reshape(self._result(x.shape, shape)), self._old(x.shape, shape)
 
     def lower(self, graph, x, shape=None):
-        wanted = self._result(x.shape, shape and shape.type.value)
-        return graph.add("Reshape", x, graph.ints(wanted)), graph.ints(x.shape)
+        wanted = shape and shape.type.value
+        y = graph.add("Reshape", x, graph.ints(self._result(x.shape, wanted)))
+        return y, graph.constant(self._old(x.shape, wanted))
+
+    @staticmethod
+    def _old(old: tuple[int, ...], shape: np.ndarray | None) -> np.ndarray:
+        return np.array(old, np.int64 if shape is None else shape.dtype)
 
     def _result(self, old: tuple[int, ...], shape: np.ndarray | None) -> tuple[int, ...]:
         if (shape is None) == (self.shape is None):
@@ -242,7 +247,7 @@ class Joint(Operator):
 @operator("Concat", "DepthConcat")
 @dataclass(frozen=True)
 class Concat(Joint):
-    """Joins blobs along an axis, or along a new one with add_axis; the second output holds each input's extent."""
+    """Joins blobs along an axis, or along a new one with add_axis; output 2 holds each input's extent."""
 
     add_axis: bool = False
 
@@ -329,8 +334,10 @@ class Split(Joint):
 @operator("Slice")
 @dataclass(frozen=True)
 class Slice(Operator):
-    """Cuts one dimension; starts and ends (arguments or blobs) are for the leading axes, -1 is the end, -2 one
-    before it."""
+    """Cuts one dimension; starts and ends (arguments or blobs) are for the leading axes.
+
+    -1 is the end, -2 one before it.
+    """
 
     starts: tuple[int, ...] | None = None
     ends: tuple[int, ...] | None = None

@@ -1,4 +1,4 @@
-"""What runs a net. Runtimes are imported when they are asked for: a command that only reads nets stays light."""
+"""What runs a net. Runtimes are imported when asked for: a command that only reads nets stays light."""
 
 from caffe2_models.errors import ModelError
 from caffe2_models.net import Net
@@ -12,8 +12,9 @@ def create_session(
 ) -> Session:
     """A session of the named runtime; `auto` takes the fastest that is exact for this net.
 
-    threads: how many to use, all cores where None. approximate: lets `onnxruntime` run int8 nets in QDQ form, which
-    differs from Caffe2 by some steps. Raises ModelError for an unknown or absent runtime, or an unsupported operator.
+    threads: how many to use, all cores where None. approximate: lets `onnxruntime` run int8 nets in QDQ form,
+    which differs from Caffe2 by some steps. Raises ModelError for an unknown or absent runtime, and for
+    operators that are not supported.
     """
     if backend not in BACKENDS:
         raise ModelError(f"backend {backend!r} is none of {', '.join(BACKENDS)}")

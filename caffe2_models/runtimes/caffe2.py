@@ -142,7 +142,7 @@ class ChildProcess:
 
 
 def _engine(threads: int | None):
-    """The Caffe2 to ask; one for each number of threads, started when first needed, and anew after a crash."""
+    """The Caffe2 to ask; one for each number of threads, started when needed, and anew after a crash."""
     engine = _start_engine(threads)
     if not engine.alive:
         _start_engine.cache_clear()

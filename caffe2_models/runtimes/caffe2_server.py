@@ -1,8 +1,8 @@
 """Runs nets with the real Caffe2; a script for the interpreter that has it (CPython 3.6 to 3.9), or a module.
 
 As a script it answers requests on its standard input until that ends. A message is two lengths (little-endian
-uint32, uint64), a JSON header and the bytes of its arrays one after the other; the header lists each array's name,
-dtype and shape, and scale and zero_point for quantized ones. Nothing of this project is imported here.
+uint32, uint64), a JSON header and the bytes of its arrays one after the other; the header lists each array's
+name, dtype and shape, and scale and zero_point for quantized ones. Nothing of this project is imported here.
 """
 
 import json

@@ -19,8 +19,8 @@ class OnnxRuntimeSession(Session):
             near = sorted({node.type for node in net.operators if not node.operator.exact_in_onnx})
             if near:
                 raise ModelError(
-                    f"{net.name or 'net'}: {', '.join(near)} would be approximated by ONNX Runtime; use another backend, "
-                    "or ask for the approximation"
+                    f"{net.name or 'net'}: {', '.join(near)} would be approximated by ONNX Runtime; "
+                    "use another backend, or ask for the approximation"
                 )
         self._sessions = {}
 

@@ -23,15 +23,14 @@ class Session:
     ) -> dict[str, Value]:
         """Run the net once: blob name -> ndarray or Int8Tensor, for `outputs` or the net's own.
 
-        Any blob of the net may be asked for; one that is written several times has its last value. float64 feeds are
-        taken as float32. Raises ModelError for feeds or outputs that do not fit the net.
+        Any blob of the net may be asked for; one that is written several times has its last value. float64
+        feeds are taken as float32. Raises ModelError for feeds or outputs that do not fit the net.
         """
         values = {name: _as_value(value) for name, value in feeds.items()}
         missing = [name for name in self.net.inputs if name not in values]
         if missing:
-            raise ModelError(
-                f"{self.net.name or 'net'}: no value for {', '.join(missing)}: neither fed nor in the init net"
-            )
+            blobs = ", ".join(missing)
+            raise ModelError(f"{self.net.name}: no value for {blobs}, neither fed nor in the init net")
         names = list(self.net.outputs if outputs is None else outputs)
         known = {
             *values,

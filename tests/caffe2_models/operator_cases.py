@@ -1,7 +1,7 @@
 """Random cases for every operator: shapes, arguments and contents such as nets have them.
 
-CASES maps an operator's type to a function of a numpy Generator that draws one case. Tests compare what all runtimes
-and the real Caffe2 compute for them.
+CASES maps an operator's type to a function of a numpy Generator that draws one case. Tests compare what all
+runtimes and the real Caffe2 compute for them.
 """
 
 from collections.abc import Callable
@@ -23,6 +23,7 @@ class Case:
     arguments: dict = field(default_factory=dict)
     outputs: int = 1
     fed: int = 1
+    is_random: bool = False  # another content at each run of Caffe2
 
     def net(self) -> Net:
         names = [f"x{i}" for i in range(len(self.inputs))]
@@ -121,16 +122,16 @@ def window(rng, kernels=(1, 2, 3, 5), dilate=True, legacy=False, largest_pad=Non
     return arguments
 
 
+def sides(arguments: dict, name: str) -> list[int]:
+    """[height, width] of a window's argument, in whatever spelling it is."""
+    if f"{name}s" in arguments:
+        return arguments[f"{name}s"]
+    return [arguments.get(key, arguments.get(name, 1)) for key in (f"{name}_h", f"{name}_w")]
+
+
 def extent(arguments: dict) -> int:
     """An image side that every window of these arguments fits on."""
-    kernel = max(
-        arguments.get("kernels") or [max(arguments.get(k, 1) for k in ("kernel", "kernel_h", "kernel_w"))]
-    )
-    dilation = max(
-        arguments.get("dilations")
-        or [max(arguments.get(k, 1) for k in ("dilation", "dilation_h", "dilation_w"))]
-    )
-    return dilation * (kernel - 1) + 1
+    return max(sides(arguments, "dilation")) * (max(sides(arguments, "kernel")) - 1) + 1
 
 
 def image(rng, channels, side, order="NCHW", batch=None) -> tuple[int, ...]:
@@ -139,8 +140,11 @@ def image(rng, channels, side, order="NCHW", batch=None) -> tuple[int, ...]:
     return (batch, channels, height, width) if order == "NCHW" else (batch, height, width, channels)
 
 
-@case("Abs", "Ceil", "Cos", "Exp", "Floor", "Negative", "Relu", "Sigmoid", "Sign", "Sin", "Softplus", "Softsign", "Tanh",
-      "Swish", "Sqr", "FlattenToVec", "Copy", "StopGradient", "EnsureCPUOutput", "Shape", "Alias")  # fmt: skip
+UNARY = """Abs Alias Ceil Copy CopyFromCPUInput Cos EnsureCPUOutput Exp FlattenToVec Floor Negative Relu
+Shape Sigmoid Sign Sin Softplus Softsign Sqr StopGradient Swish Tanh"""
+
+
+@case(*UNARY.split())
 def unary(rng, kind):
     return Case(kind, [normal(rng, *any_rank(rng), scale=float(rng.choice([1, 5])))])
 
@@ -275,8 +279,7 @@ def conv(rng, kind):
     channels = group if depthwise else group * int(rng.integers(1, 9))
     outputs = channels * (1 if flip(rng, 0.8) else 2) if depthwise else group * int(rng.integers(1, 9))
     arguments = window(rng, legacy=True)
-    kernel = arguments.get("kernels") or [arguments.get("kernel") or arguments["kernel_h"],
-                                          arguments.get("kernel") or arguments["kernel_w"]]  # fmt: skip
+    kernel = sides(arguments, "kernel")
     x = normal(rng, *image(rng, channels, extent(arguments), order))
     shape = (outputs, channels // group, *kernel)
     weight = normal(rng, *(shape if order == "NCHW" else (outputs, *kernel, channels // group)), scale=0.3)
@@ -293,11 +296,8 @@ def conv_transpose(rng, kind):
     arguments = window(
         rng, (2, 3, 4), dilate=False, largest_pad=lambda kernel: [0, 0] if min(kernel) < 3 else [1, 1]
     )
-    kernel = arguments.get("kernels") or [arguments.get("kernel") or arguments["kernel_h"],
-                                          arguments.get("kernel") or arguments["kernel_w"]]  # fmt: skip
-    strides = arguments.get("strides") or [arguments.get("stride") or arguments["stride_h"],
-                                           arguments.get("stride") or arguments["stride_w"]]  # fmt: skip
-    if min(strides) > 1 and flip(rng):
+    kernel = sides(arguments, "kernel")
+    if min(sides(arguments, "stride")) > 1 and flip(rng):
         arguments |= {"adj": 1} if flip(rng) else {"adjs": [int(v) for v in rng.integers(0, 3, 2)]}
     group = int(rng.choice([1, 1, 2]))
     channels, outputs = group * int(rng.integers(1, 6)), group * int(rng.integers(1, 6))
@@ -592,8 +592,11 @@ def tile(rng, kind):
 def pad_image(rng, kind):
     order, mode = "NHWC" if flip(rng, 0.3) else "NCHW", str(rng.choice(["constant", "reflect", "edge"]))
     arguments = {"mode": mode} if mode != "constant" or flip(rng) else {}
-    arguments |= {"pad": 2} if flip(rng) else dict(
-        zip(("pad_t", "pad_l", "pad_b", "pad_r"), (int(p) for p in rng.integers(0, 3, 4)), strict=True))  # fmt: skip
+    if flip(rng):
+        arguments["pad"] = 2
+    else:
+        lowest = -1 if flip(rng, 0.3) else 0
+        arguments |= {side: int(rng.integers(lowest, 3)) for side in ("pad_t", "pad_l", "pad_b", "pad_r")}
     arguments |= {"value": 0.5} if mode == "constant" and flip(rng) else {}
     arguments |= {"order": order} if order == "NHWC" else {}
     return Case(kind, [normal(rng, *image(rng, int(rng.integers(1, 5)), 3, order))], arguments)
@@ -698,8 +701,7 @@ def int8_conv(rng, kind):
         channels, outputs = group * int(rng.integers(1, 24)), group * int(rng.integers(1, 24))
         kernels = (1,) if style == "pointwise" else (1, 2, 3)
     arguments = window(rng, kernels, legacy=True)
-    kernel = arguments.get("kernels") or [arguments.get("kernel") or arguments["kernel_h"],
-                                          arguments.get("kernel") or arguments["kernel_w"]]  # fmt: skip
+    kernel = sides(arguments, "kernel")
     x = quantized(rng, *image(rng, channels, extent(arguments), "NHWC"))
     quantization = output_quantization(rng)
     weight, bias = weights_and_bias(
@@ -715,11 +717,8 @@ def int8_conv_transpose(rng, kind):
     arguments = window(
         rng, (2, 3, 4), dilate=False, largest_pad=lambda kernel: [0, 0] if min(kernel) < 3 else [1, 1]
     )
-    kernel = arguments.get("kernels") or [arguments.get("kernel") or arguments["kernel_h"],
-                                          arguments.get("kernel") or arguments["kernel_w"]]  # fmt: skip
-    strides = arguments.get("strides") or [arguments.get("stride") or arguments["stride_h"],
-                                           arguments.get("stride") or arguments["stride_w"]]  # fmt: skip
-    if min(strides) > 1 and flip(rng):
+    kernel = sides(arguments, "kernel")
+    if min(sides(arguments, "stride")) > 1 and flip(rng):
         arguments["adj"] = 1
     channels, outputs = int(rng.integers(1, 12)), int(rng.integers(1, 12))
     x = quantized(rng, *image(rng, channels, 3, "NHWC"))
@@ -797,3 +796,57 @@ def int8_concat(rng, kind):
         part[axis] = int(rng.integers(1, 9))
         inputs.append(quantized(rng, *part, scale=first.scale, zero_point=first.zero_point))
     return Case(kind, inputs, {**arguments, **same_quantization(inputs[0])}, 1, fed=count)
+
+
+@case("GivenTensorFill", "GivenTensorDoubleFill", "GivenTensorIntFill", "GivenTensorInt16Fill",
+      "GivenTensorInt64Fill", "GivenTensorBoolFill")  # fmt: skip
+def given_tensor(rng, kind):
+    shape = any_rank(rng)
+    values = normal(rng, *shape) if kind in ("GivenTensorFill", "GivenTensorDoubleFill") else (
+        rng.integers(0, 2 if "Bool" in kind else 1000, shape))  # fmt: skip
+    return Case(kind, [], {"shape": list(shape), "values": values.ravel()}, fed=0)
+
+
+@case("GivenTensorByteStringToUInt8Fill")
+def given_bytes(rng, kind):
+    shape = any_rank(rng)
+    values = rng.integers(0, 256, shape, dtype=np.uint8)
+    return Case(kind, [], {"shape": list(shape), "values": [values.tobytes()]}, fed=0)
+
+
+@case("ConstantFill")
+def constant_fill(rng, kind):
+    kinds = [
+        (0.5, {}),
+        (3, {}),
+        (3, {"dtype": 2}),
+        (0.5, {"dtype": 1}),
+        (7, {"dtype": 10}),
+        (1, {"dtype": 5}),
+    ]
+    value, dtype = kinds[int(rng.integers(0, len(kinds)))]
+    form = rng.integers(0, 3)
+    if form == 0:
+        return Case(kind, [], {"shape": list(any_rank(rng)), "value": value, **dtype}, fed=0)
+    extra = {"extra_shape": [2]} if flip(rng) else {}
+    if form == 1:
+        return Case(kind, [normal(rng, *any_rank(rng))], {"value": value, **dtype, **extra})
+    shape = np.array(any_rank(rng), np.int64)
+    return Case(kind, [shape], {"value": value, "input_as_shape": 1, **dtype, **extra}, fed=0)
+
+
+@case("UniformFill", "GaussianFill", "XavierFill", "MSRAFill")
+def random_fill(rng, kind):
+    return Case(kind, [], {"shape": list(any_rank(rng, 2))}, fed=0, is_random=True)
+
+
+@case("Int8GivenTensorFill")
+def int8_given_tensor(rng, kind):
+    x = quantized(rng, *any_rank(rng))
+    return Case(kind, [], {"shape": list(x.shape), "values": x.data.tobytes(), **same_quantization(x)}, fed=0)
+
+
+@case("Int8GivenIntTensorFill")
+def int8_given_int_tensor(rng, kind):
+    values = rng.integers(-1000, 1000, any_rank(rng))
+    return Case(kind, [], {"shape": list(values.shape), "values": values.ravel(), "Y_scale": 0.5}, fed=0)
