@@ -1,7 +1,7 @@
 """The one part of the package that setup.cfg cannot say: the int8 kernels, an optional extension in C++.
 
-Where it cannot be built (no compiler, no Python headers) the package installs without it, and int8 nets run on the
-`reference` runtime.
+Where it cannot be built (no compiler, no Python headers) the package installs without it, and int8 nets run
+on the `reference` runtime.
 """
 
 from pathlib import Path

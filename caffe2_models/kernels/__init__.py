@@ -1,17 +1,19 @@
 """The int8 kernels: an optional extension in C++, equal to caffe2_models.int8 byte for byte.
 
 It is built with the package where there is a compiler; `is_available()` tells. The environment variable
-CAFFE2_MODELS_KERNELS names an instruction set (portable, avx2, avx512vnni) to use instead of the machine's fastest,
-or is "off".
+CAFFE2_MODELS_KERNELS names an instruction set (portable, avx2, avx512vnni) to use instead of the machine's
+fastest, or is "off".
 """
 
 import os
+
+from caffe2_models.errors import ModelError
 
 VARIABLE = "CAFFE2_MODELS_KERNELS"
 
 try:
     from caffe2_models.kernels import _int8
-    from caffe2_models.kernels._int8 import Program, ThreadPool
+    from caffe2_models.kernels._int8 import Program, ThreadPool  # noqa: F401
 except ImportError:
     _int8 = None
 
@@ -27,9 +29,14 @@ def instruction_sets() -> list[str]:
 
 
 def chosen_instruction_set() -> str:
-    """The one that sessions use. Raises ValueError where the environment names another than those at hand."""
+    """The one that sessions use. Raises ModelError where there are no kernels, or not those asked for."""
+    if not is_available():
+        raise ModelError(
+            "the exact runtime needs the package's C++ extension, which was not built or is switched off: "
+            "install with a C++20 compiler at hand, or use the reference runtime"
+        )
     known = instruction_sets()
     chosen = os.environ.get(VARIABLE) or known[0]
     if chosen not in known:
-        raise ValueError(f"{VARIABLE}={chosen} is none of {', '.join(known)}, off")
+        raise ModelError(f"{VARIABLE}={chosen} is none of {', '.join([*known, 'off'])}")
     return chosen

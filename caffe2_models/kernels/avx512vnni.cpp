@@ -120,10 +120,10 @@ struct Avx512Vnni {
           shift(_mm_cvtsi32_si128(p.shift - 1)),
           pack(p.zero_point, p.lowest) {}
 
+    static __m512i load(const uint8_t* p) {
+      return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    }
     __m512i sum(const uint8_t* a, const uint8_t* b) const {
-      auto load = [](const uint8_t* p) {
-        return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-      };
       __m512i acc = _mm512_add_epi32(_mm512_mullo_epi32(load(a), a_multiplier), bias);
       acc = _mm512_add_epi32(acc, _mm512_mullo_epi32(load(b), b_multiplier));
       acc = _mm512_sra_epi32(_mm512_add_epi32(acc, _mm512_srai_epi32(acc, 31)), shift);

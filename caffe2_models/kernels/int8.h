@@ -183,6 +183,9 @@ struct Kernels {
   // rows are images * out_h; sums is scratch of `channels` int32.
   void (*pool)(const Pooling&, const uint8_t* x, uint8_t* y, Range rows, int32_t* sums);
   void (*quantize)(const Quantization&, const float* x, uint8_t* y, int64_t count);
+  // From planes, `pitch` elements apart, to neighbouring bytes; scratch of channels * count bytes.
+  void (*quantize_planes)(const Quantization&, const float* x, int64_t pitch, int64_t channels, uint8_t* y, int64_t count,
+                          uint8_t* scratch);
   void (*dequantize)(const Quantization&, const uint8_t* x, float* y, int64_t count);
   void (*look_up)(const uint8_t* table, const uint8_t* x, uint8_t* y, int64_t count);
 };

@@ -363,10 +363,28 @@ void quantize(const Quantization& quantization, const float* x, uint8_t* y, int6
   const float low = static_cast<float>(-q.zero_point), high = static_cast<float>(255 - q.zero_point);
   for (int64_t i = 0; i < count; i++) {
     float steps = x[i] / q.scale;
-    steps = steps == steps ? steps : 0.0f;
+    steps = steps < 0x1p31f ? steps : low;  // what is no number, or too large, too: see caffe2_models.int8.quantize
     steps = std::min(std::max(steps, low), high);
     y[i] = static_cast<uint8_t>(static_cast<int32_t>((steps + kRound) - kRound) + q.zero_point);
   }
+}
+
+// float32 planes, `pitch` elements apart, to neighbouring bytes; scratch holds channels * count bytes.
+void quantize_planes(const Quantization& q, const float* x, int64_t pitch, int64_t channels, uint8_t* y, int64_t count,
+                     uint8_t* scratch) {
+  for (int64_t c = 0; c < channels; c++) quantize(q, x + c * pitch, scratch + c * count, count);
+  if (channels == 3) {  // an image: compilers make shuffles of this
+    const uint8_t *__restrict first = scratch, *__restrict second = scratch + count, *__restrict third = second + count;
+    uint8_t* __restrict out = y;
+    for (int64_t i = 0; i < count; i++) {
+      out[3 * i] = first[i];
+      out[3 * i + 1] = second[i];
+      out[3 * i + 2] = third[i];
+    }
+    return;
+  }
+  for (int64_t c = 0; c < channels; c++)
+    for (int64_t i = 0; i < count; i++) y[i * channels + c] = scratch[c * count + i];
 }
 
 void dequantize(const Quantization& quantization, const uint8_t* x, float* y, int64_t count) {
@@ -381,7 +399,7 @@ void look_up(const uint8_t* table, const uint8_t* x, uint8_t* y, int64_t count) 
 template <class V>
 constexpr Kernels make_kernels(const char* name, bool (*supported)()) {
   return {name,     V::kLanes,  V::kMaxWidth, supported,  convolution<V>, depthwise<V>,
-          add<V>, pool, quantize, dequantize, look_up};
+          add<V>,   pool,      quantize,     quantize_planes, dequantize,     look_up};
 }
 
 }  // namespace

@@ -208,13 +208,10 @@ void Program::quantize_planes(int x, int y, int64_t images, int64_t channels, in
            const int64_t first = i % runs * kRun, count = std::min(kRun, pixels - first);
            const float* from = reinterpret_cast<const float*>(memory(x)) + i / runs * channels * pixels + first;
            uint8_t* to = memory(y) + (i / runs * pixels + first) * channels;
-           for (int64_t c = 0; c < channels; c++) {
-             kernels_.quantize(quantization, from + c * pixels, scratch, count);
-             for (int64_t p = 0; p < count; p++) to[p * channels + c] = scratch[p];
-           }
+           kernels_.quantize_planes(quantization, from, pixels, channels, to, count, scratch);
          }
        },
-       kRun);
+       kRun * channels);
 }
 
 void Program::dequantize(int x, int y, int64_t elements, const Quantization& quantization) {

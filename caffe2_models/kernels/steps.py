@@ -1,8 +1,8 @@
 """Which operators the kernels compute, and how each becomes steps of a program.
 
-One function per operator, registered under its names. It gets a Step of the net and the values of those inputs
-that are constant; it returns a Kernel, or None where the kernels do not cover this use and the operator's own
-`compute` runs.
+One function per operator, registered under its names. It gets a Step of the net and the values of those
+inputs that are constant; it returns a Kernel, or None where the kernels do not cover this use and the
+operator's own `compute` runs.
 """
 
 import math
@@ -26,9 +26,9 @@ LARGEST_ADD_SHIFT = 32  # beyond it every sum rounds to zero, as at 32
 class Kernel:
     """How a program computes an operator's first output; others must be known beforehand.
 
-    reads: the operator's inputs that are buffers, by position. emit(program, reads, writes, workspace) adds the
-    steps, buffers given by number; without it the output is the input's bytes. in_place: element i of the
-    output depends on element i of the inputs alone.
+    reads: the operator's inputs that are buffers, by position. emit(program, reads, writes, workspace) adds
+    the steps, buffers given by number; without it the output is the input's bytes. in_place: element i of
+    the output depends on element i of the inputs alone.
     """
 
     emit: Callable | None

@@ -1,24 +1,24 @@
 """The exact runtime: the same bytes as `reference`, through fused kernels in C++.
 
-For each set of feeds' types the net becomes a plan: its operators as calls of kernels over shared memory, those that no
-kernel covers as calls of their own `compute`, in between.
+For each set of feeds' types the net becomes a plan: its operators as calls of kernels over shared memory, and
+those that no kernel covers as calls of their own `compute`, in between.
 """
 
 import os
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from caffe2_models import kernels
-from caffe2_models.errors import ModelError
 from caffe2_models.kernels import steps
 from caffe2_models.net import Net, Node, Step
 from caffe2_models.runtimes.session import Session, input_types, type_key
 from caffe2_models.tensors import Int8Tensor, TensorType, Value
 
 MAX_PLANS = 8  # of a session, for feeds of different types
-ALIGNMENT = 64
+ALIGNMENT = 64  # of buffers, bytes: a cache line
 
 
 class ExactSession(Session):
@@ -28,11 +28,6 @@ class ExactSession(Session):
 
     def __init__(self, net: Net, threads: int | None = None):
         super().__init__(net, threads)
-        if not kernels.is_available():
-            raise ModelError(
-                "the exact runtime needs the package's C++ extension, which was not built or is switched off; "
-                "install with a C++20 compiler at hand, or use --backend reference"
-            )
         self.instruction_set = kernels.chosen_instruction_set()
         self._pool = kernels.ThreadPool(threads or len(os.sched_getaffinity(0)))
         self._plans: dict[tuple, Plan] = {}
@@ -44,39 +39,39 @@ class ExactSession(Session):
             if key not in self._plans:
                 if len(self._plans) == MAX_PLANS:
                     self._plans.pop(next(iter(self._plans)))
-                self._plans[key] = Plan(
-                    self.net, input_types(feeds), outputs, self.instruction_set, self._pool
-                )
+                graph = Graph(self.net, input_types(feeds), outputs)
+                self._plans[key] = Plan(graph, self.instruction_set, self._pool)
             return self._plans[key].run(feeds)
 
 
 @dataclass(eq=False)
 class Buffer:
-    """Bytes in the arena, from the instruction that writes them to the last that reads them."""
+    """Bytes in the arena, alive from the instruction that writes them to the last that reads them."""
 
     nbytes: int
     first: int
     last: int
     offset: int = 0
-    number: int = -1  # in the program
 
 
 @dataclass(eq=False)
 class Blob:
-    """One value of a blob: a name that is written twice makes two. Constants are known; buffer is for kernels' use."""
+    """One value of a blob: a name that is written twice makes two. `constant` is what is known beforehand."""
 
-    name: str
     type: TensorType
     constant: Value | None = None
-    buffer: Buffer | None = None
-    readers: list["Instruction"] = field(default_factory=list)
     writer: "Instruction | None" = None
-    external: int = -1  # a number in the program, for float32 arrays that kernels read where they are
+    readers: "list[Instruction]" = field(default_factory=list)
+    buffer: Buffer | None = None  # where kernels write or read it
+
+    @property
+    def is_read_by_kernels(self) -> bool:
+        return any(reader.kernel is not None and self in reader.reads for reader in self.readers)
 
 
 @dataclass(eq=False)
 class Instruction:
-    """One operator in its place; kernel is None where its own `compute` runs."""
+    """One operator in its place; its own `compute` runs where kernel is None."""
 
     node: Node
     inputs: list[Blob]
@@ -87,27 +82,80 @@ class Instruction:
     @property
     def reads(self) -> list[Blob]:
         """The inputs that its kernel reads from buffers."""
-        return [self.inputs[i] for i in self.kernel.reads]
+        return [self.inputs[position] for position in self.kernel.reads]
+
+
+class Graph:
+    """A net for feeds of given types: instructions in order, as many as the outputs asked for need."""
+
+    def __init__(self, net: Net, types: dict[str, TensorType], outputs: list[str]):
+        self.feeds = {name: Blob(given) for name, given in types.items()}
+        current = {name: Blob(TensorType.of(value), value) for name, value in net.parameters.items()}
+        current.update(self.feeds)
+        self.instructions = [self._trace(step, current) for step in net.walk(types)]
+        self.outputs = {name: current[name] for name in outputs}
+        self._drop_unneeded()
+        self._fuse_image_quantization()
+
+    def _trace(self, step: Step, current: dict[str, Blob]) -> Instruction:
+        node = step.operator
+        inputs = [current[name] for name in node.inputs]
+        outputs = [Blob(known, known.value) for known in step.outputs]
+        kernel = steps.find_kernel(step, [blob.constant for blob in inputs])
+        if kernel is not None:
+            reads_constants = any(inputs[position].constant is not None for position in kernel.reads)
+            if reads_constants or any(blob.constant is None for blob in outputs[1:]):
+                kernel = None
+        instruction = Instruction(node, inputs, outputs, kernel)
+        for blob in inputs:
+            blob.readers.append(instruction)
+        for blob in outputs:
+            blob.writer = instruction
+        current.update(zip(node.outputs, outputs, strict=True))
+        return instruction
+
+    def _drop_unneeded(self) -> None:
+        wanted, kept = set(self.outputs.values()), []
+        for instruction in reversed(self.instructions):
+            if wanted.intersection(instruction.outputs):
+                kept.append(instruction)
+                wanted.update(instruction.inputs)
+            else:
+                for blob in instruction.inputs:
+                    blob.readers.remove(instruction)
+        self.instructions = kept[::-1]
+
+    def _fuse_image_quantization(self) -> None:
+        """NCHW2NHWC that only Int8Quantize reads: both in one pass over the image."""
+        for quantize in list(self.instructions):
+            (nhwc, *_) = quantize.inputs or [None]
+            if quantize.node.type != "Int8Quantize" or quantize.kernel is None or nhwc.writer is None:
+                continue
+            turn = nhwc.writer
+            if turn.node.type != "NCHW2NHWC" or nhwc.readers != [quantize] or nhwc in self.outputs.values():
+                continue
+            (image,) = turn.inputs
+            if image.constant is None:
+                quantize.inputs = [image]
+                quantize.kernel = steps.quantize_planes(image.type, quantize.outputs[0].type)
+                image.readers = [quantize if reader is turn else reader for reader in image.readers]
+                self.instructions.remove(turn)
 
 
 class Plan:
-    """A net compiled for feeds of given types and the outputs asked for."""
+    """A graph compiled: a program over an arena, in segments between operators that kernels do not cover."""
 
-    def __init__(
-        self, net: Net, types: dict[str, TensorType], outputs: list[str], instruction_set: str, pool
-    ):
-        self.feeds, instructions, last = trace(net, types)
-        self.outputs = {name: last[name] for name in outputs}
-        instructions = fuse_input(needed(instructions, self.outputs.values()), self.outputs.values())
-        self.instructions = instructions
-        arena_bytes = place(instructions, self.feeds.values(), self.outputs.values())
-        self.program = kernels.Program(instruction_set, pool, arena_bytes)
+    def __init__(self, graph: Graph, instruction_set: str, pool: kernels.ThreadPool):
+        self.graph = graph
+        self.program = kernels.Program(instruction_set, pool, place(graph))
+        self._numbers: dict[Blob | Buffer, int] = {}  # of the program's buffers
+        self._external: set[Blob] = set()
         self.segments = self._compile()
 
     def run(self, feeds: dict[str, Value]) -> dict[str, Value]:
-        """The outputs, as arrays of their own."""
+        """The outputs, in memory of their own."""
         values: dict[Blob, Value] = {}
-        for name, blob in self.feeds.items():
+        for name, blob in self.graph.feeds.items():
             self._set(values, blob, feeds[name])
         for segment in self.segments:
             if isinstance(segment, range):
@@ -116,208 +164,123 @@ class Plan:
             results = segment.node.compute([self._get(values, blob) for blob in segment.inputs])
             for blob, value in zip(segment.outputs, results, strict=True):
                 self._set(values, blob, value)
-        return {name: self._get(values, blob) for name, blob in self.outputs.items()}
+        return {name: self._get(values, blob) for name, blob in self.graph.outputs.items()}
 
     def _get(self, values: dict[Blob, Value], blob: Blob) -> Value:
         if blob.constant is not None:
             return blob.constant
-        if blob in values:
-            return values[blob]
-        data = self.program.array(blob.buffer.number)[: blob.type.nbytes].copy()
-        return as_value(data.view(blob.type.dtype).reshape(blob.type.shape), blob.type)
+        if blob not in values:
+            data = self._bytes(blob)[: blob.type.nbytes].copy()
+            values[blob] = with_quantization(data.view(blob.type.dtype).reshape(blob.type.shape), blob.type)
+        return values[blob]
 
     def _set(self, values: dict[Blob, Value], blob: Blob, value: Value) -> None:
         values[blob] = value
-        if blob.external >= 0:
-            values[blob] = np.ascontiguousarray(value)
-            self.program.bind(blob.external, values[blob])
+        if blob in self._external:
+            values[blob] = np.require(value, np.float32, ["C", "A"])
+            self.program.bind(self._numbers[blob], values[blob])
         elif blob.buffer is not None:
-            data = value.data if isinstance(value, Int8Tensor) else value
-            self.program.array(blob.buffer.number)[: data.nbytes] = (
-                np.ascontiguousarray(data).reshape(-1).view(np.uint8)
-            )
+            data = np.ascontiguousarray(value.data if isinstance(value, Int8Tensor) else value)
+            self._bytes(blob)[: data.nbytes] = data.reshape(-1).view(np.uint8)
 
-    def _compile(self) -> list["range | Instruction"]:
-        """Emit all kernels' steps; the parts of a run: ranges of steps, and instructions without kernels."""
-        buffers: dict[Buffer, int] = {}
+    def _bytes(self, blob: Blob) -> np.ndarray:
+        return self.program.array(self._number(blob.buffer))
 
-        def number(blob: Blob) -> int:
-            if blob.external >= 0:
-                return blob.external
-            return place_in_program(blob.buffer)
-
-        def place_in_program(buffer: Buffer) -> int:
-            if buffer not in buffers:
-                buffers[buffer] = buffer.number = self.program.buffer(buffer.offset, buffer.nbytes)
-            return buffers[buffer]
-
+    def _compile(self) -> list[range | Instruction]:
         segments: list[range | Instruction] = []
-        kept = {*self.feeds.values(), *(blob for i in self.instructions for blob in i.outputs)}
-        for blob in kept:
-            if blob.buffer is not None:
-                place_in_program(blob.buffer)
-            elif any(reader.kernel is not None and blob in reader.reads for reader in blob.readers):
-                blob.external = self.program.external(blob.type.nbytes)
-        for instruction in self.instructions:
+        for instruction in self.graph.instructions:
             kernel = instruction.kernel
             if kernel is None:
                 segments.append(instruction)
                 continue
             start = len(self.program)
             if kernel.emit is not None:
-                workspace = place_in_program(instruction.workspace) if instruction.workspace else -1
-                reads = [number(blob) for blob in instruction.reads]
-                kernel.emit(self.program, reads, [number(blob) for blob in instruction.outputs], workspace)
+                reads = [self._operand(blob) for blob in instruction.reads]
+                workspace = self._number(instruction.workspace) if instruction.workspace else -1
+                kernel.emit(self.program, reads, [self._operand(instruction.outputs[0])], workspace)
             if segments and isinstance(segments[-1], range):
-                segments[-1] = range(segments[-1].start, len(self.program))
-            else:
-                segments.append(range(start, len(self.program)))
+                start = segments.pop().start
+            segments.append(range(start, len(self.program)))
         return segments
 
+    def _operand(self, blob: Blob) -> int:
+        """The program's number of a kernel's operand: a buffer, or the caller's own array."""
+        if blob.buffer is not None:
+            return self._number(blob.buffer)
+        if blob not in self._numbers:
+            self._external.add(blob)
+            self._numbers[blob] = self.program.external(blob.type.nbytes)
+        return self._numbers[blob]
 
-def as_value(data: np.ndarray, type: TensorType) -> Value:
-    return Int8Tensor(data, type.scale, type.zero_point) if type.is_quantized else data
-
-
-def trace(
-    net: Net, types: dict[str, TensorType]
-) -> tuple[dict[str, Blob], list[Instruction], dict[str, Blob]]:
-    """(blobs of the feeds, all instructions in order, each name's last blob)."""
-    feeds = {name: Blob(name, given) for name, given in types.items()}
-    current = {
-        name: Blob(name, TensorType.of(value), constant=value) for name, value in net.parameters.items()
-    }
-    current.update(feeds)
-    instructions = []
-    for step in net.walk(types):
-        inputs = [current[name] for name in step.operator.inputs]
-        outputs = [Blob(name, t) for name, t in zip(step.operator.outputs, step.outputs, strict=True)]
-        instruction = Instruction(step.operator, inputs, outputs, find_kernel(step, inputs))
-        for blob in inputs:
-            blob.readers.append(instruction)
-        for blob in outputs:
-            blob.writer = instruction
-        current.update(zip(step.operator.outputs, outputs, strict=True))
-        instructions.append(instruction)
-    return feeds, instructions, current
+    def _number(self, buffer: Buffer) -> int:
+        if buffer not in self._numbers:
+            self._numbers[buffer] = self.program.buffer(buffer.offset, buffer.nbytes)
+        return self._numbers[buffer]
 
 
-def find_kernel(step: Step, inputs: list[Blob]):
-    """The kernel for an operator, or None; a kernel reads only blobs that a run computes."""
-    kernel = steps.find_kernel(step, [blob.constant for blob in inputs])
-    if kernel is not None and any(inputs[i].constant is not None for i in kernel.reads):
-        return None
-    return kernel
+def with_quantization(data: np.ndarray, known: TensorType) -> Value:
+    return Int8Tensor(data, known.scale, known.zero_point) if known.is_quantized else data
 
 
-def needed(instructions: list[Instruction], outputs) -> list[Instruction]:
-    """Those that the outputs depend on."""
-    wanted, kept = set(outputs), []
-    for instruction in reversed(instructions):
-        if wanted.intersection(instruction.outputs):
-            kept.append(instruction)
-            wanted.update(instruction.inputs)
-        else:
-            for blob in instruction.inputs:
-                blob.readers.remove(instruction)
-    return kept[::-1]
+def place(graph: Graph) -> int:
+    """Give every blob that kernels touch a place in one arena, shared with those not alive; the arena's size.
 
-
-def fuse_input(instructions: list[Instruction], outputs) -> list[Instruction]:
-    """NCHW2NHWC whose one reader is Int8Quantize: both in one pass over the image."""
-    dropped = set()
-    for instruction in instructions:
-        if instruction.node.type != "Int8Quantize" or instruction.kernel is None:
-            continue
-        (nhwc,) = instruction.inputs
-        turn = nhwc.writer
-        if turn is None or turn.node.type != "NCHW2NHWC" or nhwc.readers != [instruction] or nhwc in outputs:
-            continue
-        (image,) = turn.inputs
-        if image.constant is not None:
-            continue
-        instruction.inputs = [image]
-        instruction.kernel = steps.quantize_planes(image.type, instruction.outputs[0].type)
-        image.readers = [instruction if reader is turn else reader for reader in image.readers]
-        dropped.add(turn)
-    return [instruction for instruction in instructions if instruction not in dropped]
-
-
-def place(instructions: list[Instruction], feeds, outputs) -> int:
-    """Give every blob that kernels touch a place in the arena; those not alive together share. Returns its size.
-
-    float32 blobs that no kernel writes get none: kernels read them where they are.
+    float32 arrays that come from outside the kernels get none: kernels read them where they are.
     """
+    position = {instruction: i for i, instruction in enumerate(graph.instructions)}
+    kept = set(graph.outputs.values())
     buffers: list[Buffer] = []
-    end = len(instructions)
-    outputs = set(outputs)
-    order = {instruction: i for i, instruction in enumerate(instructions)}
 
-    def last_use(blob: Blob) -> int:
-        return (
-            end
-            if blob in outputs
-            else max((order[reader] for reader in blob.readers), default=order.get(blob.writer, -1))
-        )
+    def last_use(blob: Blob, written: int) -> int:
+        return len(position) if blob in kept else max([written, *(position[r] for r in blob.readers)])
 
-    def give(blob: Blob, first: int) -> None:
-        blob.buffer = Buffer(blob.type.nbytes, first, last_use(blob))
+    def give(blob: Blob, written: int) -> None:
+        blob.buffer = Buffer(blob.type.nbytes, written, last_use(blob, written))
         buffers.append(blob.buffer)
 
-    for blob in feeds:
-        if blob.type.dtype != np.float32 and read_by_kernels(blob):
-            give(blob, -1)
-    for i, instruction in enumerate(instructions):
-        kernel = instruction.kernel
-        if kernel is None:
-            for blob in instruction.outputs:
-                if blob.type.dtype != np.float32 and read_by_kernels(blob):
-                    give(blob, i)
+    def give_if_copied(blobs: Iterable[Blob], written: int) -> None:
+        for blob in blobs:
+            if blob.is_read_by_kernels and blob.type.dtype != np.float32:
+                give(blob, written)
+
+    give_if_copied(graph.feeds.values(), -1)
+    for i, instruction in enumerate(graph.instructions):
+        if instruction.kernel is None:
+            give_if_copied(instruction.outputs, i)
             continue
-        for blob in instruction.outputs:
-            shared = sharable(instruction, i)
-            if shared is None:
-                give(blob, i)
-            else:
-                blob.buffer = shared
-                shared.last = max(shared.last, last_use(blob))
-        if kernel.workspace_bytes:
-            instruction.workspace = Buffer(kernel.workspace_bytes, i, i)
+        output = instruction.outputs[0]
+        output.buffer = buffer_to_take_over(instruction, i)
+        if output.buffer is None:
+            give(output, i)
+        else:
+            output.buffer.last = max(output.buffer.last, last_use(output, i))
+        if instruction.kernel.workspace_bytes:
+            instruction.workspace = Buffer(instruction.kernel.workspace_bytes, i, i)
             buffers.append(instruction.workspace)
     return assign_offsets(buffers)
 
 
-def read_by_kernels(blob: Blob) -> bool:
-    return any(reader.kernel is not None and blob in reader.reads for reader in blob.readers)
-
-
-def sharable(instruction: Instruction, index: int) -> Buffer | None:
-    """An input's buffer that the output may take over: its own bytes, or bytes that nobody reads later."""
-    kernel = instruction.kernel
+def buffer_to_take_over(instruction: Instruction, position: int) -> Buffer | None:
+    """An input's buffer that can be the output's: it holds the same bytes, or none that is read later."""
     for blob in instruction.reads:
-        if kernel.moves_nothing or (
-            kernel.in_place and blob.buffer is not None and blob.buffer.last == index
-        ):
+        same_bytes = instruction.kernel.emit is None
+        if same_bytes or (instruction.kernel.in_place and blob.buffer and blob.buffer.last == position):
             return blob.buffer
     return None
 
 
 def assign_offsets(buffers: list[Buffer]) -> int:
-    """Offsets such that buffers alive at the same time do not overlap; the largest first, each as low as it goes."""
+    """Offsets at which no two buffers that are alive together overlap; returns the bytes that all take.
+
+    The largest first, each as low as it goes.
+    """
     placed: list[Buffer] = []
     for buffer in sorted(buffers, key=lambda buffer: -buffer.nbytes):
-        offset = 0
-        for other in sorted(placed, key=lambda other: other.offset):
-            if (
-                other.first <= buffer.last
-                and buffer.first <= other.last
-                and offset + buffer.nbytes > other.offset
-            ):
-                offset = max(offset, aligned(other.offset + other.nbytes))
-        buffer.offset = offset
+        for other in placed:
+            alive_together = other.first <= buffer.last and buffer.first <= other.last
+            if alive_together and buffer.offset + buffer.nbytes > other.offset:
+                end = -(-(other.offset + other.nbytes) // ALIGNMENT) * ALIGNMENT
+                buffer.offset = max(buffer.offset, end)
         placed.append(buffer)
+        placed.sort(key=lambda other: other.offset)
     return max((buffer.offset + buffer.nbytes for buffer in buffers), default=0)
-
-
-def aligned(nbytes: int) -> int:
-    return -(-nbytes // ALIGNMENT) * ALIGNMENT
