@@ -64,17 +64,17 @@ def step_workload(step: Step) -> Workload:
 
 
 def record_workload(record: dict) -> Workload:
-    """The workload of a table's record; an operator this package does not know is priced as if output =
-    input.
-    """
+    """The workload of a table's record; of an operator this package does not know, as if output = input."""
     operator = Node(operator_of_record(record), 0)
-    quantization = (1.0, 0) if operator.type.startswith("Int8") else (None, None)
+    quantized = operator.type.startswith("Int8")
     inputs = []
     for index, (shape, code) in enumerate(zip(record["input_shapes"], record["input_dtypes"], strict=True)):
-        scale, zero_point = quantization if code == DTYPE_CODES["uint8"] else (None, None)
-        # Weights at 1/1000 of the output's scale: no accumulator leaves what QNNPACK requantizes.
-        scale = scale and (scale if index == 0 or len(shape) < 2 else scale / 1000)
-        inputs.append(TensorType(tuple(shape), NUMPY_OF_CODE.get(code, "float32"), scale, zero_point))
+        dtype = NUMPY_OF_CODE.get(code, "float32")
+        # Activations at scale 1, weights and so biases at 1/1000: what QNNPACK requantizes stays in its
+        # range.
+        scale = 1.0 if index == 0 or (len(shape) < 2 and dtype == "uint8") else 1e-3
+        known = {"scale": scale, "zero_point": 0} if quantized and dtype in ("uint8", "int32") else {}
+        inputs.append(TensorType(tuple(shape), dtype, **known))
     try:
         inputs, outputs = operator.infer(dict(zip(operator.inputs, inputs, strict=True)))
         macs = Step(operator, inputs, outputs).macs
@@ -185,12 +185,12 @@ def non_negative_least_squares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         while True:
             solution = np.zeros(columns)
             solution[passive] = np.linalg.lstsq(a[:, passive], b, rcond=None)[0]
-            blocked = passive & (solution <= 0)
-            if not blocked.any():
+            blocked = np.flatnonzero(passive & (solution <= 0))
+            if not len(blocked):
                 x = solution
                 break
-            step = np.min(x[blocked] / np.maximum(x[blocked] - solution[blocked], 1e-300))
-            x = x + step * (solution - x)
-            passive &= x > 1e-14
+            steps = x[blocked] / np.maximum(x[blocked] - solution[blocked], 1e-300)
+            x = np.maximum(x + steps.min() * (solution - x), 0)
+            passive[blocked[np.argmin(steps)]] = False  # so the inner loop ends
             x[~passive] = 0
     return x / np.where(norms > 0, norms, 1)
