@@ -114,15 +114,15 @@ def _load_external(tensor: onnx.TensorProto, model_path: Path) -> None:
     if not location or not data_path.is_relative_to(folder):
         raise ModelError(f"{where}: external data {location!r} is not inside the model's folder")
     wanted = _declared_bytes(tensor, where)
+    offset, length = entries.get("offset", "0"), entries.get("length", str(wanted))
+    if not (offset.isdecimal() and length.isdecimal()):
+        raise ModelError(f"{where}: offset {offset!r} or length {length!r} of its external data is no number")
+    if int(length) != wanted:
+        raise ModelError(f"{where}: external data of {length} bytes, its shape needs {wanted}")
     try:
-        offset, length = int(entries.get("offset", 0)), int(entries.get("length", wanted))
-        if offset < 0 or length != wanted:
-            raise ModelError(f"{where}: external data of {length} bytes, its shape needs {wanted}")
         with open(data_path, "rb") as file:
-            file.seek(offset)
+            file.seek(int(offset))
             content = file.read(wanted)
-    except ValueError:
-        raise ModelError(f"{where}: offset or length of its external data is no number") from None
     except OSError as error:
         raise ModelError(f"{where}: external data {location!r} cannot be read ({error.strerror})") from None
     if len(content) != wanted:

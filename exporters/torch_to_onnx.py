@@ -1,7 +1,10 @@
 """PyTorch to ONNX: any module, by either of torch's exporters. Nothing else here imports torch or the zoo."""
 
+import contextlib
 import functools
 import io
+import os
+import sys
 import warnings
 from collections.abc import Sequence
 
@@ -129,8 +132,7 @@ def newest_opset() -> int:
 def _by_torchscript(module, shape, opset: int, free: list[int]) -> onnx.ModelProto:
     buffer = io.BytesIO()
     axes = {INPUT: list(free), OUTPUT: [0]} if 0 in free else {INPUT: list(free)}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _quiet():
         torch.onnx.export(
             module,
             (torch.zeros(shape),),
@@ -149,8 +151,7 @@ def _by_dynamo(module, shape, opset: int, free: list[int]) -> onnx.ModelProto:
     example = torch.zeros(
         (max(2, shape[0]), *shape[1:]) if 0 in free else shape
     )  # torch.export fixes sizes of 1
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _quiet():
         program = torch.onnx.export(
             module,
             (example,),
@@ -165,6 +166,23 @@ def _by_dynamo(module, shape, opset: int, free: list[int]) -> onnx.ModelProto:
 
 
 _EXPORTERS = {"torchscript": _by_torchscript, "dynamo": _by_dynamo}
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Without torch's warnings, and the graphs that its C++ side prints; what matters is raised."""
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _to_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:

@@ -83,7 +83,7 @@ def document(rows: list[Row], failures: list[str]) -> str:
         "# The zoo, all the way",
         "",
         "Made by `make zoo-sweep` (`python scripts/zoo_sweep.py`). Every model of the zoo, with seeded",
-        "random weights and BatchNorm statistics, goes from PyTorch to ONNX (opset 17), Caffe2 and back to ONNX.",
+        "random weights and BatchNorm statistics, goes from PyTorch to ONNX, to Caffe2 and back to ONNX.",
         "The last columns are the largest difference of each form's outputs from PyTorch's over the largest",
         f"output, on a random and an image-like input; at most {TOLERANCE:.0e} passes. Here the largest is",
         f"{worst:.1e}; {len(failures)} failures.",

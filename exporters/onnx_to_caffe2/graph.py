@@ -123,7 +123,7 @@ class Graph:
         self.ops = live[::-1]
 
     def to_protos(self) -> tuple[caffe2_pb2.NetDef, caffe2_pb2.NetDef]:
-        """(predict, init) nets with readable, unique blob names. Uses the graph up: weights are moved, not copied."""
+        """(predict, init) nets with readable, unique blob names. Weights are moved: the graph is used up."""
         names = Names(self)
         predict = caffe2_pb2.NetDef(name=self.name)
         init = caffe2_pb2.NetDef(name=f"{self.name}_init")

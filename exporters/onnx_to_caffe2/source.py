@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
+import onnx.inliner
 from onnx import numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
@@ -27,6 +28,8 @@ MAX_SHAPE_ELEMENTS = 1024
 FREE_BATCH = (2, 3)
 FREE_SIZE_STEP = 32
 DEFAULT_SIZE = 224
+
+INFERENCE_ERRORS = (shape_inference.InferenceError, onnx.checker.ValidationError)
 
 MAX_DEPTH = 32  # of If inside If
 
@@ -212,7 +215,7 @@ class _Tracer:
                 opset_imports=self.opset_imports,
                 ir_version=self.ir_version,
             )
-        except (shape_inference.InferenceError, RuntimeError, ValueError, TypeError) as error:
+        except (*INFERENCE_ERRORS, RuntimeError, ValueError, TypeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ModelError(
                 f"node {proto.name or proto.op_type}: inputs that cannot be ({reason})"

@@ -1,0 +1,258 @@
+"""ONNX files made by others: every way to store weights, and files that must not be trusted."""
+
+import numpy as np
+import onnx
+import onnx.parser
+import pytest
+from conversion_cases import CASES, build, feeds
+from onnx import numpy_helper
+
+from caffe2_models.errors import ModelError, UnsupportedError
+from exporters.onnx_files import load_onnx, save_onnx
+from exporters.onnx_to_caffe2 import convert
+from exporters.verification import Sample, run_onnx
+
+
+@pytest.fixture
+def model():
+    return build(CASES["conv_bias_bn_relu"])
+
+
+def outputs(model):
+    """What the converted net computes, and what ONNX Runtime computes from the same model."""
+    inputs = feeds(model, {"N": 2})
+    return convert(model).session("reference").run(inputs), run_onnx(model, [Sample("random", inputs)])[0]
+
+
+def assert_equal(model, tolerance=2e-5):
+    got, want = outputs(model)
+    assert got.keys() == want.keys()
+    for name in want:
+        np.testing.assert_allclose(got[name], want[name], rtol=tolerance, atol=tolerance)
+
+
+def save_external(model, folder, location="weights.bin"):
+    """Write the model with its weights in a file beside it, 64 bytes into it."""
+    content = bytearray(64)
+    for tensor in model.graph.initializer:
+        raw = numpy_helper.to_array(tensor).tobytes()
+        entries = {"location": location, "offset": len(content), "length": len(raw)}
+        content += raw
+        for field in ("float_data", "raw_data"):
+            tensor.ClearField(field)
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        for key, value in entries.items():
+            tensor.external_data.add(key=key, value=str(value))
+    (folder / "weights.bin").write_bytes(content)
+    save_onnx(model, folder / "model.onnx")
+    return folder / "model.onnx"
+
+
+def test_external_data(model, tmp_path):
+    expected, _ = outputs(model)
+    loaded = load_onnx(save_external(model, tmp_path))
+    np.testing.assert_array_equal(outputs(loaded)[0]["y"], expected["y"])
+
+
+@pytest.mark.parametrize(
+    "location", ["../weights.bin", "/etc/passwd", "sub/../../weights.bin", "", "link.bin"]
+)
+def test_external_data_stays_in_its_folder(model, tmp_path, location):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (tmp_path / "weights.bin").write_bytes(b"secret" * 1000)
+    (folder / "link.bin").symlink_to(tmp_path / "weights.bin")
+    path = save_external(model, folder, location)
+    with pytest.raises(ModelError, match="is not inside the model's folder"):
+        load_onnx(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("offset", "100000", "ends before the tensor does"),
+        ("offset", "-4", "is no number"),
+        ("length", "12", "external data of 12 bytes, its shape needs 432"),
+        ("length", "many", "is no number"),
+        ("location", "other.bin", "cannot be read"),
+    ],
+)
+def test_broken_external_data(model, tmp_path, key, value, message):
+    path = save_external(model, tmp_path)
+    broken = onnx.load(path, load_external_data=False)
+    next(entry for entry in broken.graph.initializer[0].external_data if entry.key == key).value = value
+    save_onnx(broken, path)
+    with pytest.raises(ModelError, match=message):
+        load_onnx(path)
+
+
+def test_absurd_external_tensor_is_not_allocated(model, tmp_path):
+    path = save_external(model, tmp_path)
+    broken = onnx.load(path, load_external_data=False)
+    broken.graph.initializer[0].dims[:] = [1 << 40, 1 << 20]
+    save_onnx(broken, path)
+    with pytest.raises(ModelError, match="impossible shape"):
+        load_onnx(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not an ONNX model"),
+        (b"\x08\x07not a model", "truncated or not an ONNX model"),
+        (None, "no such file"),
+    ],
+)
+def test_what_is_no_model(tmp_path, content, message):
+    path = tmp_path / "model.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ModelError, match=message):
+        load_onnx(path)
+
+
+def test_truncated_model(model, tmp_path):
+    path = tmp_path / "model.onnx"
+    save_onnx(model, path)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(ModelError, match="truncated"):
+        load_onnx(path)
+
+
+def test_weights_listed_as_inputs(model):
+    for tensor in model.graph.initializer:
+        model.graph.input.append(
+            onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        )
+    assert convert(model).inputs == ["x"]
+
+
+def test_weights_as_constant_nodes(model):
+    nodes = [
+        onnx.helper.make_node("Constant", [], [tensor.name], value=tensor)
+        for tensor in model.graph.initializer
+    ]
+    expected, _ = outputs(model)
+    del model.graph.initializer[:]
+    for node in reversed(nodes):
+        model.graph.node.insert(0, node)
+    np.testing.assert_array_equal(outputs(model)[0]["y"], expected["y"])
+
+
+@pytest.mark.parametrize(
+    "kind", [onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16]
+)
+def test_weights_of_another_float_type_with_casts(model, kind):
+    """Half-precision weights, widened in the graph: computed in float32 like the original."""
+    for tensor in model.graph.initializer:
+        stored = numpy_helper.to_array(tensor).astype(onnx.helper.tensor_dtype_to_np_dtype(kind))
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(stored, f"{name}_stored"))
+        model.graph.node.insert(
+            0, onnx.helper.make_node("Cast", [f"{name}_stored"], [name], to=onnx.TensorProto.FLOAT)
+        )
+    assert_equal(model)
+
+
+def test_model_in_half_precision(model):
+    """Weights, input and arithmetic of float16: the net computes the same in float32, to half precision."""
+    for tensor in model.graph.initializer:
+        tensor.CopyFrom(
+            numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name)
+        )
+    for value in [*model.graph.input, *model.graph.output]:
+        value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    inputs = {"x": np.random.default_rng(1).standard_normal((2, 3, 8, 8)).astype(np.float16)}
+    got = convert(model).session("reference").run({"x": inputs["x"].astype(np.float32)})["y"]
+    want = run_onnx(model, [Sample("half", inputs)])[0]["y"]
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, want, rtol=4e-3, atol=4e-3)  # float16 has 11 bits
+
+
+def test_local_functions():
+    model = onnx.parser.parse_model(
+        """
+        <ir_version: 8, opset_import: ["": 17, "local": 1]>
+        net (float[N,3,4,4] x) => (float[N,3,4,4] y) { y = local.swish(x) }
+        <opset_import: ["": 17], domain: "local">
+        swish (a) => (b) { s = Sigmoid(a) b = Mul(a, s) }
+        """
+    )
+    assert [op.type for op in convert(model).predict.op] == ["Swish"]
+    assert_equal(model)
+
+
+def test_all_unsupported_nodes_are_listed_at_once():
+    model = onnx.parser.parse_model(
+        """
+        <ir_version: 8, opset_import: ["": 17, "custom": 1]>
+        net (float[1,3,4,4] x) => (float y) {
+            [first] a = Det(x)
+            [second] b = custom.Magic(x)
+            [third] c = Det(x)
+            [fine] d = Relu(x)
+            y = Sum(a, b, c, d)
+        }
+        """
+    )
+    with pytest.raises(UnsupportedError) as error:
+        convert(model)
+    text = str(error.value)
+    assert "Det (first, third)" in text and "custom.Magic (second)" in text and "fine" not in text
+    assert "Supported are:" in text and "Conv, ConvTranspose" in text
+
+
+def test_all_nodes_with_unsupported_attributes_are_listed_at_once():
+    model = onnx.parser.parse_model(
+        """
+        <ir_version: 8, opset_import: ["": 17]>
+        net (float[1,3,8,8] x) => (float a, float b) {
+            [first] a = MaxPool<kernel_shape=[2,2], dilations=[2,2]>(x)
+            s = Constant<value=float[4]{1,1,2,2}>()
+            [second] b = Resize<mode="cubic">(x, , s)
+        }
+        """
+    )
+    with pytest.raises(UnsupportedError) as error:
+        convert(model)
+    assert "MaxPool first: dilations other than 1" in str(error.value)
+    assert "Resize second: mode cubic" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "net (float[1,3] x) => (float y) { y = Relu(nothing) }",
+            "reads nothing, which nothing before it writes",
+        ),
+        ("net (float[1,3] x) => (float z) { y = Relu(x) }", "output z is computed by no node"),
+        ("net (float[1,3,4,4] x, float[1,5] z) => (float y) { y = MatMul(x, z) }", "inputs that cannot be"),
+        ("net (float[1,3] x) => (float y) { y = Relu<volume=11>(x) }", "volume"),
+    ],
+)
+def test_inconsistent_graphs_are_one_clear_error(text, message):
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["": 17]> {text}')
+    with pytest.raises(ModelError, match=message):
+        convert(model)
+
+
+def test_content_that_does_not_fit_its_shape(model):
+    model.graph.initializer[0].raw_data = b"1234"
+    with pytest.raises(ModelError, match="does not fit its shape"):
+        convert(model)
+
+
+def test_constant_of_absurd_size_is_not_computed():
+    model = onnx.parser.parse_model(
+        """
+        <ir_version: 8, opset_import: ["": 17]>
+        net (float[1,3] x) => (float y) {
+            s = Constant<value=int64[3]{100000, 100000, 100000}>()
+            c = ConstantOfShape(s)
+            y = Add(x, c)
+        }
+        """
+    )
+    with pytest.raises(ModelError, match=r"absurd size|take more than"):
+        convert(model)
