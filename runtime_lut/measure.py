@@ -101,17 +101,19 @@ def _caffe2_round(cases: list[Case], threads: int) -> Callable[[], np.ndarray]:
 def _exact_round(cases: list[Case], threads: int) -> Callable[[], np.ndarray]:
     """Each case as a plan of the exact runtime: its kernels alone, or its whole run where it has none."""
     from caffe2_models import kernels
-    from caffe2_models.runtimes.exact import Plan
+    from caffe2_models.runtimes.exact import Graph, Plan
     from caffe2_models.runtimes.session import input_types
 
     pool, instruction_set = kernels.ThreadPool(threads), kernels.chosen_instruction_set()
 
     def prepare(case: Case) -> Callable:
         net, feeds = single_net(case)
-        plan = Plan(net, input_types(feeds), net.outputs, instruction_set, pool)
-        plan.run(feeds)
-        steps = len(plan.program)
-        return (lambda: plan.program.run(0, steps)) if steps else (lambda: plan.run(feeds))
+        plan = Plan(Graph(net, input_types(feeds), net.outputs), instruction_set, pool)
+        plan.run(feeds)  # puts the feeds in their places
+        (segment,) = plan.segments
+        if isinstance(segment, range):
+            return lambda: plan.program.run(segment.start, segment.stop)
+        return lambda: plan.run(feeds)
 
     return _round_of([prepare(case) for case in cases])
 

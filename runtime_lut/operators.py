@@ -21,7 +21,7 @@ MAX_KEPT = 1 << 16
 PRODUCERS = {"float32": "Copy", "int8": "Int8Relu"}  # what writes a blob anew without changing it
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """One operator to be measured: its definition, the types of its inputs, the contents that matter."""
 
@@ -93,7 +93,7 @@ def operator_net(cases: Iterable[Case], producers: bool = False, name: str = "op
         for position, blob in enumerate(case.op.input):
             if blob not in blobs:
                 blobs[blob] = f"op{index}_in{position}"
-                _fill(init, blobs[blob], case, position, rng)
+                add_fill(init, blobs[blob], case.content(position, rng))
         for position, blob in enumerate(case.op.output):
             blobs.setdefault(blob, f"op{index}_out{position}")
         if producers and case.inputs and 0 not in case.parameters:
@@ -131,14 +131,6 @@ def _add_producer(predict: caffe2_pb2.NetDef, index: int, blobs: dict[str, str],
     for blob in case.op.output:  # in place stays in place
         if blob == first:
             blobs[blob] = blobs[first]
-
-
-def _fill(init: caffe2_pb2.NetDef, name: str, case: Case, position: int, rng: np.random.Generator) -> None:
-    kind = case.inputs[position]
-    if position not in case.known and kind.dtype == np.float32:  # drawn when the net is loaded: small files
-        add_operator(init, "GaussianFill", [], [name], shape=list(kind.shape), mean=0.0, std=1.0)
-    else:
-        add_fill(init, name, case.content(position, rng))
 
 
 def batches(cases: list[Case], max_operators: int = 48, max_bytes: int = 128 << 20) -> Iterator[list[Case]]:
