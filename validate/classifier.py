@@ -11,6 +11,7 @@ import numpy as np
 from caffe2_models import Int8Tensor, Net, load_net
 from caffe2_models.errors import ModelError
 from caffe2_models.preprocessing import KEY, Preprocessing, get_preprocessing
+from caffe2_models.runtimes import fastest_exact
 
 MAX_ONNX_BYTES = 1 << 31
 SOFTMAX = {"Softmax", "Int8Softmax"}
@@ -65,6 +66,7 @@ def from_caffe2(net: Net, name: str, backend: str = "auto", size: int | None = N
         )
     batch = 2
     shape, _ = net.infer_shapes({data: (batch, *own[1:])})[scores]
+    backend = fastest_exact(net) if backend == "auto" else backend
 
     def open_session() -> Infer:
         session = net.session(backend=backend, threads=1)

@@ -132,7 +132,9 @@ def validate(args: argparse.Namespace, open_classifier: OpenClassifier) -> tuple
         return validate_shard(args, open_classifier)
     from validate.cluster import validate_on_cluster
 
-    return validate_on_cluster(args, open_classifier)
+    result, predictions = validate_on_cluster(args, open_classifier)
+    print(f"preprocessing: {describe(result.preprocessing)}")
+    return result, predictions
 
 
 def validate_shard(args: argparse.Namespace, open_classifier: OpenClassifier) -> tuple[Result, Predictions]:
@@ -174,9 +176,7 @@ def report(args: argparse.Namespace, result: Result) -> int:
         result.save(args.results_file)
     if args.published is None:
         return 0
-    row = published.find_published(
-        args.published, _weights(result.form), result.preprocessing.tf_preprocessing
-    )
+    row = published.find_published(args.published, result.weights, result.preprocessing.tf_preprocessing)
     comparisons = published.compare(result.totals, row)
     print(f"published: {row}")
     for comparison in comparisons:
@@ -264,10 +264,6 @@ class State:
 
 
 _DEFAULT = "default %(default)s"
-
-
-def _weights(form: str) -> str:
-    return "int8" if form.endswith("int8") else "fp32"
 
 
 def _cores() -> int:

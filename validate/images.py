@@ -1,9 +1,11 @@
 """From an image file to a net's input, by the rules under which the published accuracies were measured.
 
 Those are torchvision's, on Pillow: the shorter side becomes floor(size / crop_pct), the longer one is
-truncated to a whole pixel, the centre crop is placed by rounding halves to even; all images become RGB,
-without regard to an EXIF orientation. With tf_preprocessing they are those of TensorFlow 1 (see
-tensorflow1.py).
+truncated to a whole pixel, the centre is cut out; all images become RGB, without regard to an EXIF
+orientation. Where the margins cannot be equal the left and upper one is the smaller, always, as in the
+crops behind Caffe2's recorded accuracies; torchvision alternates (it rounds halves to even), so that every
+seventh image or so lies one pixel further there. With tf_preprocessing the rules are those of TensorFlow 1
+(tensorflow1.py).
 """
 
 import io
@@ -114,7 +116,7 @@ def _resize_and_crop(image: Image.Image, preprocessing: Preprocessing) -> Image.
     if new_width * new_height > MAX_RESIZED_PIXELS:
         raise ModelError(f"{width} x {height} pixels are too elongated to resize")
     image = image.resize((new_width, new_height), INTERPOLATIONS[preprocessing.interpolation])
-    left, top = round((new_width - size) / 2), round((new_height - size) / 2)
+    left, top = (new_width - size) // 2, (new_height - size) // 2
     return image.crop((left, top, left + size, top + size))
 
 

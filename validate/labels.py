@@ -106,14 +106,23 @@ def read_ground_truth(
         rows = rows[1:]
     if not rows:
         raise ModelError(f"{path}: is empty; a ground truth file was expected")
-    if all(len(row) == 1 for row in rows):
+    bare = all(len(row) == 1 for row in rows)
+    if bare:
         classes = _classes_by_number(path, [row[0] for row in rows], names)
     elif all(len(row) > 1 for row in rows):
         classes = _classes_by_name(path, rows, names)
     else:
         short = next(index for index, row in enumerate(rows) if len(row) == 1)
         raise ModelError(f"{path}: line {short + 1} has an image without a class")
-    return _to_labels(path, classes, label_map, official=all(len(row) == 1 for row in rows))
+    known = (
+        label_map
+        if label_map is not None
+        else _known_classes(path, {row[0 if bare else 1] for row in rows}, bare)
+    )
+    unknown = [name for name in classes if name not in known]
+    if unknown:
+        raise ModelError(f"{path}: class {unknown[0]} is not known")
+    return [known[name] for name in classes]
 
 
 def _classes_by_name(path: Path, rows: list[list[str]], names: Sequence[str]) -> list[str]:
@@ -141,35 +150,25 @@ def _classes_by_number(path: Path, classes: list[str], names: Sequence[str]) -> 
     return [classes[index] for index in indices]
 
 
-def _to_labels(
-    path: Path, classes: list[str], label_map: Mapping[str, int] | None, official: bool
-) -> list[int]:
-    if label_map is not None:
-        known = label_map
-    elif all(SYNSET.fullmatch(name) for name in classes):
+def _known_classes(path: Path, classes: set[str], bare: bool) -> Mapping[str, int]:
+    """Label of each class, by what the classes of the whole file are; bare: they stand alone on lines."""
+    if not all(name.isdecimal() for name in classes):
+        odd = sorted(name for name in classes if not SYNSET.fullmatch(name))
+        if odd:
+            raise ModelError(
+                f"{path}: class {odd[0]} is neither a synset nor a number; name the classes with --label-map"
+            )
+        return synset_labels()
+    if bare and "0" not in classes:
+        ids = _read_ids(path.parent)
+        if ids is None:
+            raise ModelError(
+                f"{path}: numbers from 1 are ILSVRC2012_IDs, whose order is the development kit's; "
+                "put its meta.mat (or map_clsloc.txt) beside the file, or map the numbers with --label-map"
+            )
         known = synset_labels()
-    elif not all(name.isdecimal() for name in classes):
-        odd = next(name for name in classes if not name.isdecimal())
-        raise ModelError(
-            f"{path}: class {odd} is neither a synset nor a number; name the classes with --label-map"
-        )
-    elif (ids := _read_ids(path.parent)) is not None and official:
-        known = {
-            str(number): synset_labels()[synset]
-            for number, synset in ids.items()
-            if synset in synset_labels()
-        }
-    elif official and "0" not in classes:
-        raise ModelError(
-            f"{path}: numbers from 1 are ILSVRC2012_IDs, whose order is the development kit's; "
-            "put its meta.mat (or map_clsloc.txt) beside the file, or map the numbers with --label-map"
-        )
-    else:
-        known = {str(label): label for label in range(max(map(int, classes)) + 1)}
-    unknown = [name for name in classes if name not in known]
-    if unknown:
-        raise ModelError(f"{path}: class {unknown[0]} is not known")
-    return [known[name] for name in classes]
+        return {str(number): known[synset] for number, synset in ids.items() if synset in known}
+    return {name: int(name) for name in classes}
 
 
 def _read_ids(folder: Path) -> dict[int, str] | None:

@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,6 +53,11 @@ class Result:
     def top5(self) -> float:
         """Percent of images whose class is among the five that scored highest."""
         return 100 * self.totals.top5 / self.totals.n if self.totals.n else 0.0
+
+    @property
+    def weights(self) -> str:
+        """fp32 or int8."""
+        return "int8" if self.form.endswith("int8") else "fp32"
 
     @property
     def images_per_second(self) -> float:
@@ -116,11 +122,7 @@ class Result:
             raise ModelError(f"{path}: is no result of a validation run in JSON") from None
 
     def to_csv(self) -> str:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerow(self.row())
-        return text.getvalue()
+        return csv_table([self])
 
     def to_text(self) -> str:
         t = self.totals
@@ -148,6 +150,15 @@ def check_results_path(path: str | os.PathLike) -> None:
     """Raises ModelError where save would not know the form to write."""
     if Path(path).suffix not in SUFFIXES:
         raise ModelError(f"{path}: results are written as {', '.join(SUFFIXES)}, by the file's ending")
+
+
+def csv_table(results: Iterable[Result]) -> str:
+    """COLUMNS and a row for each result."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(result.row() for result in results)
+    return text.getvalue()
 
 
 def merge(results: list[Result]) -> Result:

@@ -17,7 +17,7 @@ from validate.loader import Batch, Loader
 from validate.outcomes import Outcomes
 
 BACKGROUND_OUTPUTS = 1001  # ImageNet's 1000 classes behind one for the background
-SAVE_SECONDS = 2.0
+SAVE_SECONDS = 1.0
 POLL_SECONDS = 0.2
 
 

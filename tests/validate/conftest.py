@@ -1,0 +1,37 @@
+"""What the validator's tests share: a small data set, a net, and the commands as a user runs them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from validation_cases import COLOURS, colour_net, encode
+
+
+@pytest.fixture
+def coloured(tmp_path) -> Path:
+    """A folder blue/, green/, red/ of four images each, of which red/3.jpg is blue."""
+    for name, colour in COLOURS.items():
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for k in range(4):
+            shown = COLOURS["blue"] if (name, k) == ("red", 3) else colour
+            pixels = np.tile(np.array(shown, np.uint8), (40 + k, 50, 1))
+            (tmp_path / "images" / name / f"{k}.jpg").write_bytes(encode(pixels))
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def net(tmp_path) -> Path:
+    return colour_net(tmp_path / "colours.onnx")
+
+
+@pytest.fixture
+def command(root):
+    """Runs a script of the project: command("caffe2_validate.py", "--flag", ...) -> CompletedProcess."""
+
+    def run(script: str, *flags) -> subprocess.CompletedProcess:
+        words = [sys.executable, str(root / script), *map(str, flags)]
+        return subprocess.run(words, capture_output=True, text=True, timeout=120)
+
+    return run
