@@ -12,7 +12,7 @@ import onnx
 from onnx import numpy_helper
 
 from caffe2_models import Int8Tensor, Net
-from caffe2_models.errors import UnsupportedError
+from caffe2_models.errors import ModelError, UnsupportedError
 from caffe2_models.lowering import lower_net
 from caffe2_models.preprocessing import get_preprocessing
 from caffe2_models.tensors import TensorType
@@ -99,9 +99,12 @@ def compare_int8(net: Net, model: onnx.ModelProto, samples: Sequence[Sample]) ->
 
 def _with_free_batch(net: Net, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelProto | None:
     """The model with a free batch, or None where something in the graph is made for one batch."""
-    first, second = (
-        _lower(net, {name: (batch, *shape[1:]) for name, shape in shapes.items()}) for batch in BATCHES
-    )
+    try:
+        first, second = (
+            _lower(net, {name: (batch, *shape[1:]) for name, shape in shapes.items()}) for batch in BATCHES
+        )
+    except ModelError:  # shapes that go with one batch only; what else may be wrong shows at that batch
+        return None
     nodes = [[node.SerializeToString() for node in model.graph.node] for model in (first, second)]
     if nodes[0] != nodes[1]:
         return None

@@ -1,7 +1,6 @@
 """The command onnx_to_caffe.py: an ONNX file becomes a Caffe2 net that has proved itself."""
 
 import argparse
-import contextlib
 from collections import Counter
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from caffe2_models import Net
 from caffe2_models.errors import ModelError
 from caffe2_models.files import read_net
 from caffe2_models.preprocessing import get_preprocessing
+from exporters import int8
 from exporters.export_command import positive
 from exporters.onnx_files import load_onnx
 from exporters.onnx_to_caffe2 import convert
@@ -24,9 +24,7 @@ def main(argv: list[str]) -> int:
         net, status = convert_file(arguments)
     if not arguments.int8 or status != 0:
         return status
-    from exporters.int8 import command
-
-    return command(net, arguments)
+    return int8.command(net, arguments)
 
 
 def convert_file(arguments: argparse.Namespace) -> tuple[Net, int]:
@@ -57,17 +55,16 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--calibration-data", type=Path, metavar="DIR", help="images, in class folders or not"
     )
     parser.add_argument("--calibration-images", type=positive, metavar="N")
-    with contextlib.suppress(ImportError):
-        from exporters.int8 import add_arguments
-
-        add_arguments(parser)
+    int8.add_arguments(parser)
     arguments = parser.parse_args(argv)
     if arguments.onnx is None and not (arguments.c2_init and arguments.c2_predict and arguments.int8):
-        parser.error("give IN.onnx, or --c2-init and --c2-predict with --int8")
+        raise ModelError("give IN.onnx, or --c2-init and --c2-predict with --int8")
     if arguments.onnx is not None and (arguments.c2_init or arguments.c2_predict):
-        parser.error("give either IN.onnx or --c2-init and --c2-predict; the output is named by --c2-prefix")
+        raise ModelError(
+            "give either IN.onnx or --c2-init and --c2-predict; the output is named by --c2-prefix"
+        )
     if arguments.int8 and arguments.calibration_data is None:
-        parser.error("--int8 needs --calibration-data DIR: images from which the ranges are measured")
+        raise ModelError("--int8 needs --calibration-data DIR: images from which the ranges are measured")
     if arguments.calibration_data is not None and not arguments.calibration_data.is_dir():
         raise ModelError(f"{arguments.calibration_data}: no such folder of calibration images")
     return arguments

@@ -1,11 +1,16 @@
 """Every ONNX operator that the converter knows, in the spellings of all opsets."""
 
 import numpy as np
+import onnx
+import onnx.parser
 import onnxruntime
 import pytest
 from conversion_cases import CASES, build, feeds
 
+from caffe2_models import load_net
+from exporters.caffe2_to_onnx import to_onnx
 from exporters.onnx_to_caffe2 import convert
+from exporters.onnx_to_caffe2.registry import CONVERSIONS
 
 # float32 sums in another order, of values around 1
 TOLERANCE = {"rtol": 2e-5, "atol": 2e-5}
@@ -30,3 +35,68 @@ def test_computes_what_onnx_computes(name):
         inputs = feeds(model, sizes)
         got = net.session("reference").run(inputs)["y"]
         np.testing.assert_allclose(got, run_onnx(model, inputs), **TOLERANCE)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("name", CASES)
+def test_real_caffe2_computes_what_onnx_computes(name, caffe2_python):
+    model = build(CASES[name])
+    inputs = feeds(model, {"N": 2, "S": 7, "T": 9})
+    session = convert(model).session("caffe2")
+    got = session.run(inputs)["y"]
+    session.close()
+    np.testing.assert_allclose(got, run_onnx(model, inputs), **TOLERANCE)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_goes_back_to_onnx(name):
+    """ONNX -> Caffe2 -> ONNX computes the same."""
+    model = build(CASES[name])
+    net = convert(model)
+    inputs = feeds(model, {"N": 2, "S": 8, "T": 8})
+    back = to_onnx(net, {name: value.shape for name, value in inputs.items()})
+    onnx.checker.check_model(back, full_check=True)
+    np.testing.assert_allclose(run_onnx(back, inputs), run_onnx(model, inputs), **TOLERANCE)
+
+
+def test_every_conversion_has_a_case():
+    tried = {node.op_type for case in CASES.values() for node in build(case).graph.node}
+    assert CONVERSIONS.keys() - tried == set()
+
+
+def test_blob_names_are_readable_and_unique():
+    model = build(CASES["conv_bias_bn_relu"])
+    conv, norm, _ = model.graph.node
+    conv.name, norm.name = "/stem/conv/Conv", "/stem/bn/BatchNormalization"
+    net = convert(model)
+    assert [list(op.input) + list(op.output) for op in net.predict.op] == [
+        ["x", "stem.conv_w", "stem.conv_b", "stem.bn"],
+        ["stem.bn", "y"],
+    ]
+    assert list(net.predict.external_input) == ["x", "stem.conv_w", "stem.conv_b"]
+    assert list(net.predict.external_output) == ["y"]
+
+
+def test_weights_shared_by_two_layers_stay_one_parameter():
+    model = onnx.parser.parse_model(
+        """
+        <ir_version: 8, opset_import: ["": 17]>
+        net (float[1,3,4,4] x) => (float[1,3,4,4] y)
+        <float[3,3,1,1] w = {1,2,3,4,5,6,7,8,9}>
+        { a = Conv(x, w) y = Conv(a, w) }
+        """
+    )
+    net = convert(model)
+    assert len(net.parameters) == 1
+    assert net.predict.op[0].input[1] == net.predict.op[1].input[1]
+
+
+def test_net_is_saved_and_read_again(tmp_path):
+    model = build(CASES["conv_bias_bn_relu"])
+    net = convert(model)
+    net.save(tmp_path / "net")
+    again = load_net(tmp_path / "net.predict.pb", tmp_path / "net.init.pb")
+    inputs = feeds(model, {"N": 2})
+    np.testing.assert_array_equal(
+        net.session("reference").run(inputs)["y"], again.session("reference").run(inputs)["y"]
+    )

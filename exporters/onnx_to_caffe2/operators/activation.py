@@ -14,10 +14,16 @@ UNARY = {
     "Sigmoid": "Sigmoid",
     "Tanh": "Tanh",
     "Softsign": "Softsign",
+    "Softplus": "Softplus",
     "Abs": "Abs",
+    "Ceil": "Ceil",
     "Cos": "Cos",
     "Exp": "Exp",
+    "Floor": "Floor",
+    "Log": "Log",
     "Neg": "Negative",
+    "Sign": "Sign",
+    "Sin": "Sin",
     "Sqrt": "Sqrt",
 }
 
@@ -54,6 +60,16 @@ def swish(node, x, *, alpha=1.0):
     return node.add("Mul", [x, node.add("Sigmoid", [scaled])])
 
 
+@converts("Mish")
+def mish(node, x):
+    return node.add("Mul", [x, node.add("Tanh", [node.add("Softplus", [x])])])
+
+
+@converts("Selu")
+def selu(node, x, *, alpha=1.67326319217681884765625, gamma=1.05070102214813232421875):
+    return node.add("Selu", [x], alpha=alpha, scale=gamma)
+
+
 @converts("Elu")
 def elu(node, x, *, alpha=1.0):
     return node.add("Elu", [x], alpha=alpha)
@@ -77,6 +93,11 @@ def prelu(node, x, slope):
 @converts("Gelu")
 def gelu(node, x, *, approximate="none"):
     return node.add("Gelu", [x], fast_gelu=1 if approximate == "tanh" else None)
+
+
+@converts("LogSoftmax")
+def log_softmax(node, x, *, axis=None):
+    return node.add("Log", [softmax(node, x, axis=axis)])
 
 
 @converts("Softmax")

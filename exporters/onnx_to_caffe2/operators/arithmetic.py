@@ -36,14 +36,12 @@ def mean(node, *inputs):
 
 @converts("Max", "Min")
 def extremum(node, *inputs):
-    """A scalar constant bounds the others: Clip (or Relu). Blobs of one shape: Max."""
+    """A scalar constant bounds the others: Clip (or Relu). Blobs of one shape: Max, Min."""
     bounds = [float(blob.value.ravel()[0]) for blob in inputs if blob.is_constant and blob.value.size == 1]
     blobs = [blob for blob in inputs if not (blob.is_constant and blob.value.size == 1)]
-    if node.type == "Min" and len(blobs) > 1:
-        raise Unsupported("the minimum of several tensors")
     if any(blob.shapes != blobs[0].shapes for blob in blobs):
         raise Unsupported("tensors of different shapes")
-    result = blobs[0] if len(blobs) == 1 else node.add("Max", blobs)
+    result = blobs[0] if len(blobs) == 1 else node.add(node.type, blobs)
     if bounds and node.type == "Min":
         return node.add("Clip", [result], max=min(bounds))
     if bounds:

@@ -31,6 +31,13 @@ def local_response_normalization(node, x, *, size, alpha=1e-4, beta=0.75, bias=1
     return node.add("LRN", [x], size=size, alpha=alpha, beta=beta, bias=bias)
 
 
+@converts("LpNormalization")
+def lp_normalization(node, x, *, axis=-1, p=2):
+    if p != 2:
+        raise Unsupported(f"p = {p}; Caffe2 has 2")
+    return node.add("Normalize", [x], axis=axis % x.rank)
+
+
 @converts("Dropout", "Identity", constants={1: "ratio", 2: "training_mode"})
 def identity(node, x, *, ratio=None, training_mode=False, is_test=1, seed=None):
     if training_mode:

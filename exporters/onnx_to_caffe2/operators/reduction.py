@@ -16,7 +16,7 @@ def reduce_mean(node, x, *, axes=None, keepdims=1, noop_with_empty_axes=0):
     return node.add("ReduceMean", [x], axes=axes, keepdims=keepdims)
 
 
-@converts("ReduceSum", "ReduceMax", constants={1: "axes"})
+@converts("ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", constants={1: "axes"})
 def reduce(node, x, *, axes=None, keepdims=1, noop_with_empty_axes=0):
     if not axes and noop_with_empty_axes:
         return x
