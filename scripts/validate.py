@@ -66,7 +66,7 @@ def open_classifier(args: argparse.Namespace) -> Classifier:
         form="pytorch-int8" if int8 else "pytorch",
         backend="torch",
         open_session=lambda: infer,
-        param_count=sum(parameter.numel() for parameter in model.parameters()),
+        param_count=model.param_count if int8 else sum(value.numel() for value in model.parameters()),
         preprocessing=Preprocessing(**model.default_cfg) if model.default_cfg else None,
         size=model.default_cfg["size"] if model.default_cfg else None,
         channels=args.in_chans,

@@ -15,13 +15,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, fx, nn
 
+from mobile_cv.model_zoo.count import count
 from mobile_cv.model_zoo.errors import ModelZooError
 from mobile_cv.model_zoo.layers import with_fixed_padding
 from mobile_cv.model_zoo.pretrained import WEIGHTS, download
 from mobile_cv.model_zoo.registry import get_architecture
 
 ENGINE = "qnnpack"
-CFG_FILE = "default_cfg.json"  # in our own archives
+FACTS = "model.json"  # in our own archives: default_cfg and param_count
 # Published file -> the model it was made of.
 PUBLISHED = {f"fbnet_{letter}_i8f_int8_jit": f"fbnet_{letter}_i8f" for letter in "abc"}
 
@@ -29,23 +30,26 @@ PUBLISHED = {f"fbnet_{letter}_i8f_int8_jit": f"fbnet_{letter}_i8f" for letter in
 def load_int8(name: str | Path, progress: bool | None = None) -> torch.jit.ScriptModule:
     """An int8 TorchScript module by its published name (fbnet_a_i8f_int8_jit ...) or from a file.
 
-    It maps (N, 3, size, size) float32 to logits, and carries default_cfg as the zoo's models do. Sets
-    torch's quantized engine to QNNPACK, without which it does not run. Raises ModelZooError where the file
-    cannot be had or read.
+    It maps (N, 3, size, size) float32 to logits, and carries default_cfg as the zoo's models do, and
+    param_count; None and 0 where a file tells neither. Sets torch's quantized engine to QNNPACK, without
+    which it does not run. Raises ModelZooError where the file cannot be had or read.
     """
     published = PUBLISHED.get(str(name))
     path = download(WEIGHTS[str(name)]["url"], progress=progress) if published else Path(name)
     if not path.is_file():
         raise ModelZooError(f"{name}: neither a file nor one of {', '.join(PUBLISHED)}")
     _use_engine()
-    extra = {CFG_FILE: ""}
+    extra = {FACTS: ""}
     try:
         with _quiet():
             model = torch.jit.load(str(path), map_location="cpu", _extra_files=extra).eval()
-        cfg = json.loads(extra[CFG_FILE]) if extra[CFG_FILE] else None
+        facts = json.loads(extra[FACTS] or "{}")
     except (RuntimeError, ValueError) as error:
         raise ModelZooError(f"{path}: no TorchScript file ({str(error).splitlines()[0]})") from None
-    model.default_cfg = get_architecture(published).preprocessing if published else cfg
+    if published:
+        architecture = get_architecture(published)
+        facts = {"default_cfg": architecture.preprocessing, "param_count": count(architecture).parameters}
+    model.default_cfg, model.param_count = facts.get("default_cfg"), facts.get("param_count", 0)
     return model
 
 
@@ -55,16 +59,23 @@ def quantize(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
     Raises ModelZooError where QNNPACK cannot hold the ranges that it saw.
     """
     with _quiet():
-        from torch.ao.quantization import get_default_qconfig_mapping, quantize_fx
+        from torch.ao import quantization
+        from torch.ao.quantization import quantize_fx
 
         _use_engine()
+        # torch's default makes weights symmetric, which costs a MobileNet half of its accuracy; QNNPACK's
+        # weights have a zero point, as Caffe2's have.
+        mapping = quantization.get_default_qconfig_mapping(ENGINE)
+        activations = quantization.HistogramObserver.with_args(dtype=torch.quint8)
+        weights = quantization.MinMaxObserver.with_args(dtype=torch.qint8, qscheme=torch.per_tensor_affine)
+        mapping.set_global(quantization.QConfig(activations, weights))
         batches = iter(batches)
         first = next(batches, None)
         if first is None:
             raise ModelZooError("no images to calibrate the quantization with")
         plain = with_fixed_padding(model, first)
         clipped = _take_out_relu6(plain)
-        prepared = quantize_fx.prepare_fx(plain, get_default_qconfig_mapping(ENGINE), (first,))
+        prepared = quantize_fx.prepare_fx(plain, mapping, (first,))
         _clip_observers(prepared, clipped)
         with torch.inference_mode():
             prepared(first)
@@ -80,6 +91,7 @@ def quantize(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
                 f"images gave ({str(error).splitlines()[0]}); are its weights trained ones?"
             ) from None
     quantized.default_cfg = model.default_cfg
+    quantized.param_count = sum(parameter.numel() for parameter in model.parameters())
     quantized.example = torch.zeros_like(first[:1])
     return quantized
 
@@ -92,7 +104,8 @@ def save_int8(quantized: nn.Module, path: str | Path) -> None:
         handle, temporary = tempfile.mkstemp(dir=path.parent or ".", prefix=path.name)
         os.close(handle)
         try:
-            torch.jit.save(traced, temporary, _extra_files={CFG_FILE: json.dumps(quantized.default_cfg)})
+            facts = {"default_cfg": quantized.default_cfg, "param_count": quantized.param_count}
+            torch.jit.save(traced, temporary, _extra_files={FACTS: json.dumps(facts)})
             os.replace(temporary, path)
         except BaseException:
             os.unlink(temporary)
