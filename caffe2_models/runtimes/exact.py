@@ -225,7 +225,7 @@ def with_quantization(data: np.ndarray, known: TensorType) -> Value:
 def place(graph: Graph) -> int:
     """Give every blob that kernels touch a place in one arena, shared with those not alive; the arena's size.
 
-    float32 arrays that come from outside the kernels get none: kernels read them where they are.
+    float32 feeds get none: kernels read them where they are.
     """
     position = {instruction: i for i, instruction in enumerate(graph.instructions)}
     kept = set(graph.outputs.values())
@@ -240,10 +240,10 @@ def place(graph: Graph) -> int:
 
     def give_if_copied(blobs: Iterable[Blob], written: int) -> None:
         for blob in blobs:
-            if blob.is_read_by_kernels and blob.type.dtype != np.float32:
+            if blob.is_read_by_kernels:
                 give(blob, written)
 
-    give_if_copied(graph.feeds.values(), -1)
+    give_if_copied((blob for blob in graph.feeds.values() if blob.type.dtype != np.float32), -1)
     for i, instruction in enumerate(graph.instructions):
         if instruction.kernel is None:
             give_if_copied(instruction.outputs, i)
