@@ -159,8 +159,11 @@ def softmax_table(x_scale: float, channels: int) -> np.ndarray:
 
 
 def softmax(x: np.ndarray, x_scale: float) -> np.ndarray:
-    """uint8 softmax over the last axis; the output has scale 1/256 and zero point 0."""
+    """uint8 softmax over the last axis; the output has scale 1/256 and zero point 0.
+
+    The sum is uint32 and wraps: in a long row of equal inputs it may pass 2^32.
+    """
     table = softmax_table(x_scale, x.shape[-1])
     values = table[x.astype(np.int64) + (255 - x.max(axis=-1, keepdims=True).astype(np.int64))]
-    total = values.sum(axis=-1, keepdims=True)
+    total = np.maximum(values.sum(axis=-1, keepdims=True) & 0xFFFFFFFF, 1)
     return np.minimum((256 * values + (total >> 1)) // total, 255).astype(np.uint8)

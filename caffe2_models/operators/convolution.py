@@ -189,8 +189,8 @@ class Upscaling:
         window, pixels = self.window, self.adj.pixels
         if window.dilation != (1, 1) or window.legacy_pad == CAFFE_POOLING:
             raise ModelError("a transposed convolution takes neither dilation nor legacy_pad 3")
-        if any(not 0 <= a <= s for a, s in zip(pixels, window.stride, strict=True)):
-            raise ModelError(f"adj {list(pixels)} must not exceed the stride {list(window.stride)}")
+        if any(not 0 <= a < s for a, s in zip(pixels, window.stride, strict=True)):
+            raise ModelError(f"adj {list(pixels)} must be below the stride {list(window.stride)}")
         rows, columns = (
             (size - 1) * window.stride[i] + window.kernel[i] + pixels[i] - window.pads[i] - window.pads[i + 2]
             for i, size in enumerate((height, width))

@@ -130,10 +130,11 @@ class LayerNorm(Operator):
     def compute(self, x, scale=None, bias=None):
         axis = canonical_axis(self.axis, x.ndim)
         rows = x.reshape(flattened(x.shape, axis))
-        mean = rows.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
-        variance = rows.var(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
+        mean = rows.mean(axis=1, keepdims=True)
+        variance = (rows * rows).mean(axis=1, keepdims=True) - mean * mean  # less exact, but Caffe2's way
         deviation = np.sqrt(variance + np.float32(self.epsilon))
-        y = (rows - mean) / deviation
+        inverse = np.float32(1) / deviation
+        y = rows * inverse - mean * inverse
         if self.elementwise_affine:
             y = y * scale.ravel() + bias.ravel()
         moments = (*x.shape[:axis], 1)

@@ -40,7 +40,7 @@ class Session:
         unknown = [name for name in names if name not in known]
         if unknown:
             raise ModelError(f"{self.net.name or 'net'}: no blob {', '.join(unknown)}")
-        return self._run(values, names)
+        return self._run(values, names) if names else {}
 
     def _run(self, feeds: dict[str, Value], outputs: list[str]) -> dict[str, Value]:
         raise NotImplementedError

@@ -1,0 +1,419 @@
+"""Random nets: chains and branches of operators with their shapes, scales and zero points.
+
+A net grows step by step on values that the reference computes on the way, so that its quantized blobs use
+their range. What is quantized comes from the input or from operators that round nothing: its bytes must be
+equal in every runtime.
+"""
+
+import numpy as np
+from operator_cases import flip, normal, quantized, sides, window
+
+from caffe2_models import Int8Tensor, Net
+from caffe2_models.build import add_operator, make_init
+from caffe2_models.proto import caffe2_pb2
+
+
+class RandomNet:
+    """A net being grown; `values` holds each blob's last value."""
+
+    def __init__(self, rng: np.random.Generator):
+        self.rng = rng
+        self.predict = caffe2_pb2.NetDef(name="random")
+        self.parameters, self.values = {}, {}
+        self.count = 0
+        self.predict.external_input.append("data")
+
+    def add(self, kind: str, *inputs, outputs: int = 1, in_place: bool = False, **arguments) -> str:
+        """Append an operator on blobs (by name) and parameters (by value); returns its first output."""
+        self.count += 1
+        names = [value if isinstance(value, str) else self.parameter(kind, value) for value in inputs]
+        results = [f"{kind.lower()}_{self.count}{'_side' * i}" for i in range(outputs)]
+        if in_place:
+            results[0] = names[0]
+        op = add_operator(self.predict, kind, names, results, **arguments)
+        single = Net(caffe2_pb2.NetDef(op=[op], external_input=names), make_init({}))
+        known = {**self.parameters, **self.values}
+        self.values |= single.session("reference").run({name: known[name] for name in names}, results)
+        return results[0]
+
+    def parameter(self, kind: str, value) -> str:
+        name = f"{kind.lower()}_{self.count}_p{len(self.parameters)}"
+        self.parameters[name] = value
+        return name
+
+    def net(self) -> Net:
+        self.predict.external_input.extend(self.parameters)
+        read = {name for op in self.predict.op for name in op.input}
+        written = dict.fromkeys(op.output[0] for op in self.predict.op)
+        self.predict.external_output.extend(name for name in written if name not in read)
+        return Net(self.predict, make_init(self.parameters, "random_init"))
+
+    def shape(self, blob: str) -> tuple[int, ...]:
+        return self.values[blob].shape
+
+    def others(self, blob: str, fits) -> list[str]:
+        """Blobs beside this one, of its kind, for which fits(value) holds."""
+        kind = type(self.values[blob])
+        return [
+            name
+            for name, value in self.values.items()
+            if name != blob
+            and isinstance(value, kind)
+            and value.dtype == self.values[blob].dtype
+            and fits(value)
+        ]
+
+    def choose(self, options: list):
+        return options[int(self.rng.integers(0, len(options)))]
+
+
+def random_net(rng: np.random.Generator, steps: int = 12) -> tuple[Net, dict, list[str]]:
+    """(net, feeds, all its blobs): float32 throughout, or quantized with a float32 tail."""
+    net = RandomNet(rng)
+    channels, height, width = int(rng.integers(1, 13)), *(int(d) for d in rng.integers(5, 15, 2))
+    net.values["data"] = normal(rng, int(rng.integers(1, 3)), channels, height, width)
+    feeds = dict(net.values)
+    blob = "data"
+    if flip(rng, 0.6):
+        blob = net.add("Int8Quantize", net.add("NCHW2NHWC", blob), **quantization(rng, -3, 3))
+    for _ in range(steps):
+        blob = grow(net, blob)
+    outcome = net.net()
+    blobs = list(dict.fromkeys(name for op in outcome.predict.op for name in op.output))
+    return outcome, feeds, [name for name in blobs if not name.endswith("_side")]
+
+
+def grow(net: RandomNet, blob: str) -> str:
+    """One step further from the blob, or from an earlier one."""
+    rng = net.rng
+    if flip(rng, 0.2):
+        blob = net.choose(
+            [name for name in net.values if not name.endswith("_side") and name != "data"] or [blob]
+        )
+    value = net.values[blob]
+    image = len(value.shape) == 4
+    if isinstance(value, Int8Tensor):
+        steps = INT8_IMAGE_STEPS if image else INT8_STEPS
+    else:
+        steps = IMAGE_STEPS if image else VECTOR_STEPS
+    return net.choose(steps)(net, blob) or blob
+
+
+def quantization(rng, low: float, high: float) -> dict:
+    """A scale and a zero point for real values between low and high."""
+    low, high = min(low, 0.0), max(high, low + 1e-3, 1e-3)
+    scale = np.float32((high - low) / 255 * rng.uniform(0.7, 1.3))
+    zero_point = int(np.clip(round(-low / float(scale)), 0, 254))
+    return {"Y_scale": float(scale), "Y_zero_point": zero_point}
+
+
+def same(value: Int8Tensor) -> dict:
+    return {"Y_scale": value.scale, "Y_zero_point": value.zero_point}
+
+
+def fitting_window(net: RandomNet, size: tuple[int, int], kernels=(1, 2, 3, 5), **options) -> dict | None:
+    """Arguments of a window that fits images of this size, or None where none was found."""
+    for _ in range(10):
+        arguments = window(net.rng, kernels, **options)
+        kernel, dilation = sides(arguments, "kernel"), sides(arguments, "dilation")
+        if all(d * (k - 1) + 1 <= s for d, k, s in zip(dilation, kernel, size, strict=True)):
+            return arguments
+    return None
+
+
+def half_kernel(kernel: list[int]) -> list[int]:
+    return [k // 2 for k in kernel]
+
+
+# float32 images, NCHW
+
+
+def conv(net, x):
+    rng, (_, channels, *size) = net.rng, net.shape(x)
+    if (arguments := fitting_window(net, size, legacy=True)) is None:
+        return None
+    group = net.choose([1, 1, channels, *([2] if channels % 2 == 0 else [])])
+    outputs = channels if group == channels else group * int(rng.integers(1, 1 + 16 // group))
+    fan_in = channels // group * np.prod(sides(arguments, "kernel"))
+    weight = normal(rng, outputs, channels // group, *sides(arguments, "kernel"), scale=fan_in**-0.5)
+    bias = [normal(rng, outputs, scale=0.2)] if flip(rng, 0.8) else []
+    return net.add("Conv", x, weight, *bias, **arguments, **({"group": group} if group > 1 else {}))
+
+
+def pool(net, x):
+    options = {"dilate": False, "legacy": True, "largest_pad": half_kernel}
+    arguments = fitting_window(net, net.shape(x)[2:], (2, 3), **options)
+    return arguments and net.add(net.choose(["MaxPool", "AveragePool"]), x, **arguments)
+
+
+def batch_norm(net, x):
+    rng, channels = net.rng, net.shape(x)[1]
+    vectors = [np.abs(normal(rng, channels)) + 0.5, *(normal(rng, channels, scale=0.3) for _ in range(2))]
+    return net.add(
+        "SpatialBN", x, *vectors, np.abs(normal(rng, channels)) + np.float32(0.5), is_test=1, epsilon=1e-3
+    )
+
+
+def relu(net, x):
+    return net.add("Relu", x, in_place=x != "data" and flip(net.rng))
+
+
+def unary(net, x):
+    return net.add(net.choose(["Sigmoid", "Tanh", "Swish", "Elu", "LeakyRelu", "Abs", "Negative", "Copy"]), x)
+
+
+def clip(net, x):
+    return net.add("Clip", x, min=-1.0, max=float(net.rng.uniform(0.5, 6)))
+
+
+def arithmetic(net, x):
+    other = net.others(x, lambda value: value.shape == net.shape(x))
+    if not other:
+        return net.add(net.choose(["Add", "Mul"]), x, normal(net.rng, *net.shape(x)))
+    return net.add(net.choose(["Add", "Sum", "Max", "Sub", "Mul"]), x, net.choose(other))
+
+
+def channel_arithmetic(net, x):
+    channel = normal(net.rng, net.shape(x)[1])
+    return net.add(net.choose(["Add", "Mul"]), x, channel, broadcast=1, axis=1)
+
+
+def concat(net, x):
+    shape = net.shape(x)
+    other = net.others(x, lambda v: v.shape[:1] == shape[:1] and v.shape[2:] == shape[2:] and v.shape[1] < 30)
+    if not other or shape[1] > 30:
+        return None
+    return net.add(
+        "Concat", x, *(net.choose(other) for _ in range(int(net.rng.integers(1, 3)))), outputs=2, axis=1
+    )
+
+
+def squeeze_excite(net, x):
+    rng, channels = net.rng, net.shape(x)[1]
+    pooled = net.add("AveragePool", x, global_pooling=1)
+    squeezed = net.add("FC", pooled, normal(rng, 4, channels), normal(rng, 4))
+    gate = net.add(
+        "Sigmoid", net.add("FC", net.add("Relu", squeezed), normal(rng, channels, 4), normal(rng, channels))
+    )
+    return net.add("Mul", x, gate, broadcast=1, axis=0)
+
+
+def lrn(net, x):
+    return net.add("LRN", x, outputs=2, size=net.choose([3, 5]), alpha=0.1, beta=0.75, bias=1.0)
+
+
+def shuffle(net, x):
+    divisors = [g for g in range(1, net.shape(x)[1] + 1) if net.shape(x)[1] % g == 0]
+    return net.add("ChannelShuffle", x, group=net.choose(divisors), kernel=1)
+
+
+def resize(net, x):
+    if max(net.shape(x)[2:]) > 12:
+        return None
+    return net.add(net.choose(["ResizeNearest", "UpsampleBilinear"]), x, height_scale=2.0, width_scale=1.5)
+
+
+def split(net, x):
+    channels = net.shape(x)[1]
+    if channels % 2:
+        return None
+    return net.add("Split", x, outputs=2, axis=1)
+
+
+def pad(net, x):
+    return net.add("PadImage", x, pad_t=1, pad_l=0, pad_b=2, pad_r=1)
+
+
+def flatten(net, x):
+    return net.add(net.choose(["Flatten", "FlattenToVec"]), x)
+
+
+IMAGE_STEPS = [
+    *(
+        conv,
+        conv,
+        conv,
+        pool,
+        batch_norm,
+        relu,
+        relu,
+        unary,
+        clip,
+        arithmetic,
+        arithmetic,
+        channel_arithmetic,
+    ),
+    *(concat, squeeze_excite, lrn, shuffle, resize, split, pad, flatten),
+]
+
+
+# float32 vectors and the like
+
+
+def fully_connected(net, x):
+    shape = net.shape(x)
+    if len(shape) != 2:
+        return None
+    outputs, inputs = int(net.rng.integers(1, 12)), shape[1]
+    return net.add("FC", x, normal(net.rng, outputs, inputs, scale=inputs**-0.5), normal(net.rng, outputs))
+
+
+def softmax(net, x):
+    return net.add("Softmax", x) if len(net.shape(x)) > 1 else None
+
+
+def reshape(net, x):
+    return net.add("Reshape", x, outputs=2, shape=[0, -1, 1])
+
+
+def transpose(net, x):
+    return net.add("Transpose", x, axes=[int(a) for a in net.rng.permutation(len(net.shape(x)))])
+
+
+def reduce(net, x):
+    axis = int(net.rng.integers(0, len(net.shape(x))))
+    return net.add(net.choose(["ReduceMean", "ReduceMax"]), x, axes=[axis], keepdims=1)
+
+
+VECTOR_STEPS = [
+    fully_connected,
+    fully_connected,
+    softmax,
+    relu,
+    unary,
+    arithmetic,
+    clip,
+    reshape,
+    transpose,
+    reduce,
+]
+
+
+# quantized images, NHWC
+
+
+def int8_layer(net, x, kind, weight_shape, outputs, **arguments):
+    """A layer whose output's range is that of its accumulators, or a part of it."""
+    rng, value = net.rng, net.values[x]
+    zero_point = int(net.choose([128, 128, int(rng.integers(0, 256))]))
+    weight = quantized(rng, *weight_shape, scale=np.exp(rng.uniform(-6, -2)), zero_point=zero_point)
+    spread = value.scale * weight.scale * np.sqrt(np.prod(weight_shape) / outputs) * 60 * 60
+    scale = max(spread * rng.uniform(0.5, 4) / 128, value.scale * weight.scale * 1.001)
+    bias = Int8Tensor(rng.integers(-3000, 3000, outputs, dtype=np.int32), value.scale * weight.scale, 0)
+    output = {"Y_scale": float(np.float32(scale)), "Y_zero_point": int(rng.integers(0, 255))}
+    return net.add(kind, x, weight, bias, **arguments, **output)
+
+
+def int8_conv(net, x):
+    _, *size, channels = net.shape(x)
+    if (arguments := fitting_window(net, size, legacy=flip(net.rng))) is None:
+        return None
+    group = net.choose([1, 1, channels, *([2] if channels % 2 == 0 else [])])
+    outputs = channels if group == channels else group * int(net.rng.integers(1, 1 + 24 // group))
+    shape = (outputs, *sides(arguments, "kernel"), channels // group)
+    kind = net.choose(["Int8Conv", "Int8ConvRelu"])
+    return int8_layer(net, x, kind, shape, outputs, order="NHWC", group=group, **arguments)
+
+
+def int8_add(net, x):
+    value = net.values[x]
+    others = net.others(
+        x, lambda other: other.shape == value.shape and 1 / 64 < other.scale / value.scale < 64
+    )
+    other = net.choose(others or [x])
+    high = 200 * (value.scale + net.values[other].scale)
+    kind = net.choose(["Int8Add", "Int8AddRelu", "Int8Sum", "Int8SumRelu"])
+    return net.add(kind, x, other, **quantization(net.rng, -high, high))
+
+
+def int8_pool(net, x):
+    options = {"dilate": False, "largest_pad": half_kernel}
+    arguments = fitting_window(net, net.shape(x)[1:3], (2, 3), **options)
+    if flip(net.rng, 0.2):
+        arguments = {"global_pooling": 1}
+    if arguments is None:
+        return None
+    value = net.values[x]
+    if flip(net.rng) and "global_pooling" not in arguments:
+        kind = net.choose(["Int8MaxPool", "Int8MaxPoolRelu"])
+        return net.add(kind, x, order="NHWC", **arguments, **same(value))
+    kind = net.choose(["Int8AveragePool", "Int8AveragePoolRelu"])
+    output = quantization(net.rng, -128 * value.scale, 128 * value.scale)
+    return net.add(kind, x, order="NHWC", **arguments, **output)
+
+
+def int8_moved(net, x):
+    """Operators that keep scale and zero point."""
+    value, rng = net.values[x], net.rng
+    kind = net.choose(["Int8Relu", "Int8Transpose", "Int8ChannelShuffle", "Int8ResizeNearest", "Int8Slice"])
+    arguments = {}
+    if kind == "Int8Transpose":
+        arguments = {"axes": [0, 2, 1, 3]}
+    elif kind == "Int8ChannelShuffle":
+        groups = [g for g in range(2, value.shape[3] + 1) if value.shape[3] % g == 0]
+        if not groups:
+            return None
+        arguments = {"group": net.choose(groups), "kernel": 1, "order": "NHWC"}
+    elif kind == "Int8ResizeNearest":
+        if max(value.shape[1:3]) > 12:
+            return None
+        arguments = {"height_scale": 2.0, "width_scale": 1.5}
+    elif kind == "Int8Slice":
+        arguments = {"starts": [0, 0, 0, 0], "ends": [-1, -1, -1, int(rng.integers(1, value.shape[3] + 1))]}
+    return net.add(kind, x, **arguments, **same(value))
+
+
+def int8_concat(net, x):
+    value = net.values[x]
+    others = net.others(x, lambda v: v.shape[:3] == value.shape[:3] and same(v) == same(value))
+    if value.shape[3] > 30:
+        return None
+    return net.add("Int8Concat", x, net.choose(others or [x]), axis=3, **same(value))
+
+
+def int8_table(net, x):
+    value = net.values[x]
+    if flip(net.rng):
+        return net.add("Int8Sigmoid", x, Y_scale=1 / 256, Y_zero_point=0)
+    output = quantization(net.rng, -128 * value.scale, 128 * value.scale)
+    return net.add("Int8LeakyRelu", x, alpha=float(net.rng.uniform(0.01, 0.9)), **output)
+
+
+def int8_requantized(net, x):
+    """Out of int8 and back by operators that round nothing."""
+    real = net.add(net.choose(["Relu", "Copy", "Negative"]), net.add("Int8Dequantize", x))
+    span = 255 * net.values[x].scale
+    return net.add("Int8Quantize", real, **quantization(net.rng, -span, span))
+
+
+def int8_flatten(net, x):
+    return net.add("Int8Flatten", x, **same(net.values[x]))
+
+
+def dequantize(net, x):
+    real = net.add("Int8Dequantize", x)
+    return net.add("NHWC2NCHW", real) if len(net.shape(real)) == 4 else real
+
+
+INT8_IMAGE_STEPS = [
+    *(int8_conv, int8_conv, int8_conv, int8_conv, int8_add, int8_add, int8_pool, int8_moved, int8_moved),
+    *(int8_concat, int8_table, int8_requantized, int8_flatten, dequantize),
+]
+
+
+# quantized vectors
+
+
+def int8_fully_connected(net, x):
+    shape = net.shape(x)
+    if len(shape) != 2:
+        return None
+    outputs = int(net.rng.integers(1, 12))
+    return int8_layer(net, x, "Int8FC", (outputs, shape[1]), outputs)
+
+
+def int8_softmax(net, x):
+    return net.add("Int8Softmax", x, Y_scale=1 / 256, Y_zero_point=0)
+
+
+INT8_STEPS = [int8_fully_connected, int8_fully_connected, int8_softmax, int8_add, int8_table, dequantize]

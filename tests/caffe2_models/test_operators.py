@@ -1,0 +1,99 @@
+"""Every operator: known in all its aspects, inferred as it runs, computed as Caffe2 computed it."""
+
+import numpy as np
+import pytest
+from operator_cases import CASES
+
+from caffe2_models import Int8Tensor, Net, load_net
+from caffe2_models.lowering import lower_net
+from caffe2_models.operators import OPERATORS
+from caffe2_models.runtimes.session import input_types
+
+SEEDS = range(4)
+
+
+def draw(kind: str, seed: int):
+    return CASES[kind](np.random.default_rng([seed, *kind.encode()]))
+
+
+def test_every_operator_has_a_case():
+    assert set(CASES) == set(OPERATORS)
+
+
+@pytest.mark.parametrize("kind", OPERATORS)
+def test_operator_has_shape_computation_lowering_and_cost(kind):
+    case = draw(kind, 0)
+    net, types = case.net(), input_types(case.feeds)
+    steps = list(net.walk(types))
+    assert [step.macs >= 0 for step in steps] == [True]
+    lower_net(net, types, case.output_names)
+    net.session("reference").run(case.feeds, case.output_names)
+
+
+@pytest.mark.parametrize("kind", OPERATORS)
+def test_what_is_inferred_is_what_runs(kind):
+    for seed in SEEDS:
+        case = draw(kind, seed)
+        assert_inferred(case.net(), case.feeds, case.output_names)
+
+
+@pytest.mark.parametrize("kind", [kind for kind, cls in OPERATORS.items() if cls.exact_in_onnx])
+def test_lowered_operator_computes_the_same(kind):
+    for seed in SEEDS:
+        case = draw(kind, seed)
+        reference = case.net().session("reference").run(case.feeds, case.output_names)
+        lowered = case.net().session("onnxruntime", threads=1).run(case.feeds, case.output_names)
+        for name, want in reference.items():
+            assert_same(lowered[name], want)
+
+
+@pytest.mark.parametrize("kind", [kind for kind, cls in OPERATORS.items() if not cls.exact_in_onnx])
+def test_approximated_operator_is_near(kind):
+    """QDQ rounds once more and elsewhere: up to two steps apart."""
+    for seed in SEEDS:
+        case = draw(kind, seed)
+        reference = case.net().session("reference").run(case.feeds, ["y0"])["y0"]
+        session = case.net().session("onnxruntime", threads=1, approximate=True)
+        approximate = session.run(case.feeds, ["y0"])["y0"]
+        assert (approximate.scale, approximate.zero_point) == (reference.scale, reference.zero_point)
+        assert np.abs(approximate.data.astype(int) - reference.data).max(initial=0) <= 2
+
+
+def test_golden_cases(shared):
+    """What Caffe2 1.8.1 computed: int8 byte for byte; float32 but for the order of sums."""
+    folders = sorted(path.parent for path in (shared / "golden" / "ops").rglob("expected.npz"))
+    assert len(folders) == 146
+    for folder in folders:
+        expected = np.load(folder / "expected.npz")
+        feeds = {key[3:]: expected[key] for key in expected.files if key.startswith("in:")}
+        names = [key[4:] for key in expected.files if key.startswith("out:")]
+        net = load_net(folder / "predict.pb", folder / "init.pb")
+        got = assert_inferred(net, feeds, names)
+        for name in names:
+            want = expected[f"out:{name}"]
+            if f"scale:{name}" in expected.files:
+                want = Int8Tensor(want, float(expected[f"scale:{name}"]), int(expected[f"zero_point:{name}"]))
+            assert_same(got[name], want, folder.name)
+
+
+def assert_inferred(net: Net, feeds: dict, names: list[str]) -> dict:
+    """The net's blobs have the types that were inferred; returns them."""
+    inferred = net.infer_types(input_types(feeds))
+    shapes = net.infer_shapes({name: value.shape for name, value in feeds.items()} if feeds and all(
+        value.dtype == np.float32 for value in feeds.values()) else input_types(feeds))  # fmt: skip
+    results = net.session("reference").run(feeds, names)
+    for name, value in results.items():
+        assert shapes[name] == (value.shape, value.dtype)
+        assert inferred[name].is_quantized == isinstance(value, Int8Tensor)
+        if isinstance(value, Int8Tensor):
+            assert (inferred[name].scale, inferred[name].zero_point) == (value.scale, value.zero_point)
+    return results
+
+
+def assert_same(got, want, label=""):
+    if isinstance(want, Int8Tensor):
+        assert np.float32(got.scale) == np.float32(want.scale) and got.zero_point == want.zero_point, label
+        assert got.data.dtype == want.data.dtype and np.array_equal(got.data, want.data), label
+    else:
+        assert got.shape == want.shape and got.dtype == want.dtype, label
+        np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-5, err_msg=label)
