@@ -72,7 +72,6 @@ def open_classifier(args: argparse.Namespace) -> Classifier:
         channels=args.in_chans,
         probabilities=not int8 and model.architecture.softmax,
         fingerprint=digest.hexdigest(),
-        quantized=int8,
     )
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from caffe2_models.runtimes import fastest_exact
 
 MAX_ONNX_BYTES = 1 << 31
 SOFTMAX = {"Softmax", "Int8Softmax"}
+QUANTIZED = {"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "ConvInteger"}
 
 Infer = Callable[[np.ndarray], np.ndarray]
 
@@ -24,9 +25,10 @@ class Classifier:
     """A net that scores classes.
 
     open_session() gives a function from float32 [n, channels, size, size] to scores [n, classes] for the
-    use of one thread; it may be called several times, and sessions run side by side, each on one core. form
-    is caffe2-fp32, caffe2-int8, onnx or pytorch; preprocessing and size are what the file itself tells;
-    param_count counts numbers; fixed_batch is the only batch size the net takes, if there is one;
+    use of one thread; it may be called several times, and sessions run side by side, each on one core,
+    unless the net is to have only a lone_session, which then takes all cores. form is caffe2-fp32,
+    caffe2-int8, onnx, onnx-int8, pytorch or pytorch-int8; preprocessing and size are what the file itself
+    tells; param_count counts numbers; fixed_batch is the only batch size the net takes, if there is one;
     probabilities says that the scores are a softmax's; fingerprint tells one net from another.
     """
 
@@ -41,7 +43,12 @@ class Classifier:
     fixed_batch: int | None = None
     probabilities: bool = False
     fingerprint: str = ""
-    quantized: bool = field(default=False)
+    lone_session: bool = False
+
+    @property
+    def weights(self) -> str:
+        """fp32 or int8."""
+        return "int8" if self.form.endswith("int8") else "fp32"
 
 
 def from_caffe2(net: Net, name: str, backend: str = "auto", size: int | None = None) -> Classifier:
@@ -69,7 +76,7 @@ def from_caffe2(net: Net, name: str, backend: str = "auto", size: int | None = N
     backend = fastest_exact(net) if backend == "auto" else backend
 
     def open_session() -> Infer:
-        session = net.session(backend=backend, threads=1)
+        session = net.session(backend=backend, threads=None if backend == "caffe2" else 1)
 
         def infer(x: np.ndarray) -> np.ndarray:
             value = session.run({data: x}, outputs=[scores])[scores]
@@ -89,11 +96,11 @@ def from_caffe2(net: Net, name: str, backend: str = "auto", size: int | None = N
         size=own[2],
         channels=own[1],
         fixed_batch=None if shape[0] == batch else 1,
+        lone_session=backend == "caffe2",  # its workspace belongs to the whole process
         probabilities=bool(writers) and writers[-1] in SOFTMAX,
         fingerprint=_digest(
             *(part.SerializeToString(deterministic=True) for part in (net.predict, net.init))
         ),
-        quantized=net.is_quantized,
     )
 
 
@@ -131,11 +138,8 @@ def load_onnx(path: str) -> Classifier:
     batch, channels, height, _ = (dim if isinstance(dim, int) else None for dim in data.shape)
 
     def infer(x: np.ndarray) -> np.ndarray:
-        n = len(x)
-        if batch is not None and n < batch:
-            x = np.concatenate([x, np.zeros((batch - n, *x.shape[1:]), x.dtype)])
         try:
-            return session.run([scores], {data.name: x})[0].reshape(len(x), -1)[:n]
+            return session.run([scores], {data.name: x})[0].reshape(len(x), -1)
         except Exception as error:  # likewise
             raise ModelError(f"{path}: does not run on {list(x.shape)} ({_first_line(error)})") from None
 
@@ -143,7 +147,7 @@ def load_onnx(path: str) -> Classifier:
     producers = [node.op_type for node in model.graph.node if scores in node.output]
     return Classifier(
         name=path.stem,
-        form="onnx",
+        form="onnx-int8" if QUANTIZED & {node.op_type for node in model.graph.node} else "onnx",
         backend="onnxruntime",
         open_session=lambda: infer,
         param_count=sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer),
@@ -153,9 +157,6 @@ def load_onnx(path: str) -> Classifier:
         fixed_batch=batch,
         probabilities=bool(producers) and producers[-1] in SOFTMAX,
         fingerprint=_digest(path.read_bytes()),
-        quantized=any(
-            node.op_type in ("QLinearConv", "QuantizeLinear", "ConvInteger") for node in model.graph.node
-        ),
     )
 
 

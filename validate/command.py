@@ -93,12 +93,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-j",
         "--workers",
         type=_positive,
-        default=_cores(),
+        default=cores(),
         metavar="N",
         help=f"decoding processes, {_DEFAULT}",
     )
     machine.add_argument(
-        "--threads", type=_positive, default=_cores(), metavar="N", help=f"inference threads, {_DEFAULT}"
+        "--threads", type=_positive, default=cores(), metavar="N", help=f"inference threads, {_DEFAULT}"
     )
     machine.add_argument(
         "--ray", metavar="ADDRESS", help="spread over a Ray cluster (auto, local, or its address)"
@@ -143,7 +143,9 @@ def validate_shard(args: argparse.Namespace, open_classifier: OpenClassifier) ->
     dataset = open_dataset(args.data, args.ground_truth, args.label_map)
     preprocessing = resolve_preprocessing(args, classifier)
     print(f"preprocessing: {describe(preprocessing)}", flush=True)
-    resources = Resources(args.workers, args.threads, classifier.fixed_batch or args.batch_size)
+    batch_size = classifier.fixed_batch or min(args.batch_size, args.limit or len(dataset), len(dataset))
+    threads = 1 if classifier.lone_session else args.threads
+    resources = Resources(args.workers, threads, batch_size)
     indices = select(dataset, args.limit, args.shard, resources.batch_size)
     state = State.of(args, classifier, dataset, preprocessing, resources, len(indices))
     run = Run(classifier, dataset, indices, preprocessing, state.outcomes, resources, args.skip_broken)
@@ -197,8 +199,8 @@ def resolve_preprocessing(args: argparse.Namespace, classifier: Classifier) -> P
     """
     base = classifier.preprocessing
     if base is None and args.published is not None:
-        weights = "int8" if classifier.quantized else "fp32"
-        base = published.find_published(args.published, weights, bool(args.tf_preprocessing)).preprocessing
+        row = published.find_published(args.published, classifier.weights, bool(args.tf_preprocessing))
+        base = row.preprocessing
     if base is None:
         base = Preprocessing().replace(size=classifier.size)
     chosen = base.replace(
@@ -266,7 +268,7 @@ class State:
 _DEFAULT = "default %(default)s"
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -28,10 +28,10 @@ SLOTS_PER_WORKER = 2  # one that is being filled, one in wait
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Decoded images: pixels is a view of shared memory, float32 [n, channels, size, size], until it is
-    released.
+    """Decoded images: pixels, float32 [batch_size, channels, size, size], is shared until it is released.
 
-    positions tell which of the images asked for these are; broken holds (position, reason) of those left out.
+    positions tell which of the images asked for its first rows are, the rest is zeros, so that every batch
+    has one shape; broken holds (position, reason) of images left out.
     """
 
     slot: int
@@ -83,7 +83,7 @@ class Loader:
                             "a decoding process ended unexpectedly (out of memory?); try fewer with -j"
                         ) from None
                     busy[connection].tasks -= 1
-                    return Batch(slot, np.array(good, np.int64), self._pixels[slot, : len(good)], broken)
+                    return Batch(slot, np.array(good, np.int64), self._pixels[slot], broken)
         return None
 
     def release(self, batch: Batch) -> None:
@@ -158,4 +158,5 @@ def _decode(
             else:
                 normalize(crop, table, pixels[slot, len(good)])
                 good.append(position)
+        pixels[slot, len(good) :] = 0
         connection.send((slot, good, broken))

@@ -108,15 +108,14 @@ class Agreement:
         return min(1.0, 2 * binomial_cdf(min(self.only_first, self.only_second), discordant, 0.5))
 
     def to_text(self, first: str, second: str) -> str:
-        width = max(len(first), 12)
+        """first and second are what to call the two."""
         lines = [
             f"{first} and {second} agree on {self.agree} of {self.n} images "
             f"({100 * self.agree / self.n:.2f} %), {self.n - self.agree} flips",
-            f"{'':{width}}  {second + ' right':>20} {second + ' wrong':>20}",
-            f"{first + ' right':{width + 6}}{self.both:>16} {self.only_first:>20}",
-            f"{first + ' wrong':{width + 6}}{self.only_second:>16} {self.neither:>20}",
-            f"difference in top-1 {100 * (self.only_second - self.only_first) / self.n:+.2f} points, "
-            f"by chance alone with p = {self.p_value:.2g}",
+            f"both right {self.both}, only {first} {self.only_first}, only {second} {self.only_second}, "
+            f"neither {self.neither}",
+            f"difference in top-1 {100 * (self.only_second - self.only_first) / self.n:+.2f} points; "
+            f"chance alone makes one as large with p = {self.p_value:.2g}",
         ]
         for image, label, one, two in self.flips[:FLIPS_SHOWN]:
             lines.append(f"  {image}: class {label}, {first} {one}, {second} {two}")

@@ -108,7 +108,8 @@ class Run:
         """What one thread does: take a batch, score it, until there is none."""
         infer = self.classifier.open_session()
         while (batch := loader.next()) is not None:
-            scores = infer(batch.pixels) if len(batch.positions) else None
+            n = len(batch.positions)
+            scores = infer(batch.pixels)[:n] if n else None
             loader.release(batch)
             with self._lock:
                 self._record(batch, scores)

@@ -41,13 +41,13 @@ def test_a_background_output_moves_classes_and_can_be_predicted():
     assert outcomes.top[:, 0].tolist() == [-1, 1]
 
 
-@given(st.lists(st.floats(-50, 50), min_size=2, max_size=8), st.data())
+@given(st.lists(st.floats(-20, 20), min_size=2, max_size=8), st.data())
 def test_logits_and_their_softmax_have_the_same_loss(logits, data):
     label = np.array([data.draw(st.integers(0, len(logits) - 1))])
     scores = np.array([logits])
     shares = np.exp(scores - scores.max())
     shares /= shares.sum()
-    direct = -math.log(max(shares[0, label[0]], 1e-37))
+    direct = -math.log(shares[0, label[0]])
     assert cross_entropy(scores, label, False)[0] == pytest.approx(direct, abs=1e-9, rel=1e-9)
     assert cross_entropy(shares, label, True)[0] == pytest.approx(direct, abs=1e-9, rel=1e-9)
 
