@@ -116,7 +116,7 @@ struct Window {
 // so that each column of a filter's window takes one dot product per group of 4 rows that it touches. Where an output
 // row's window begins within its first group is its phase, 0 to 3; weights for each phase are shifted down by as much:
 // [phase][row group][kernel_w][plane][lane][4], zero outside the kernel. A block whose weights do not all fit into int8
-// has two planes, of which the weights are the sums; others have one.
+// has two planes, of which the weights are the sums; or three for one of 255.
 struct Depthwise {
   struct Phase {
     int64_t first_tap;                // of those of all phases

@@ -288,8 +288,11 @@ void depthwise(const Depthwise& d, const uint8_t* x, uint8_t* y, Range rows, Ran
         const uint8_t* from = columns + first / kDepth * group_bytes;
         uint8_t* to = y + (row + i) * window.out_w * d.channels;
         auto row_of = [&](auto pixels) {
-          if (d.blocks[block].planes == 1) depthwise_row<V, pixels.value, 1>(d, phase, from, block, to);
-          else depthwise_row<V, pixels.value, 2>(d, phase, from, block, to);
+          switch (d.blocks[block].planes) {
+            case 1: depthwise_row<V, pixels.value, 1>(d, phase, from, block, to); break;
+            case 2: depthwise_row<V, pixels.value, 2>(d, phase, from, block, to); break;
+            case 3: depthwise_row<V, 1, 3>(d, phase, from, block, to); break;
+          }
         };
         if (window.out_w >= 8) row_of(std::integral_constant<int, 8>());
         else if (window.out_w >= 4) row_of(std::integral_constant<int, 4>());

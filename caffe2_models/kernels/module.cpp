@@ -74,8 +74,10 @@ PYBIND11_MODULE(_int8, m) {
       .def(py::init([](int64_t images, std::array<int64_t, 2> input, std::array<int64_t, 2> output,
                        std::array<int64_t, 2> kernel, std::array<int64_t, 2> stride, std::array<int64_t, 2> dilation,
                        std::array<int64_t, 2> pads) {
-             return Window{images,    input[0],  input[1],    output[0],   output[1], kernel[0], kernel[1],
-                           stride[0], stride[1], dilation[0], dilation[1], pads[0],   pads[1]};
+             const Window w{images,    input[0],  input[1],    output[0],   output[1], kernel[0], kernel[1],
+                            stride[0], stride[1], dilation[0], dilation[1], pads[0],   pads[1]};
+             check_window(w);
+             return w;
            }),
            py::arg("images"), py::arg("input"), py::arg("output"), py::arg("kernel"), py::arg("stride"),
            py::arg("dilation"), py::arg("pads"));

@@ -14,10 +14,11 @@ void check_accumulator(int64_t weight_magnitude, int64_t constants) {
     throw std::overflow_error("an accumulator of more than 32 bits");
 }
 
-// Whether weight - zero_point fits into int8 for all of `count` weights.
-bool fits_int8(const uint8_t* weights, int64_t count, int32_t zero_point) {
-  const auto [lowest, highest] = std::minmax_element(weights, weights + count);
-  return *lowest - zero_point >= -128 && *highest - zero_point <= 127;
+// How many int8 values it takes to sum up to weight - zero_point, for all of `count` weights.
+int32_t planes_of(const uint8_t* weights, int64_t count, int32_t zero_point) {
+  const auto [least, most] = std::minmax_element(weights, weights + count);
+  const int64_t lowest = *least - zero_point, highest = *most - zero_point;
+  return static_cast<int32_t>(std::max({int64_t{1}, divide_up(-lowest, 128), divide_up(highest, 127)}));
 }
 
 }  // namespace
@@ -45,7 +46,7 @@ Convolution pack_convolution(const Kernels& kernels, const Window& window, const
     for (int64_t j = 0; j < runs_w; j++)
       c.tap_offset.push_back((i * window.dilation_h * window.in_w + j * window.dilation_w) * f.in_channels);
 
-  const bool fits = fits_int8(f.weights, f.out_channels * elements, f.weight_zero_point);
+  const bool fits = planes_of(f.weights, f.out_channels * elements, f.weight_zero_point) == 1;
   const int32_t weight_offset = fits ? f.weight_zero_point : 128;
   c.row_factor = weight_offset - f.weight_zero_point;
 
@@ -114,8 +115,7 @@ Depthwise pack_depthwise(const Kernels& kernels, const Window& window, const Fil
   int64_t total = 0;
   for (int64_t block = 0; block < blocks; block++) {
     const int64_t first = block * lanes, count = std::min(lanes, f.out_channels - first);
-    const bool fits = fits_int8(f.weights + first * area, count * area, f.weight_zero_point);
-    d.blocks.push_back({total, fits ? 1 : 2});
+    d.blocks.push_back({total, planes_of(f.weights + first * area, count * area, f.weight_zero_point)});
     total += taps * d.blocks.back().planes * vector;
   }
 

@@ -25,17 +25,17 @@ void check(bool holds, const char* what) {
   if (!holds) throw std::invalid_argument(what);
 }
 
+// First and last + 1 of the i-th of `parts` nearly equal parts.
+Range part_of(int64_t total, int64_t parts, int64_t i) { return {total * i / parts, total * (i + 1) / parts}; }
+
+}  // namespace
+
 void check_window(const Window& w) {
   for (const int64_t value : {w.images, w.in_h, w.in_w, w.out_h, w.out_w, w.kernel_h, w.kernel_w, w.stride_h, w.stride_w,
                               w.dilation_h, w.dilation_w})
     check(value >= 1 && value < (int64_t{1} << 24), "a window that cannot be");
   check(w.pad_top >= 0 && w.pad_left >= 0 && w.pad_top < (1 << 24) && w.pad_left < (1 << 24), "pads that cannot be");
 }
-
-// First and last + 1 of the i-th of `parts` nearly equal parts.
-Range part_of(int64_t total, int64_t parts, int64_t i) { return {total * i / parts, total * (i + 1) / parts}; }
-
-}  // namespace
 
 Program::Program(const Kernels& kernels, std::shared_ptr<ThreadPool> pool, int64_t arena_bytes)
     : kernels_(kernels), pool_(std::move(pool)) {
@@ -90,7 +90,6 @@ void Program::run(int64_t first, int64_t last) {
 // ------------------------------------------------------------------------------------------------------------- steps
 
 int64_t padded_bytes(const Window& w, int64_t in_channels, int64_t out_channels, int64_t groups) {
-  check_window(w);
   if (groups == in_channels && groups == out_channels) return 0;  // depthwise pads itself
   const int64_t rows = (w.out_h - 1) * w.stride_h + (w.kernel_h - 1) * w.dilation_h + 1;
   const int64_t columns = (w.out_w - 1) * w.stride_w + (w.kernel_w - 1) * w.dilation_w + 1;
@@ -99,7 +98,6 @@ int64_t padded_bytes(const Window& w, int64_t in_channels, int64_t out_channels,
 }
 
 void Program::convolution(int x, int y, int padded, Window w, const Filter& filter) {
-  check_window(w);
   const int64_t channels = filter.in_channels, out_channels = filter.out_channels;
   check(filter.groups >= 1 && channels % filter.groups == 0 && out_channels % filter.groups == 0, "groups that do not divide");
   require(x, product({w.images, w.in_h, w.in_w, channels}), true);
@@ -171,7 +169,6 @@ void Program::add(int a, int b, int y, int64_t elements, const Addition& additio
 
 void Program::pool(int x, int y, const Pooling& pooling) {
   const Window& w = pooling.window;
-  check_window(w);
   require(x, product({w.images, w.in_h, w.in_w, pooling.channels}));
   require(y, product({w.images, w.out_h, w.out_w, pooling.channels}));
   const int64_t rows = w.images * w.out_h, parts = std::min(rows, parts_of(bytes(y) * w.kernel_h * w.kernel_w, 1 << 14));
@@ -247,6 +244,7 @@ void Program::softmax(int x, int y, int64_t rows, int64_t channels, const int64_
       const int64_t* values = own->data() + 255 - *std::max_element(from, from + channels);
       int64_t total = 0;
       for (int64_t c = 0; c < channels; c++) total += values[from[c]];
+      total = std::max<int64_t>(total & 0xFFFFFFFF, 1);  // QNNPACK sums in uint32
       uint8_t results[256];
       bool known[256] = {};
       for (int64_t c = 0; c < channels; c++) {

@@ -11,6 +11,9 @@
 
 namespace int8 {
 
+// Throws std::invalid_argument for a window that cannot be; those given to the functions below must be checked.
+void check_window(const Window& window);
+
 // What a convolution's padded input takes; 0 where it needs none.
 int64_t padded_bytes(const Window& window, int64_t in_channels, int64_t out_channels, int64_t groups);
 
