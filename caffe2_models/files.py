@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 
 from caffe2_models.errors import ModelError
 from caffe2_models.proto import caffe2_pb2
-from caffe2_models.wire import length_delimited
+from caffe2_models.wire import write_message
 
 MAX_FILE_BYTES = 1 << 30
 
@@ -73,16 +73,9 @@ def find_pair(folder: Path) -> tuple[Path, Path | None]:
 
 
 def write_net(path: str | os.PathLike, net: caffe2_pb2.NetDef) -> None:
-    """Write a NetDef in binary form, operator by operator, so that weights are not in memory twice more."""
+    """Write a NetDef in binary form, whole or not at all."""
     with open_atomically(path) as file:
-        for field, value in net.ListFields():
-            if field.name != "op":
-                file.write(caffe2_pb2.NetDef(**{field.name: value}).SerializeToString(deterministic=True))
-                continue
-            for op in value:
-                content = op.SerializeToString(deterministic=True)
-                file.write(length_delimited(field.number, len(content)))
-                file.write(content)
+        write_message(file, net, ["op"])
 
 
 def write_atomically(path: str | os.PathLike, content: bytes | str) -> None:

@@ -191,11 +191,11 @@ def _model(net, graph, symbols, input_types, outputs):
     feeds = [
         helper.make_tensor_value_info(name, ONNX_TYPES[t.dtype], t.shape) for name, t in input_types.items()
     ]
-    onnx_graph = helper.make_graph(
-        graph.nodes, net.name or "net", feeds, list(infos.values()), list(graph.initializers.values())
-    )
+    onnx_graph = helper.make_graph(graph.nodes, net.name or "net", feeds, list(infos.values()))
     model = helper.make_model(
         onnx_graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
     )
     model.producer_name = "caffe2-mobile"
+    for name in list(graph.initializers):  # moved, so that weights are not in memory three times
+        model.graph.initializer.append(graph.initializers.pop(name))
     return model, names

@@ -4,6 +4,7 @@ The operators' own lower() methods write the nodes, for one input shape. Here th
 where the graph allows it, the preprocessing is carried over, and what int8 forms differ by is measured.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -100,37 +101,67 @@ def compare_int8(net: Net, model: onnx.ModelProto, samples: Sequence[Sample]) ->
 def _with_free_batch(net: Net, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelProto | None:
     """The model with a free batch, or None where something in the graph is made for one batch."""
     try:
-        first, second = (
-            _lower(net, {name: (batch, *shape[1:]) for name, shape in shapes.items()}) for batch in BATCHES
-        )
+        other = _Outline.of(_lower_batch(net, shapes, BATCHES[1]))
+        model = _lower_batch(net, shapes, BATCHES[0])
     except ModelError:  # shapes that go with one batch only; what else may be wrong shows at that batch
         return None
-    nodes = [[node.SerializeToString() for node in model.graph.node] for model in (first, second)]
-    if nodes[0] != nodes[1]:
+    outline = _Outline.of(model)
+    if outline.nodes != other.nodes:
         return None
-    others = {tensor.name: tensor for tensor in second.graph.initializer}
     readers = {
-        name: (node.op_type, index) for node in first.graph.node for index, name in enumerate(node.input)
+        name: (node.op_type, index) for node in model.graph.node for index, name in enumerate(node.input)
     }
-    for tensor in first.graph.initializer:
-        if tensor != others[tensor.name]:
-            values = (numpy_helper.to_array(tensor), numpy_helper.to_array(others[tensor.name]))
-            freed = _freed(*values, readers.get(tensor.name))
-            if freed is None:
-                return None
-            tensor.CopyFrom(numpy_helper.from_array(freed, tensor.name))
-    _free_dimensions(first.graph.input, second.graph.input)
-    _free_dimensions(first.graph.output, second.graph.output)
-    return first
+    for tensor in model.graph.initializer:
+        if outline.digests[tensor.name] == other.digests[tensor.name]:
+            continue
+        values = (outline.vectors.get(tensor.name), other.vectors.get(tensor.name))
+        freed = _freed(*values, readers.get(tensor.name))
+        if freed is None:
+            return None
+        tensor.CopyFrom(numpy_helper.from_array(freed, tensor.name))
+    for value, dims in zip([*model.graph.input, *model.graph.output], other.dims, strict=True):
+        for axis, (dim, size) in enumerate(zip(value.type.tensor_type.shape.dim, dims, strict=True)):
+            if dim.dim_value != size:
+                dim.dim_param = "batch" if axis == 0 else f"batch_{axis}"
+    return model
 
 
-def _freed(first: np.ndarray, second: np.ndarray, reader: tuple[str, int] | None) -> np.ndarray | None:
-    """A constant that depends on the batch, made free of it: shapes and the ends of slices can be."""
-    if reader is None:
-        return first
-    if first.shape != second.shape or first.dtype != np.int64 or first.ndim != 1:
+@dataclass(frozen=True)
+class _Outline:
+    """A model but for its weights: what two lowerings are compared by.
+
+    vectors: the constant int64 vectors, among them all shapes; digests: of every constant's content.
+    """
+
+    nodes: list[bytes]
+    vectors: dict[str, np.ndarray]
+    digests: dict[str, bytes]
+    dims: list[list[int]]
+
+    @classmethod
+    def of(cls, model: onnx.ModelProto) -> "_Outline":
+        graph = model.graph
+        vectors = [t for t in graph.initializer if t.data_type == onnx.TensorProto.INT64 and len(t.dims) == 1]
+        return cls(
+            [node.SerializeToString() for node in graph.node],
+            {tensor.name: numpy_helper.to_array(tensor) for tensor in vectors},
+            {
+                tensor.name: hashlib.sha256(tensor.SerializeToString()).digest()
+                for tensor in graph.initializer
+            },
+            [[d.dim_value for d in v.type.tensor_type.shape.dim] for v in [*graph.input, *graph.output]],
+        )
+
+
+def _freed(
+    first: np.ndarray | None, second: np.ndarray | None, reader: tuple[str, int] | None
+) -> np.ndarray | None:
+    """A vector that depends on the batch, made free of it: shapes and the ends of slices can be."""
+    if first is None or second is None or first.shape != second.shape:
         return None
     different = np.flatnonzero(first != second)
+    if reader is None:
+        return first
     if reader == ("Reshape", 1) and len(different) == 1 and -1 not in first:
         return np.where(first != second, -1, first)
     if reader == ("Slice", 2) and list(different) == [0]:
@@ -138,13 +169,8 @@ def _freed(first: np.ndarray, second: np.ndarray, reader: tuple[str, int] | None
     return None
 
 
-def _free_dimensions(values: Sequence[onnx.ValueInfoProto], others: Sequence[onnx.ValueInfoProto]) -> None:
-    """Give the dimensions that differ a name in place of their size."""
-    for value, other in zip(values, others, strict=True):
-        dims = zip(value.type.tensor_type.shape.dim, other.type.tensor_type.shape.dim, strict=True)
-        for axis, (dim, twin) in enumerate(dims):
-            if dim.dim_value != twin.dim_value:
-                dim.dim_param = "batch" if axis == 0 else f"batch_{axis}"
+def _lower_batch(net: Net, shapes: Mapping[str, Sequence[int]], batch: int) -> onnx.ModelProto:
+    return _lower(net, {name: (batch, *shape[1:]) for name, shape in shapes.items()})
 
 
 def _lower(net: Net, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelProto:

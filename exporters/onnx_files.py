@@ -10,9 +10,10 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from caffe2_models.errors import ModelError
-from caffe2_models.files import write_atomically
+from caffe2_models.files import open_atomically
 from caffe2_models.preprocessing import KEY, Preprocessing
 from caffe2_models.tensors import MAX_BLOB_BYTES
+from caffe2_models.wire import write_message
 
 MAX_FILE_BYTES = 2 << 30  # of one protobuf message
 
@@ -47,7 +48,8 @@ def load_onnx(path: str | os.PathLike) -> onnx.ModelProto:
 
 def save_onnx(model: onnx.ModelProto, path: str | os.PathLike) -> None:
     """Write a model, whole or not at all."""
-    write_atomically(path, model.SerializeToString(deterministic=True))
+    with open_atomically(path) as file:
+        write_message(file, model, ["graph", "initializer"])
 
 
 def all_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

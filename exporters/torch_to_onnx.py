@@ -2,9 +2,9 @@
 
 import contextlib
 import functools
-import io
 import os
 import sys
+import tempfile
 import warnings
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ import torch
 
 from caffe2_models.errors import ModelError
 from caffe2_models.preprocessing import Preprocessing
-from exporters.onnx_files import set_onnx_preprocessing
+from exporters.onnx_files import load_onnx, set_onnx_preprocessing
 from exporters.verification import Comparison, Sample, compare, run_onnx
 from mobile_cv.model_zoo import ModelZooError, create_model
 
@@ -130,20 +130,23 @@ def newest_opset() -> int:
 
 
 def _by_torchscript(module, shape, opset: int, free: list[int]) -> onnx.ModelProto:
-    buffer = io.BytesIO()
     axes = {INPUT: list(free), OUTPUT: [0]} if 0 in free else {INPUT: list(free)}
-    with _quiet():
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        path = os.path.join(
+            folder, "model.onnx"
+        )  # a file, because a buffer would hold the weights twice more
         torch.onnx.export(
             module,
             (torch.zeros(shape),),
-            buffer,
+            path,
             dynamo=False,
             opset_version=min(opset, TORCHSCRIPT_NEWEST),
             input_names=[INPUT],
             output_names=[OUTPUT],
             dynamic_axes=axes if free else None,
         )
-    return _to_opset(onnx.load_from_string(buffer.getvalue()), opset)
+        model = load_onnx(path)
+    return _to_opset(model, opset)
 
 
 def _by_dynamo(module, shape, opset: int, free: list[int]) -> onnx.ModelProto:
@@ -175,7 +178,7 @@ def _quiet():
     kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             yield
     finally:

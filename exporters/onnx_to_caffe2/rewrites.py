@@ -66,6 +66,35 @@ def fold_affine(graph: Graph) -> bool:
     return False
 
 
+def move_batch_norm_before_concat(graph: Graph) -> bool:
+    """Concat of layers -> SpatialBN: each layer gets its share of the SpatialBN, which then folds."""
+    uses = graph.uses()
+    for position, op in enumerate(graph.ops):
+        join = op.inputs[0].op if op.type == "SpatialBN" else None
+        if join is None or join.type != "Concat" or join.arguments["axis"] != 1 or uses[join.output] != 1:
+            continue
+        branches = [blob.op for blob in join.inputs]
+        if not all(branch is not None and branch.type in CHANNEL_AXIS for branch in branches):
+            continue
+        if any(uses[blob] != 1 for blob in join.inputs) or not all(
+            blob.is_constant for blob in op.inputs[1:]
+        ):
+            continue
+        ends = np.cumsum([blob.shape[1] for blob in join.inputs])
+        parts = zip(*(np.split(blob.value, ends[:-1]) for blob in op.inputs[1:]), strict=True)
+        normal = [
+            _norm_of(branch, [_constant(value) for value in values], op)
+            for branch, values in zip(branches, parts, strict=True)
+        ]
+        graph.ops[position : position + 1] = []
+        at = graph.ops.index(join)
+        graph.ops[at:at] = normal
+        join.inputs = [one.output for one in normal]
+        _replace(graph, op.output, join.output)
+        return True
+    return False
+
+
 def fuse_swish(graph: Graph) -> bool:
     """x * Sigmoid(x) is Swish(x)."""
     changed = False
@@ -119,7 +148,14 @@ def drop_flattening(graph: Graph) -> bool:
     return changed
 
 
-RULES = [fold_padding, fold_affine, fuse_swish, fuse_channel_shuffle, drop_flattening]
+RULES = [
+    fold_padding,
+    move_batch_norm_before_concat,
+    fold_affine,
+    fuse_swish,
+    fuse_channel_shuffle,
+    drop_flattening,
+]
 
 
 def _affine(op: Op) -> tuple[Blob | None, tuple[np.ndarray, np.ndarray] | None]:
@@ -161,6 +197,13 @@ def _per_channel(values: np.ndarray, rank: int, axis: int, channels: int) -> np.
 def _constant(value: np.ndarray) -> Blob:
     value = value.astype(np.float32)
     return Blob((value.shape, value.shape), value)
+
+
+def _norm_of(layer: Op, parameters: list[Blob], norm: Op) -> Op:
+    """A SpatialBN of a layer's output, as norm but with these parameters."""
+    output = Blob(layer.output.shapes, name=layer.layer)
+    output.op = Op("SpatialBN", [layer.output, *parameters], [output], dict(norm.arguments), layer.layer)
+    return output.op
 
 
 def _replace(graph: Graph, old: Blob, new: Blob) -> None:
