@@ -49,6 +49,9 @@ def load_int8(name: str | Path, progress: bool | None = None) -> torch.jit.Scrip
     if published:
         architecture = get_architecture(published)
         facts = {"default_cfg": architecture.preprocessing, "param_count": count(architecture).parameters}
+    elif facts:
+        values = facts["default_cfg"].items()
+        facts["default_cfg"] = {key: tuple(v) if isinstance(v, list) else v for key, v in values}
     model.default_cfg, model.param_count = facts.get("default_cfg"), facts.get("param_count", 0)
     return model
 

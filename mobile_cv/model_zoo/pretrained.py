@@ -25,7 +25,7 @@ def load_pretrained(model: nn.Module, name: str, in_chans: int = 3, progress: bo
     weights, they cannot be had, or they do not fit.
     """
     if name not in WEIGHTS:
-        raise ModelZooError(f"{name}: no weights were published; give your own by --checkpoint")
+        raise ModelZooError(f"{name}: no PyTorch weights were published; give your own by --checkpoint")
     if in_chans != 3:
         raise ModelZooError(f"{name}: the published weights are for 3 input channels, not {in_chans}")
     path = download(WEIGHTS[name]["url"], WEIGHTS[name]["sha256"], progress)

@@ -75,7 +75,7 @@ def test_validate_without_weights_is_one_line(run, shared, monkeypatch, tmp_path
     images = str(shared / "data" / "imagenet-sample")
     done = run("scripts/validate.py", images, "--model", "mobilenetv1_100", status=2)
     assert done.stderr == (
-        "validate.py: mobilenetv1_100: no weights were published; give your own by --checkpoint\n"
+        "validate.py: mobilenetv1_100: no PyTorch weights were published; give your own by --checkpoint\n"
     )
 
 

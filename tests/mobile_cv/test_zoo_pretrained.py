@@ -102,7 +102,7 @@ def test_files_of_one_name_at_two_addresses_do_not_collide(published, server):
 
 
 def test_models_without_published_weights_say_so():
-    with pytest.raises(ModelZooError, match=r"mobilenetv1_100: no weights .*--checkpoint"):
+    with pytest.raises(ModelZooError, match=r"mobilenetv1_100: no PyTorch weights .*--checkpoint"):
         create_model("mobilenetv1_100", pretrained=True)
 
 
