@@ -22,6 +22,9 @@ STAND_IN_FILLS = {"ConstantFill", "GaussianFill", "UniformFill", "XavierFill", "
 # Blobs up to this size whose inputs are known are computed during shape inference: shapes, bounds, scales.
 MAX_KNOWN_ELEMENTS = 1024
 
+MAX_OPERATORS = 100_000
+MAX_NAME = 1024
+
 
 class Node:
     """One operator of a net, in its place: type, input and output blob names, arguments."""
@@ -130,6 +133,8 @@ class Net:
     def __init__(self, predict: caffe2_pb2.NetDef, init: caffe2_pb2.NetDef | None = None):
         self.predict = predict
         self.init = init if init is not None else caffe2_pb2.NetDef()
+        check_names(self.predict)
+        check_names(self.init)
         self.operators = [Node(op, index) for index, op in enumerate(predict.op)]
         self._init_operators = [Node(op, index) for index, op in enumerate(self.init.op)]
 
@@ -139,20 +144,21 @@ class Net:
 
     @functools.cached_property
     def inputs(self) -> list[str]:
-        """The blobs a user feeds: external inputs that init does not fill, or fills as a mere stand-in."""
-        filled = self._filled
-        wanted = list(dict.fromkeys([*self.predict.external_input, *self._undefined]))
-        inputs = [name for name in wanted if name not in filled]
-        return inputs or self._stand_ins
+        """The blobs a user feeds: external inputs that are read, and that init fills as stand-ins at most.
+
+        Where the file names no external inputs, they are the blobs that are read before anything writes them.
+        """
+        listed = [name for name in self.predict.external_input if name in self._read]
+        wanted = dict.fromkeys(listed if self.predict.external_input else self._undefined)
+        return [name for name in wanted if name not in self._filled] or self._stand_ins
 
     @functools.cached_property
     def outputs(self) -> list[str]:
         """The external outputs or, where the file names none, the blobs that no operator reads."""
         if self.predict.external_output:
             return list(dict.fromkeys(self.predict.external_output))
-        read = {name for node in self.operators for name in node.inputs}
         written = dict.fromkeys(node.outputs[0] for node in self.operators if node.outputs)
-        return [name for name in written if name not in read]
+        return [name for name in written if name not in self._read]
 
     @functools.cached_property
     def parameters(self) -> dict[str, Value]:
@@ -208,12 +214,12 @@ class Net:
         """
         self._require_supported(self.operators)
         types = dict(self.parameter_types)
-        for name in self.inputs:
-            if name not in input_shapes and name not in self._undefined_in_order:
-                raise ModelError(f"input {name} has no shape; the net's inputs are {', '.join(self.inputs)}")
+        missing = [name for name in self.inputs if name not in input_shapes]
+        if missing:
+            raise ModelError(f"no shape for {listing(missing)} (is the init net the right one?)")
         for name, given in input_shapes.items():
-            if name not in self.inputs and name not in types:
-                raise ModelError(f"{name} is no input; the net's inputs are {', '.join(self.inputs)}")
+            if name not in types and name not in [*self.inputs, *self.predict.external_input]:
+                raise ModelError(f"{name} is no input; the net's inputs are {listing(self.inputs)}")
             types[name] = given if isinstance(given, TensorType) else TensorType(tuple(given))
         for node in self.operators:
             inputs, outputs = node.infer(types)
@@ -255,12 +261,11 @@ class Net:
         return {name for node in self._init_operators for name in node.outputs}
 
     @functools.cached_property
-    def _undefined(self) -> list[str]:
-        """Blobs read before anything writes them, where the file does not list its external inputs."""
-        return [] if self.predict.external_input else self._undefined_in_order
+    def _read(self) -> set[str]:
+        return {name for node in self.operators for name in node.inputs}
 
     @functools.cached_property
-    def _undefined_in_order(self) -> list[str]:
+    def _undefined(self) -> list[str]:
         """Blobs that an operator reads though nothing before it, nor init, writes them."""
         defined, undefined = set(self._filled), {}
         for node in self.operators:
@@ -315,6 +320,27 @@ def load_net(path: str | os.PathLike, init_path: str | os.PathLike | None = None
         path, found = find_pair(path)
         init_path = init_path if init_path is not None else found
     return Net(read_net(path), read_net(init_path) if init_path is not None else None)
+
+
+def check_names(net: caffe2_pb2.NetDef) -> None:
+    """Raises ModelError for more operators or longer names than any net has, and names that are no text."""
+    if len(net.op) > MAX_OPERATORS:
+        raise ModelError(f"{len(net.op)} operators, more than {MAX_OPERATORS}")
+    try:
+        names = [net.name, *net.external_input, *net.external_output]
+        for op in net.op:
+            names += (op.type, op.name, op.engine, *op.input, *op.output)
+    except UnicodeDecodeError:
+        raise ModelError("a name that is no text") from None
+    longest = max(names, key=len)
+    if len(longest) > MAX_NAME:
+        raise ModelError(f"a name of {len(longest)} characters, {longest[:40]}..., above {MAX_NAME}")
+
+
+def listing(names: list[str], limit: int = 8) -> str:
+    """Names for an error message, not all of a hundred."""
+    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + rest
 
 
 def _defined(blobs: Mapping, name: str):

@@ -23,14 +23,15 @@ def correlate(x: np.ndarray, weight: np.ndarray, fit: Fit, group: int = 1) -> np
     top, left, bottom, right = fit.pads
     x = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right))) if any(fit.pads) else x
     depthwise = group == channels == out_channels
-    taps = weight.reshape(group, out_channels // group, channels // group, -1)
+    taps = weight.reshape(group, out_channels // group, channels // group, fit.area)
+    taps = np.ascontiguousarray(np.moveaxis(taps, 3, 0))  # BLAS takes no strided matrices
     total = None
     for tap in range(fit.area):
         seen = tap_of(x, fit, tap)
         if depthwise:
-            part = seen * taps[:, 0, 0, tap][:, None, None]
+            part = seen * taps[tap, :, 0, 0][:, None, None]
         else:
-            part = taps[..., tap] @ seen.reshape(count, group, channels // group, rows * columns)
+            part = taps[tap] @ seen.reshape(count, group, channels // group, rows * columns)
         total = part if total is None else np.add(total, part, out=total)
     return total.reshape(count, out_channels, rows, columns)
 
@@ -55,9 +56,10 @@ def scatter(
     full = np.zeros((count, group * per_group, full_height, full_width), x.dtype)
     seen = x.reshape(count, group, channels // group, height * width)
     taps = weight.reshape(group, channels // group, per_group, kernel_h, kernel_w)
+    taps = np.ascontiguousarray(taps.transpose(3, 4, 0, 2, 1))
     for i in range(kernel_h):
         for j in range(kernel_w):
-            part = taps[..., i, j].swapaxes(1, 2) @ seen
+            part = taps[i, j] @ seen
             reached = full[:, :, i : i + height * down : down, j : j + width * across : across]
             reached += part.reshape(count, -1, height, width)
     return full[:, :, top : top + output[0], left : left + output[1]]

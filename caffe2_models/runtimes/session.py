@@ -1,11 +1,12 @@
 """The one interface of all runtimes."""
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from caffe2_models.errors import ModelError
-from caffe2_models.net import Net
+from caffe2_models.net import Net, listing
 from caffe2_models.tensors import Int8Tensor, TensorType, Value
 
 
@@ -29,18 +30,17 @@ class Session:
         values = {name: _as_value(value) for name, value in feeds.items()}
         missing = [name for name in self.net.inputs if name not in values]
         if missing:
-            blobs = ", ".join(missing)
-            raise ModelError(f"{self.net.name}: no value for {blobs}, neither fed nor in the init net")
+            raise ModelError(f"no value for {listing(missing)}, neither fed nor in the init net")
         names = list(self.net.outputs if outputs is None else outputs)
-        known = {
-            *values,
-            *self.net.parameter_types,
-            *(name for node in self.net.operators for name in node.outputs),
-        }
-        unknown = [name for name in names if name not in known]
+        unknown = [name for name in names if name not in self._blobs and name not in values]
         if unknown:
-            raise ModelError(f"{self.net.name or 'net'}: no blob {', '.join(unknown)}")
+            raise ModelError(f"no blob {listing(unknown)} in the net")
         return self._run(values, names) if names else {}
+
+    @functools.cached_property
+    def _blobs(self) -> set[str]:
+        written = {name for node in self.net.operators for name in node.outputs}
+        return written | set(self.net.parameter_types)
 
     def _run(self, feeds: dict[str, Value], outputs: list[str]) -> dict[str, Value]:
         raise NotImplementedError
@@ -68,4 +68,6 @@ def _as_value(value) -> Value:
     if isinstance(value, Int8Tensor):
         return value
     array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise ModelError(f"a value of type {array.dtype}; numbers are expected")
     return array.astype(np.float32) if array.dtype == np.float64 else array
