@@ -38,6 +38,7 @@ def _convert_nodes(source: Source) -> Graph:
     graph = Graph(source.name, list(blobs.values()), [])
     nodes = _live(source)
     _require_known(nodes)
+    needed = {*source.outputs, *(name for node in nodes for name in node.inputs)}
     problems = []
     for node in nodes:
         inputs = [_lookup(blobs, name, source) if name else None for name in node.inputs]
@@ -45,11 +46,14 @@ def _convert_nodes(source: Source) -> Graph:
         context = Node(graph, node.type, source.opset, _layer(node), outputs)
         try:
             results = convert_node(context, inputs, node.attributes)
+            if beyond := [name for name in node.outputs[len(results) :] if name in needed]:
+                raise Unsupported(f"its output {beyond[0]} has no counterpart in Caffe2")
         except Unsupported as reason:
             problems.append(f"{node}: {reason}")
             results = outputs
         for name, typed, result in zip(node.outputs, outputs, results, strict=False):
-            result.shapes = result.shapes or typed.shapes
+            if result.shapes is None:
+                result.shapes, result.dtype = typed.shapes, typed.dtype
             blobs[name] = result
     if problems:
         raise UnsupportedError(f"cannot be converted: {'; '.join(problems)}")

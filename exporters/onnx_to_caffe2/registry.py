@@ -79,10 +79,7 @@ def convert_node(node: Node, inputs: list[Blob | None], attributes: dict[str, ob
     except TypeError as error:
         raise Unsupported(str(error)) from None
     results = conversion.function(node, *data, **keywords)
-    results = list(results) if isinstance(results, (list, tuple)) else [results]
-    if len(results) < len(node.outputs):
-        raise Unsupported(f"only its first {len(results)} of {len(node.outputs)} outputs can be computed")
-    return results
+    return list(results) if isinstance(results, (list, tuple)) else [results]
 
 
 def _constant_value(blob: Blob, name: str):

@@ -219,6 +219,19 @@ def test_all_nodes_with_unsupported_attributes_are_listed_at_once():
     assert "Resize second: mode cubic" in str(error.value)
 
 
+def test_second_outputs_that_are_needed_are_refused():
+    model = onnx.parser.parse_model(
+        """
+        <ir_version: 8, opset_import: ["": 12]>
+        net (float[1,3,8,8] x) => (float[1,3,4,4] y, int64[1,3,4,4] where) {
+            y, where = MaxPool<kernel_shape=[2,2], strides=[2,2]>(x)
+        }
+        """
+    )
+    with pytest.raises(UnsupportedError, match="MaxPool -> y: its output where has no counterpart"):
+        convert(model)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -1,7 +1,16 @@
 """Normalizations."""
 
+from caffe2_models.proto import caffe2_pb2
 from exporters.onnx_to_caffe2.graph import Unsupported
 from exporters.onnx_to_caffe2.registry import converts
+
+DataType = caffe2_pb2.TensorProto
+CAST_TYPES = {
+    "float32": DataType.FLOAT,
+    "int32": DataType.INT32,
+    "int64": DataType.INT64,
+    "bool": DataType.BOOL,
+}
 
 
 @converts("BatchNormalization")
@@ -48,6 +57,8 @@ def identity(node, x, *, ratio=None, training_mode=False, is_test=1, seed=None):
 @converts("Cast", "CastLike")
 def cast(node, x, like=None, *, to=None, saturate=1, round_mode=None):
     """Between float types, which all are float32 here, nothing changes."""
-    if x.dtype.kind != "f" or node.output.dtype.kind != "f":
-        raise Unsupported(f"activations of type {x.dtype} or {node.output.dtype}")
-    return x
+    if x.dtype == node.output.dtype:
+        return x
+    if node.output.dtype.name not in CAST_TYPES:
+        raise Unsupported(f"activations of type {node.output.dtype}")
+    return node.add("Cast", [x], to=CAST_TYPES[node.output.dtype.name])
