@@ -30,7 +30,17 @@ def from_zoo(name):
     return convert(export(module, shape, preprocessing=preprocessing, name=name))
 
 
-CONVERTERS = Converters(from_onnx, from_zoo)
+def to_int8(net, shapes):
+    import numpy as np
+
+    from exporters.int8 import quantize
+
+    (shape,) = shapes.values()
+    noise = np.random.default_rng(0).standard_normal(shape[1:], np.float32)
+    return quantize(net, [noise], shapes)
+
+
+CONVERTERS = Converters(from_onnx, from_zoo, to_int8)
 
 if __name__ == "__main__":
     run(partial(main, converters=CONVERTERS))

@@ -34,6 +34,8 @@ def main(argv: list[str], converters: Converters | None = None) -> int:
     for name in names:
         net = find_net(name, converters)
         shapes = input_types(net, args)
+        if args.int8 and not net.is_quantized:
+            net = quantized(net, shapes, name, converters)
         latencies.append(net_latency(net, shapes, table, estimator, name))
     for latency in latencies:
         print_latency(latency, args, heading=len(latencies) > 1)
@@ -86,6 +88,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--mode", choices=POLICIES, default="ave", help="what several records of one operator give"
     )
     parser.add_argument("--estimate", action="store_true", help="estimate the operators that the table lacks")
+    parser.add_argument(
+        "--int8", action="store_true", help="of float models, the int8 form (quantized by noise)"
+    )
     parser.add_argument(
         "--strict", action="store_true", help="exit with 1 if an operator is not in the table"
     )
@@ -143,6 +148,13 @@ def input_types(net: Net, args: argparse.Namespace) -> dict[str, TensorType]:
     shapes = args.input_dims or net.input_shapes(batch=args.batch or 1)
     dtype = np.dtype(NUMPY_OF_CODE[args.input_dtype])
     return {name: TensorType(shape, dtype) for name, shape in shapes.items()}
+
+
+def quantized(net: Net, types: dict[str, TensorType], name: str, converters: Converters | None) -> Net:
+    """The int8 net with the operators that a float net's would have; what it computes is of no use."""
+    if converters is None or len(types) != 1:
+        raise ModelError(f"{name}: only nets with one input are quantized here")
+    return converters.to_int8(net, {blob: kind.shape for blob, kind in types.items()})
 
 
 def print_latency(latency: NetLatency, args: argparse.Namespace, heading: bool) -> None:

@@ -1,9 +1,8 @@
 """The latency of a net: each operator's time from a table, or estimated, and where each figure comes from."""
 
 import functools
-import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from caffe2_models.net import Net, Step
@@ -180,29 +179,11 @@ def step_layer(step: Step, table: Table | None = None, estimator: Estimator | No
 
 def nearest_record(table: Table, signature: Signature) -> str | None:
     """The table's operator most like one that it lacks, as text; None where it has none of its type."""
-    best, closest = None, (math.inf, 0)
-    for record, time_us in table.records([signature.op_type]):
-        other = Signature.of_record(record)
-        distance = shape_distance(signature.shapes, other.shapes)
-        rank = (distance, int(other.arguments != signature.arguments))
-        if best is None or rank < closest:
-            best, closest = (other, time_us), rank
-    if best is None:
+    found = table.nearest(signature)
+    if found is None:
         return None
-    other, time_us = best
+    record, time_us = found
+    other = Signature.of_record(record)
     text = f"{other.op_type} with input {[list(shape) for shape in other.shapes]}: {time_us:.1f}"
-    differing = ["arguments"] * (other.arguments != signature.arguments) + ["dtypes"] * (
-        other.dtypes != signature.dtypes
-    )
+    differing = [name for name in ("arguments", "dtypes") if getattr(other, name) != getattr(signature, name)]
     return text + (f" ({' and '.join(differing)} differ)" if differing else "")
-
-
-def shape_distance(a: Iterable[tuple[int, ...]], b: Iterable[tuple[int, ...]]) -> float:
-    """How far two lists of shapes are apart: the sum of the logarithms of their sizes' ratios; infinite if
-    ranks differ.
-    """
-    a, b = list(a), list(b)
-    if [len(shape) for shape in a] != [len(shape) for shape in b]:
-        return math.inf
-    pairs = ((p, q) for left, right in zip(a, b, strict=True) for p, q in zip(left, right, strict=True))
-    return sum(abs(math.log(max(p, 1) / max(q, 1))) for p, q in pairs)

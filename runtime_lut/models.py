@@ -1,7 +1,7 @@
 """A net from what a user calls it: a folder, a file, a published name; other forms through converters."""
 
 import fnmatch
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,15 @@ from runtime_lut.cache import cache_dir
 
 @dataclass(frozen=True)
 class Converters:
-    """Nets that are not Caffe2's yet: an ONNX file, a model of the zoo by name (None where it has none)."""
+    """What makes Caffe2 nets of other things.
+
+    An ONNX file; a model of the zoo by name (None where it has none); a float net and the shape of its one
+    input into the int8 net with the operators that it would have (its ranges are those of noise).
+    """
 
     from_onnx: Callable[[Path], Net]
     from_zoo: Callable[[str], Net | None]
+    to_int8: Callable[[Net, Mapping[str, tuple[int, ...]]], Net]
 
 
 def find_net(name: str, converters: Converters | None = None) -> Net:

@@ -11,6 +11,7 @@ table's bytes: a table that changes has another index, and one that is unreadabl
 """
 
 import contextlib
+import functools
 import hashlib
 import io
 import json
@@ -34,6 +35,9 @@ MAX_TABLE_BYTES = 1 << 30  # unpacked
 
 PERCENTILES = ("p0", "p10", "p50", "p90", "p100")
 MEDIAN = PERCENTILES.index("p50")
+MAX_DIMS = 16  # sizes per operator that are compared to find what is nearest
+MAX_TIES = 32
+
 # How records of one operator become one time.
 POLICIES = ("ave", "min", "max", "last")
 
@@ -117,6 +121,33 @@ class Table:
             if wanted is None or type_id in wanted:
                 yield json.loads(texts[ends[row] : ends[row + 1]]), self._times[row]
 
+    def nearest(self, signature: Signature) -> tuple[dict, float] | None:
+        """The record (and its time in µs) of this type whose shapes are most like these; None without one.
+
+        Shapes are compared by the ratios of their sizes; of equally near ones, equal arguments win.
+        """
+        if signature.op_type not in self._types:
+            return None
+        rows, logarithms = self._logarithms(self._types.index(signature.op_type), *layout(signature.shapes))
+        if not len(rows):
+            return next(self.records([signature.op_type]))
+        flat = np.array([dim for shape in signature.shapes for dim in shape])
+        distances = np.abs(logarithms - np.log(np.maximum(flat, 1)).astype(np.float32)).sum(axis=1)
+        ties = rows[distances <= distances.min() + 1e-5][:MAX_TIES]
+        records = [self._record(row) for row in ties.tolist()]
+        alike = [r for r in records if Signature.of_record(r[0]).arguments == signature.arguments]
+        return (alike or records)[0]
+
+    @functools.cache  # noqa: B019  tables are few and live long
+    def _logarithms(self, type_id: int, code: int, dims: int) -> tuple[np.ndarray, np.ndarray]:
+        """(rows of the operators of a type and layout, logarithms of their sizes [rows, dims])."""
+        rows = np.flatnonzero((self._arrays["types"] == type_id) & (self._arrays["layouts"] == code))
+        return rows, np.log(np.maximum(self._arrays["dims"][rows, :dims], 1)).astype(np.float32)
+
+    def _record(self, row: int) -> tuple[dict, float]:
+        first, last = self._arrays["ends"][row : row + 2].tolist()
+        return json.loads(self._arrays["texts"][first:last].tobytes()), self._times[row]
+
     @property
     def op_types(self) -> list[str]:
         return list(self._types)
@@ -147,6 +178,13 @@ def devices_in(folder: Path) -> list[str]:
     suffixes = [f"-{name}{packing}" for name in DATABASE_NAMES for packing in PACKINGS]
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     return list(dict.fromkeys(name.removesuffix(s) for name in names for s in suffixes if name.endswith(s)))
+
+
+def layout(shapes: Iterable[Iterable[int]]) -> tuple[int, int]:
+    """(a number that is equal for lists of shapes of equal ranks, how many sizes they hold in all)."""
+    ranks = [len(shape) for shape in shapes]
+    code = functools.reduce(lambda code, rank: code * (MAX_DIMS + 2) + rank + 1, ranks, 0)
+    return (code, sum(ranks)) if sum(ranks) <= MAX_DIMS else (-1, 0)
 
 
 def make_record(op_type, op_args, input_shapes, input_dtypes, percentiles_us, device: str, **more) -> dict:
@@ -222,7 +260,7 @@ def _compile(text: bytes, device: str, path: Path) -> dict[str, np.ndarray]:
     [n] into type_names (JSON), texts (first record of each) with ends [n + 1].
     """
     rows: dict[bytes, list[list[float]]] = {}
-    texts, types, others = [], [], set()
+    texts, types, shapes, others = [], [], [], set()
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
@@ -231,10 +269,12 @@ def _compile(text: bytes, device: str, path: Path) -> dict[str, np.ndarray]:
             if record["device"] != device:
                 others.add(record["device"])
                 continue
-            key = Signature.of_record(record).key
+            signature = Signature.of_record(record)
+            key = signature.key
             if key not in rows:
                 rows[key] = []
                 types.append(record["op_type"])
+                shapes.append(signature.shapes)
                 texts.append(line)
             rows[key].append([float(record[f"runtime_us_{name}"]) for name in PERCENTILES])
         except KeyError as error:
@@ -248,11 +288,17 @@ def _compile(text: bytes, device: str, path: Path) -> dict[str, np.ndarray]:
     if not np.isfinite(percentiles).all() or (percentiles < 0).any():
         raise ModelError(f"{path}: holds a time that is negative or no number")
     type_names = sorted(set(types))
+    codes, counts = zip(*map(layout, shapes), strict=True)
+    dims = np.zeros((len(shapes), MAX_DIMS), np.int64)
+    for row, count in enumerate(counts):
+        dims[row, :count] = [dim for shape in shapes[row] for dim in shape][:count]
     return {
         "keys": np.frombuffer(b"".join(rows), np.uint8).reshape(-1, 16),
         "starts": np.cumsum([0, *map(len, rows.values())]),
         "percentiles": percentiles,
         "types": np.array([type_names.index(t) for t in types], np.int32),
+        "layouts": np.array(codes, np.int64),
+        "dims": np.minimum(dims, np.iinfo(np.int32).max).astype(np.int32),
         "type_names": np.frombuffer(json.dumps(type_names).encode(), np.uint8),
         "texts": np.frombuffer(b"".join(texts), np.uint8),
         "ends": np.cumsum([0, *map(len, texts)]),

@@ -23,7 +23,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from caffe2_models import Net
 from caffe2_models.command import progress, run
+from caffe2_models.errors import ModelError
 from caffe2_models.files import write_atomically
 from caffe2_models.published import NAMES
 from get_runtime import CONVERTERS
@@ -44,6 +46,8 @@ def main(argv: list[str]) -> int:
         write_records(args.out / f"{args.device}-{DATABASE_NAMES[0]}", records)
         return 0
     nets = [(name, find_net(name, CONVERTERS)) for name in model_names(args.models)]
+    if args.space:
+        nets += nets_of_space(args.space, args.form)
     shapes = [args.input_dims or net.input_shapes(args.img_size) for _, net in nets]
     cases = unique_cases([(net, s) for (_, net), s in zip(nets, shapes, strict=True)])
     if args.op_types:
@@ -80,6 +84,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
         default="",
         help="as for get_runtime.py; all: the published nets; @FILE: one per line",
     )
+    parser.add_argument("--space", metavar="NAME", help="all candidates of a search space (mobile_cv.search)")
+    parser.add_argument("--form", choices=["int8", "fp32"], default="int8", help="of the space's candidates")
     parser.add_argument("--op-types", metavar="A,B,..", help="of their operators, only these types")
     parser.add_argument("--input-dims", type=json.loads, metavar="JSON", help="for every model")
     parser.add_argument("--img-size", type=int, metavar="N")
@@ -100,8 +106,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--from-phone", type=Path, metavar="FOLDER", help="make the table from what run.sh recorded"
     )
     args = parser.parse_args(argv)
-    if not args.models and args.from_phone is None:
-        parser.error("give --models")
+    if not args.models and not args.space and args.from_phone is None:
+        parser.error("give --models or --space")
     if args.from_phone is not None and not args.device:
         parser.error("--from-phone needs --device")
     if args.threads > 1:
@@ -121,6 +127,19 @@ def model_names(text: str) -> list[str]:
     if text.startswith("@"):
         return Path(text[1:]).read_text().split()
     return [name for name in text.split(",") if name]
+
+
+def nets_of_space(name: str, form: str) -> list[tuple[str, Net]]:
+    """Nets that together have every candidate of a search space."""
+    from space_nets import space_nets
+
+    from mobile_cv.search import SearchError, get_space
+
+    try:
+        space = get_space(name)
+    except SearchError as error:
+        raise ModelError(str(error)) from None
+    return [(f"{name}/{number}", net) for number, net in enumerate(space_nets(space, form))]
 
 
 def measure_table(cases, args, settings, path: Path) -> None:
