@@ -52,6 +52,18 @@ class LatencyTable:
         values = {"device": self.device, "fixed_ms": self.fixed_ms}
         return json.dumps({**values, "candidates_ms": self.candidates_ms.tolist()}) + "\n"
 
+    @classmethod
+    def from_json(cls, path: str | Path) -> "LatencyTable":
+        """What to_json wrote; raises SearchError for another file."""
+        try:
+            values = json.loads(Path(path).read_text())
+            times = torch.tensor(values["candidates_ms"], dtype=torch.float64)
+            return cls(str(values["device"]), times, float(values["fixed_ms"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            if isinstance(error, SearchError):
+                raise
+            raise SearchError(f"{path}: not a table of candidates' latencies ({error})") from None
+
 
 # The nine candidates as AnnaAraslanova/FBNet names them; s2 is the one with grouped 1x1 convs and a shuffle.
 TEXT_NAMES = {"skip": "skip"} | {

@@ -44,7 +44,7 @@ class TrainingSettings:
 
 PRESETS = {
     "digits": TrainingSettings(
-        epochs=30, warmup_epochs=2, batch_size=64, weight_decay=1e-4, label_smoothing=0.05, ema_decay=0.98
+        epochs=20, warmup_epochs=2, batch_size=64, weight_decay=1e-4, label_smoothing=0.05, ema_decay=0.98
     ),
     "cifar10": TrainingSettings(
         epochs=200, batch_size=256, weight_decay=3e-4, label_smoothing=0.1, ema_decay=0.999
@@ -75,6 +75,7 @@ class Training(Run):
             _decayed_apart(self.model, settings.weight_decay), settings.lr, settings.momentum, nesterov=True
         )
         self.images = Augmented(data.train, data.augment, model.default_cfg["size"], settings.seed)
+        _quicken_batch_norms(self.model, settings.epochs * (len(data.train) // settings.batch_size))
 
     def modules(self) -> dict:
         return {"model": self.model, "average": self.average, "optimizer": self.optimizer}
@@ -131,6 +132,13 @@ class Training(Run):
     def save_weights(self, path: str | Path) -> None:
         """The file that create_model(..., checkpoint_path=path) loads: the averaged weights."""
         save_atomically({"state_dict": self.average.state_dict()}, path)
+
+
+def _quicken_batch_norms(model: nn.Module, steps: int) -> None:
+    """Let running statistics settle in the steps there are: some families' momentum is for ImageNet's."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = max(module.momentum, min(0.1, 10 / steps))
 
 
 def _decayed_apart(model: nn.Module, weight_decay: float) -> list[dict]:
