@@ -12,7 +12,7 @@ import io
 import math
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from caffe2_models.errors import ModelError
 from caffe2_models.preprocessing import Preprocessing
@@ -64,7 +64,10 @@ def read_crop(content: bytes, preprocessing: Preprocessing, channels: int = 3) -
     Whatever Pillow reads will do: its content decides, not the file's name. Raises ModelError or what Pillow
     raises where the content is broken or no image.
     """
-    image = Image.open(io.BytesIO(content), formats=FORMATS)
+    try:
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise ModelError(f"is no image ({', '.join(FORMATS)})") from None
     mode = MODES[channels]
     image = image.convert(mode) if image.mode != mode else image
     if preprocessing.tf_preprocessing:

@@ -1,6 +1,7 @@
 """The commands as a user runs them: results, exit statuses, pieces, interruptions."""
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -215,3 +216,21 @@ def test_bad_input_is_one_line_and_status_2(command, coloured, net, tmp_path):
     assert "--state" in one_line(command(ONNX, coloured, "--onnx-input", net, "--resume"))
     assert ".json" in one_line(command(ONNX, coloured, "--onnx-input", net, "--results-file", "r.xml"))
     assert "crop_pct" in one_line(command(ONNX, coloured, "--onnx-input", net, "--crop-pct", 7))
+
+
+def test_memory_does_not_grow_with_the_number_of_images(root, net, tmp_path):
+    peaks = {}
+    for n in (500, 10_000):
+        folder = tmp_path / str(n)
+        for name in ("blue", "green", "red"):
+            (folder / name).mkdir(parents=True)
+            (folder / name / "0.png").write_bytes(encode(noise(16, 16), "PNG"))
+            for k in range(1, n // 3):
+                (folder / name / f"{k}.png").hardlink_to(folder / name / "0.png")
+        words = [sys.executable, root / ONNX, folder, "--onnx-input", net, *FLAGS, "-b", 32]
+        process = subprocess.Popen([str(word) for word in words], stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        peaks[n] = usage.ru_maxrss / 1024
+    assert peaks[10_000] - peaks[500] < 8  # MiB: names and outcomes; the crops would be 29
