@@ -42,7 +42,7 @@ class FolderImages:
     """Images in class folders, decoded when they are read."""
 
     def __init__(self, root: Path, classes: Sequence[str]):
-        self.paths, labels = [], []
+        self.root, self.paths, labels = root, [], []
         for label, name in enumerate(classes):
             folder = root / name
             found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
