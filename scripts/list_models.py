@@ -60,7 +60,10 @@ def main(argv: list[str]) -> int:
         print("\n".join(names))
     else:
         names = list(dict.fromkeys(canonical_name(name) for name in names))
-        sys.stdout.write(FORMATS[args.format](rows(names, args.published)))
+        table = rows(names, args.published)
+        if args.published and args.pattern == ["*"]:
+            table += figures_only()
+        sys.stdout.write(FORMATS[args.format](table))
     return 0
 
 
@@ -92,6 +95,22 @@ def rows(names: list[str], only_published: bool) -> list[dict[str, str]]:
         for line in of_model or ([] if only_published else [None]):
             result.append({**row(name, line), "pretrained": "yes" if name in pretrained else "no"})
     return result
+
+
+def figures_only() -> list[dict[str, str]]:
+    """A row per published line whose network was never made public."""
+    return [
+        {
+            **dict.fromkeys(COLUMNS, ""),
+            "model": "(not public)",
+            "params_m_published": line.params_m,
+            "madds_m_published": line.madds_m,
+            "published_name": line.name,
+            **{key: getattr(line, key) for key in COPIED},
+        }
+        for line in read_published()
+        if not line.model
+    ]
 
 
 def row(name: str, line: Published | None) -> dict[str, str]:
