@@ -5,7 +5,7 @@ operator, QuantizeLinear), which rounds elsewhere than QNNPACK does and so is ne
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,10 +51,12 @@ class Graph:
     Inputs of nodes are Symbols, names, or None for an absent optional input.
     """
 
-    def __init__(self):
+    def __init__(self, reserved: Iterable[str] = ()):
+        """`reserved` are names that the graph makes for nothing of its own."""
         self.nodes: list[onnx.NodeProto] = []
-        self.initializers: dict[str, onnx.TensorProto] = {}
-        self._names: Counter[str] = Counter()
+        self.initializers: dict[str, np.ndarray] = {}
+        self._reserved = frozenset(reserved)
+        self._counts: Counter[str] = Counter()
 
     def add(self, op_type: str, *inputs: Symbol | str | None, outputs: int = 1, **attributes):
         """Append a node; returns the name of its output, or a tuple of names where outputs > 1."""
@@ -70,7 +72,7 @@ class Graph:
     def constant(self, value, dtype=None, name: str = "constant") -> str:
         """Add an initializer; returns its name."""
         name = self._unique(name)
-        self.initializers[name] = numpy_helper.from_array(np.asarray(value, dtype, order="C"), name)
+        self.initializers[name] = np.asarray(value, dtype, order="C")
         return name
 
     def ints(self, values: Sequence[int]) -> str:
@@ -125,9 +127,7 @@ class Graph:
                         names[position] = new
 
     def _quantization(self, scale: float, zero_point: int, dtype: np.dtype) -> tuple[str, str]:
-        return self.constant(np.float32(scale), name="scale"), self.constant(
-            zero_point, dtype, name="zero_point"
-        )
+        return self.constant(scale, np.float32, "scale"), self.constant(zero_point, dtype, "zero_point")
 
     def _reference(self, value: Symbol | str | None) -> str:
         if not isinstance(value, Symbol):
@@ -135,12 +135,55 @@ class Graph:
         content = value.type.value
         if content is not None and value.name not in self.initializers:
             data = content.data if isinstance(content, Int8Tensor) else content
-            self.initializers[value.name] = numpy_helper.from_array(np.ascontiguousarray(data), value.name)
+            self.initializers[value.name] = np.asarray(data, order="C")
         return value.name
 
     def _unique(self, name: str) -> str:
-        self._names[name] += 1
-        return f"{name}/{self._names[name]}"
+        while True:
+            self._counts[name] += 1
+            candidate = f"{name}/{self._counts[name]}"
+            if candidate not in self._reserved:
+                return candidate
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A net lowered to an ONNX graph: its inputs' types, and the symbol of each requested output."""
+
+    graph: Graph
+    inputs: Mapping[str, TensorType]
+    outputs: dict[str, Symbol]
+    name: str
+
+    @property
+    def output_names(self) -> dict[str, str]:
+        """Blob -> name in the ONNX graph."""
+        return {blob: symbol.name for blob, symbol in self.outputs.items()}
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """The initializers that nodes read, by name."""
+        read = {name for node in self.graph.nodes for name in node.input}
+        return {name: array for name, array in self.graph.initializers.items() if name in read}
+
+    def to_model(self, outside: Collection[str] = ()) -> onnx.ModelProto:
+        """The whole as a model; of the weights named in `outside` only name, type and shape."""
+        outputs = {symbol.name: symbol.type for symbol in self.outputs.values()}
+        model = helper.make_model(
+            helper.make_graph(self.graph.nodes, self.name, _value_infos(self.inputs), _value_infos(outputs)),
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+            producer_name="caffe2-mobile",
+        )
+        for name, array in self.weights().items():
+            tensor = model.graph.initializer.add()
+            if name in outside:
+                tensor.name, tensor.data_type = name, ONNX_TYPES[array.dtype]
+                tensor.dims.extend(array.shape)
+                tensor.data_location = TensorProto.EXTERNAL
+                tensor.external_data.add(key="location", value="memory")
+            else:
+                tensor.CopyFrom(numpy_helper.from_array(array, name))
+        return model
 
 
 def lower_net(
@@ -151,11 +194,16 @@ def lower_net(
     The graph keeps the blobs' names: a blob written several times has it for its last writer.
     Raises UnsupportedError or ModelError as Net.walk does.
     """
-    outputs = list(net.outputs if outputs is None else outputs)
-    graph = Graph()
+    lowered = lower(net, input_types, outputs)
+    return lowered.to_model(), lowered.output_names
+
+
+def lower(net: Net, input_types: Mapping[str, TensorType], outputs: Sequence[str] | None = None) -> Lowered:
+    """The net as a graph; see lower_net."""
     symbols = {name: Symbol(name, TensorType.of(value)) for name, value in net.parameters.items()}
     symbols |= {name: Symbol(name, given) for name, given in input_types.items()}
     writers = Counter(name for node in net.operators for name in node.outputs)
+    graph = Graph(reserved=[*symbols, *writers])
     taken = set(symbols)
     for step in net.walk(input_types):
         node, since = step.operator, len(graph.nodes)
@@ -173,29 +221,20 @@ def lower_net(
                 graph.rename(name, new, since)
                 name, _ = new, taken.add(new)
             symbols[blob] = Symbol(name, found)
-    return _model(net, graph, symbols, input_types, outputs)
-
-
-def _model(net, graph, symbols, input_types, outputs):
-    infos, names = {}, {}
-    for blob in outputs:
-        if blob not in symbols:
-            raise ModelError(f"no blob {blob} in the net")
-        symbol = symbols[blob]
-        if symbol.name in input_types or symbol.type.value is not None:
-            symbol = Symbol(graph.add("Identity", symbol), symbol.type)
-        infos[symbol.name] = helper.make_tensor_value_info(
-            symbol.name, ONNX_TYPES[symbol.type.dtype], symbol.shape
-        )
-        names[blob] = symbol.name
-    feeds = [
-        helper.make_tensor_value_info(name, ONNX_TYPES[t.dtype], t.shape) for name, t in input_types.items()
-    ]
-    onnx_graph = helper.make_graph(graph.nodes, net.name or "net", feeds, list(infos.values()))
-    model = helper.make_model(
-        onnx_graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
+    wanted = net.outputs if outputs is None else outputs
+    return Lowered(
+        graph, input_types, {blob: _output(graph, symbols, blob) for blob in wanted}, net.name or "net"
     )
-    model.producer_name = "caffe2-mobile"
-    for name in list(graph.initializers):  # moved, so that weights are not in memory three times
-        model.graph.initializer.append(graph.initializers.pop(name))
-    return model, names
+
+
+def _output(graph: Graph, symbols: Mapping[str, Symbol], blob: str) -> Symbol:
+    """The symbol of a requested output: what a node writes."""
+    if blob not in symbols:
+        raise ModelError(f"no blob {blob} in the net")
+    symbol = symbols[blob]
+    written = any(symbol.name in node.output for node in graph.nodes)
+    return symbol if written else Symbol(graph.add("Identity", symbol), symbol.type)
+
+
+def _value_infos(types: Mapping[str, TensorType]) -> list[onnx.ValueInfoProto]:
+    return [helper.make_tensor_value_info(name, ONNX_TYPES[t.dtype], t.shape) for name, t in types.items()]

@@ -115,7 +115,7 @@ def _with_free_batch(net: Net, shapes: Mapping[str, Sequence[int]]) -> onnx.Mode
         if outline.digests[tensor.name] == other.digests[tensor.name]:
             continue
         values = (outline.vectors.get(tensor.name), other.vectors.get(tensor.name))
-        freed = _freed(*values, readers.get(tensor.name))
+        freed = _freed(*values, readers[tensor.name])
         if freed is None:
             return None
         tensor.CopyFrom(numpy_helper.from_array(freed, tensor.name))
@@ -153,15 +153,11 @@ class _Outline:
         )
 
 
-def _freed(
-    first: np.ndarray | None, second: np.ndarray | None, reader: tuple[str, int] | None
-) -> np.ndarray | None:
+def _freed(first: np.ndarray | None, second: np.ndarray | None, reader: tuple[str, int]) -> np.ndarray | None:
     """A vector that depends on the batch, made free of it: shapes and the ends of slices can be."""
     if first is None or second is None or first.shape != second.shape:
         return None
     different = np.flatnonzero(first != second)
-    if reader is None:
-        return first
     if reader == ("Reshape", 1) and len(different) == 1 and -1 not in first:
         return np.where(first != second, -1, first)
     if reader == ("Slice", 2) and list(different) == [0]:

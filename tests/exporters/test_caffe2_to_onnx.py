@@ -1,0 +1,98 @@
+"""Caffe2 nets back to ONNX: float nets exactly, int8 nets near, the batch free where it can be."""
+
+import numpy as np
+import onnx
+import pytest
+from google.protobuf import text_format
+from onnx import numpy_helper
+
+from caffe2_models import Net, load_net
+from caffe2_models.errors import UnsupportedError
+from caffe2_models.preprocessing import Preprocessing, set_preprocessing
+from caffe2_models.proto import caffe2_pb2
+from exporters.caffe2_to_onnx import compare_int8, to_onnx
+from exporters.onnx_files import get_onnx_preprocessing
+from exporters.verification import Sample, make_samples, run_net, run_onnx
+
+
+def net_of(text):
+    return Net(text_format.Parse(text, caffe2_pb2.NetDef()))
+
+
+def dims(value):
+    return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+
+
+def assert_equal_at(net, model, shape):
+    """The ONNX model computes what the net does, to the rounding of float32 sums."""
+    samples = make_samples({net.inputs[0]: shape}, None)
+    for want, got in zip(run_net(net, samples), run_onnx(model, samples), strict=True):
+        for name in want:
+            np.testing.assert_allclose(got[name], want[name], rtol=1e-4, atol=1e-4 * np.abs(want[name]).max())
+
+
+def test_real_net_keeps_its_blob_names_and_gets_a_free_batch(shared):
+    net = load_net(shared / "models" / "squeezenet_trafficlight")
+    set_preprocessing(net.predict, Preprocessing(size=227, channel_order="BGR"))
+    model = to_onnx(net, net.input_shapes())
+    onnx.checker.check_model(model, full_check=True)
+    assert dims(model.graph.input[0]) == ["batch", 3, 227, 227]
+    assert [value.name for value in model.graph.output] == net.outputs
+    assert get_onnx_preprocessing(model) == Preprocessing(size=227, channel_order="BGR")
+    for batch in (1, 3):
+        assert_equal_at(net, model, (batch, 3, 227, 227))
+
+
+RESHAPES = """
+op { type: "Reshape" input: "data" output: "a" output: "s"
+     arg { name: "shape" ints: 0 ints: 2 ints: 3 ints: 16 } }
+op { type: "Slice" input: "a" output: "b"
+     arg { name: "starts" ints: 0 ints: 1 ints: 0 ints: 0 }
+     arg { name: "ends" ints: -1 ints: -1 ints: -1 ints: -1 } }
+op { type: "FlattenToVec" input: "b" output: "out" }
+external_input: "data"
+external_output: "out"
+"""
+
+
+def test_reshapes_and_slices_leave_the_batch_free():
+    net = net_of(RESHAPES)
+    model = to_onnx(net, {"data": (1, 6, 4, 4)})
+    assert dims(model.graph.input[0]) == ["batch", 6, 4, 4]
+    for batch in (1, 2, 5):
+        assert_equal_at(net, model, (batch, 6, 4, 4))
+
+
+def test_what_is_made_for_one_batch_keeps_it():
+    net = net_of(RESHAPES.replace("ints: 0 ints: 2 ints: 3", "ints: 4 ints: 3 ints: 2"))
+    model = to_onnx(net, {"data": (4, 6, 4, 4)})
+    assert dims(model.graph.input[0]) == [4, 6, 4, 4]
+    assert_equal_at(net, model, (4, 6, 4, 4))
+
+
+@pytest.fixture(scope="module")
+def int8_net(shared):
+    return load_net(shared / "models" / "mobilenet_v1_0.25_128_quant")
+
+
+def test_int8_net_must_be_asked_for(int8_net):
+    with pytest.raises(UnsupportedError, match="only approximately"):
+        to_onnx(int8_net, {"data": (1, 3, 128, 128)})
+
+
+def test_int8_net_as_qdq_classifies_as_the_net_does(int8_net, shared):
+    """On real crops. A quarter-width net's logits are close together: two of twenty may change places."""
+    expected = np.load(shared / "models" / "mobilenet_v1_0.25_128_quant" / "expected.npz")
+    crops = next(array for array in expected.values() if array.ndim == 4)
+    data = ((crops.transpose(0, 3, 1, 2).astype(np.float32) / 255) - 0.5) / 0.5
+    model = to_onnx(int8_net, {"data": (1, 3, 128, 128)}, approximate=True)
+    onnx.checker.check_model(model, full_check=True)
+    kinds = {node.op_type for node in model.graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear", "Conv"} <= kinds
+    assert all(numpy_helper.to_array(t).dtype != np.float32 or not t.dims for t in model.graph.initializer)
+    report = compare_int8(int8_net, model, [Sample("crops", {"data": data})])
+    assert report.images == len(crops)
+    assert report.agreement >= 0.9
+    assert 0 < report.differing < 0.5  # near, not equal; and the report says by how much
+    assert report.step > 0 and report.blob
+    assert "same top-1 on" in str(report)

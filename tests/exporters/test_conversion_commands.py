@@ -1,0 +1,136 @@
+"""The commands of the conversion, as a user runs them."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from conversion_cases import CASES, build
+
+from caffe2_models import load_net
+from caffe2_models.preprocessing import get_preprocessing
+from exporters.onnx_files import get_onnx_preprocessing, load_onnx, save_onnx
+
+
+@pytest.fixture(scope="module")
+def run(root):
+    def run(*command, caffe2=None):
+        environment = {key: value for key, value in os.environ.items() if key != "CAFFE2_PYTHON"}
+        if caffe2:
+            environment["CAFFE2_PYTHON"] = caffe2
+        return subprocess.run(
+            [sys.executable, *map(str, command)], cwd=root, env=environment, capture_output=True, text=True
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def exported(run, tmp_path_factory):
+    """A small model of the zoo, exported by the command."""
+    path = tmp_path_factory.mktemp("export") / "model.onnx"
+    done = run("onnx_export.py", "--model", "tf_mobilenetv1_025", path, "--random-weights", "--img-size", 75,
+               "--num-classes", 10, "--mean", 0.4, 0.5, 0.6, "--std", 0.5, 0.5, 0.5)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return path, done
+
+
+def test_export_proves_itself_and_records_the_preprocessing(exported):
+    path, done = exported
+    lines = done.stdout.splitlines()
+    assert "opset 17, input batch x 3 x 75 x 75; onnx.checker finds it valid" in lines[0]
+    assert len(lines) == 3 and all(
+        "max |difference|" in line and line.endswith(": close") for line in lines[1:]
+    )
+    preprocessing = get_onnx_preprocessing(load_onnx(path))
+    assert (preprocessing.size, preprocessing.mean) == (75, (0.4, 0.5, 0.6))
+
+
+def test_there_and_back_again(exported, run, tmp_path):
+    path, _ = exported
+    done = run("onnx_to_caffe.py", path, "--c2-prefix", tmp_path / "net")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(": close") == 2 and "27 Conv, 27 Clip, 1 AveragePool, 1 FC" in done.stdout
+    net = load_net(tmp_path)
+    assert get_preprocessing(net.predict) == get_onnx_preprocessing(load_onnx(path))
+    assert net.input_shapes() == {"data": (1, 3, 75, 75)}
+    done = run("scripts/caffe2_to_onnx.py", "--c2-prefix", tmp_path / "net", tmp_path / "back.onnx")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(": close") == 2
+    again = run("onnx_to_caffe.py", tmp_path / "back.onnx", "--c2-prefix", tmp_path / "again")
+    assert again.returncode == 0, again.stderr
+    second = load_net(tmp_path / "again.predict.pb", tmp_path / "again.init.pb")
+    assert [op.type for op in second.predict.op] == [op.type for op in net.predict.op]
+    for ours, theirs in zip(net.parameters.values(), second.parameters.values(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.oracle
+def test_real_caffe2_is_asked_where_it_is_at_hand(exported, run, tmp_path, caffe2_python):
+    done = run("onnx_to_caffe.py", exported[0], "--c2-prefix", tmp_path / "net", caffe2=caffe2_python)
+    assert done.returncode == 0, done.stderr
+    assert (
+        done.stdout.count("the real Caffe2 against ONNX Runtime") == 2 and done.stdout.count(": close") == 4
+    )
+
+
+def test_optimize_folds_and_checks(run, tmp_path):
+    save_onnx(build(CASES["conv_bias_bn_relu"]), tmp_path / "model.onnx")
+    done = run("scripts/onnx_optimize.py", tmp_path / "model.onnx", tmp_path / "small.onnx")
+    assert done.returncode == 0, done.stderr
+    assert "2 nodes, from 3" in done.stdout and done.stdout.count(": close") == 2
+    assert [node.op_type for node in load_onnx(tmp_path / "small.onnx").graph.node] == ["Conv", "Relu"]
+
+
+def test_outputs_that_differ_are_status_1(monkeypatch, capsys, tmp_path):
+    """A conversion that goes wrong is found by its own comparison."""
+    from exporters import convert_command
+    from exporters.onnx_to_caffe2 import convert
+
+    def wrong(model, size):
+        net = convert(model, size)
+        next(arg for arg in net.predict.op[0].arg if arg.name == "pad").i = 0
+        return type(net)(net.predict, net.init)
+
+    monkeypatch.setattr(convert_command, "convert", wrong)
+    model = build(CASES["conv"])
+    save_onnx(model, tmp_path / "model.onnx")
+    assert convert_command.main([str(tmp_path / "model.onnx"), "--c2-prefix", str(tmp_path / "net")]) == 1
+    assert "is not (1, 4, 4, 4)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["onnx_to_caffe.py", "none.onnx", "--c2-prefix", "x"], "none.onnx: no such file"),
+        (["onnx_to_caffe.py", "LICENSE", "--c2-prefix", "x"], "LICENSE: truncated or not an ONNX model"),
+        (["onnx_to_caffe.py", "--c2-prefix", "x"], "give IN.onnx, or --c2-init and --c2-predict with --int8"),
+        (["onnx_to_caffe.py", "m.onnx", "--c2-prefix", "x", "--int8"], "--int8 needs --calibration-data DIR"),
+        (
+            ["onnx_to_caffe.py", "m.onnx", "--c2-prefix", "x", "--calibration-data", "no/such"],
+            "no/such: no such folder",
+        ),
+        (["onnx_export.py", "--model", "mobilenetv9", "x.onnx"], "no model named 'mobilenetv9'"),
+        (
+            ["onnx_export.py", "--model", "mobilenetv2_100", "--random-weights", "--opset", "3", "x.onnx"],
+            "opset 3: choose",
+        ),
+        (["scripts/caffe2_to_onnx.py", "--model-dir", "no/such", "x.onnx"], "no/such"),
+        (["scripts/onnx_optimize.py", "none.onnx", "x.onnx"], "none.onnx: no such file"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(command, message, run, root):
+    done = run(*command)
+    assert done.returncode == 2
+    assert message in done.stderr and done.stderr.count("\n") == 1 and done.stdout == ""
+    assert not list(root.glob("x.*"))
+
+
+def test_unsupported_operators_write_nothing(run, tmp_path):
+    text = '<ir_version: 8, opset_import: ["": 17]> net (float[1,3,3] x) => (float[1] y) { [it] y = Det(x) }'
+    save_onnx(onnx.parser.parse_model(text), tmp_path / "model.onnx")
+    done = run("onnx_to_caffe.py", tmp_path / "model.onnx", "--c2-prefix", tmp_path / "net")
+    assert done.returncode == 2 and "Det (it)" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
