@@ -20,7 +20,7 @@ MAY_IMPORT = {
 # The one stage that reads PyTorch models, and so imports torch and the zoo.
 TORCH_STAGE = {"exporters/torch_to_onnx.py"}
 
-# What --int8 puts together: calibration images are read as the validator reads them, latency comes from the table.
+# What --int8 puts together: images read as the validator reads them, latency from the table.
 EXTRA = {"exporters/int8/images.py": {"validate"}, "exporters/int8/cli.py": {"runtime_lut"}}
 
 
@@ -39,7 +39,9 @@ def imports(path: Path) -> set[str]:
 def test_packages_import_only_what_they_may(root, package):
     for path in sorted((root / package).rglob("*.py")):
         name = path.relative_to(root).as_posix()
-        allowed = MAY_IMPORT[package] | ({"mobile_cv"} if name in TORCH_STAGE else set()) | EXTRA.get(name, set())
+        allowed = (
+            MAY_IMPORT[package] | ({"mobile_cv"} if name in TORCH_STAGE else set()) | EXTRA.get(name, set())
+        )
         forbidden = (imports(path) & PACKAGES) - allowed - {package}
         assert not forbidden, f"{name} imports {sorted(forbidden)}"
         if package != "mobile_cv" and name not in TORCH_STAGE:
@@ -48,7 +50,11 @@ def test_packages_import_only_what_they_may(root, package):
 
 @pytest.mark.parametrize("command", ["get_runtime.py", "onnx_to_caffe.py", "caffe2_validate.py"])
 def test_commands_start_without_torch(root, command):
-    blocker = "import sys; sys.modules['torch'] = None; sys.argv = [{0!r}, '--help']; import runpy; runpy.run_path({0!r}, run_name='__main__')"
-    run = subprocess.run([sys.executable, "-c", blocker.format(command)], cwd=root, capture_output=True, text=True)
+    program = (
+        "import runpy, sys; sys.modules['torch'] = None; sys.argv[:] = sys.argv[1:]; "
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    arguments = [sys.executable, "-c", program, command, "--help"]
+    run = subprocess.run(arguments, cwd=root, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert "usage" in run.stdout
