@@ -5,6 +5,7 @@ where the graph allows it, the preprocessing is carried over, and what int8 form
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from caffe2_models import Int8Tensor, Net
 from caffe2_models.errors import ModelError, UnsupportedError
 from caffe2_models.lowering import lower_net
 from caffe2_models.preprocessing import get_preprocessing
+from caffe2_models.proto import caffe2_pb2
 from caffe2_models.tensors import TensorType
 from exporters.onnx_files import set_onnx_preprocessing
 from exporters.verification import Sample, run_onnx
@@ -48,8 +50,8 @@ class Int8Report:
     """How far the ONNX form of an int8 net is from the net itself.
 
     agreement: share of images whose largest output is the same. differing: share of all quantized values
-    that differ; step: the largest such difference, in steps of its blob's own scale. output: the largest
-    difference of the net's first output.
+    that differ; step: the largest such difference, in steps of its blob's own scale. step_alone: the same of
+    operators that are each fed what the net itself computes. output: largest difference of the first output.
     """
 
     images: int
@@ -57,13 +59,15 @@ class Int8Report:
     differing: float
     step: int
     blob: str
+    step_alone: int
     output: float
 
     def __str__(self):
         return (
             f"QDQ form against the int8 net, {self.images} image-like inputs: "
             f"same top-1 on {self.agreement:.1%}; output max |difference| {self.output:.3g}; "
-            f"{self.differing:.2%} of quantized values differ, by {self.step} steps at most ({self.blob})"
+            f"{self.differing:.2%} of quantized values differ, by {self.step} steps at most ({self.blob}); "
+            f"one operator alone differs by {self.step_alone} at most"
         )
 
 
@@ -89,13 +93,32 @@ def compare_int8(net: Net, model: onnx.ModelProto, samples: Sequence[Sample]) ->
     unequal, total = np.sum(differing, axis=0) if differing else (0, 1)
     worst = max(steps, key=steps.get, default="")
     return Int8Report(
-        len(agreeing),
-        float(np.mean(agreeing)),
-        unequal / total,
-        steps.get(worst, 0),
-        worst,
-        float(max(differences)),
+        images=len(agreeing),
+        agreement=float(np.mean(agreeing)),
+        differing=unequal / total,
+        step=steps.get(worst, 0),
+        blob=worst,
+        step_alone=_largest_step_alone(net, samples[0]),
+        output=float(max(differences)),
     )
+
+
+def _largest_step_alone(net: Net, sample: Sample) -> int:
+    """The largest difference that a single operator makes, each fed with what the net itself computes."""
+    writers = Counter(blob for node in net.operators for blob in node.outputs)
+    once = [blob for blob, count in writers.items() if count == 1]  # others hold their last value only
+    values = net.session().run(sample.feeds, once) | sample.feeds
+    largest = 0
+    for node in net.operators:
+        output = node.outputs[0]
+        known = all(name in values or name in net.parameter_types for name in [*node.inputs, output])
+        if known and isinstance(values[output], Int8Tensor):
+            alone = caffe2_pb2.NetDef(op=[node.proto], external_input=node.inputs, external_output=[output])
+            feeds = {name: values[name] for name in node.inputs if name in values}
+            have = Net(alone, net.init).session("onnxruntime", approximate=True).run(feeds)[output]
+            gap = np.abs(values[output].data.astype(np.int32) - have.data)
+            largest = max(largest, int(gap.max(initial=0)))
+    return largest
 
 
 def _with_free_batch(net: Net, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelProto | None:

@@ -39,8 +39,7 @@ def test_real_net_keeps_its_blob_names_and_gets_a_free_batch(shared):
     assert dims(model.graph.input[0]) == ["batch", 3, 227, 227]
     assert [value.name for value in model.graph.output] == net.outputs
     assert get_onnx_preprocessing(model) == Preprocessing(size=227, channel_order="BGR")
-    for batch in (1, 3):
-        assert_equal_at(net, model, (batch, 3, 227, 227))
+    assert_equal_at(net, model, (2, 3, 227, 227))
 
 
 RESHAPES = """
@@ -94,5 +93,6 @@ def test_int8_net_as_qdq_classifies_as_the_net_does(int8_net, shared):
     assert report.images == len(crops)
     assert report.agreement >= 0.9
     assert 0 < report.differing < 0.5  # near, not equal; and the report says by how much
-    assert report.step > 0 and report.blob
+    assert report.step_alone == 1  # QNNPACK and the QDQ form round a value to neighbours at most
+    assert report.step >= 1 and report.blob
     assert "same top-1 on" in str(report)
