@@ -5,6 +5,7 @@ import argparse
 
 from caffe2_models.command import run
 from caffe2_models.errors import ModelError
+from caffe2_models.runtimes import BACKENDS
 from validate import command
 from validate.classifier import Classifier, load_caffe2
 
@@ -15,21 +16,24 @@ def add_model_arguments(parser: argparse._ArgumentGroup) -> None:
     parser.add_argument("--c2-predict", metavar="F", help="the predict net")
     parser.add_argument("--model-dir", metavar="D", help="a folder that holds both")
     parser.add_argument(
-        "--backend", default="auto", choices=["auto", "reference", "exact", "onnxruntime", "caffe2"]
+        "--backend", default="auto", choices=BACKENDS, help="what runs it (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--approximate", action="store_true", help="let onnxruntime run an int8 net, some steps off Caffe2's"
     )
 
 
 def open_classifier(args: argparse.Namespace) -> Classifier:
-    given = [bool(args.c2_prefix), bool(args.model_dir), bool(args.c2_predict)]
-    if sum(given) != 1:
-        raise ModelError("name the net by one of --c2-prefix, --model-dir, --c2-init with --c2-predict")
-    if args.model_dir:
-        return load_caffe2(args.model_dir, None, args.backend, args.img_size)
+    files = []
     if args.c2_prefix:
-        return load_caffe2(
-            f"{args.c2_prefix}.predict.pb", f"{args.c2_prefix}.init.pb", args.backend, args.img_size
-        )
-    return load_caffe2(args.c2_predict, args.c2_init, args.backend, args.img_size)
+        files.append((f"{args.c2_prefix}.predict.pb", f"{args.c2_prefix}.init.pb"))
+    if args.model_dir:
+        files.append((args.model_dir, None))
+    if args.c2_predict:
+        files.append((args.c2_predict, args.c2_init))
+    if len(files) != 1:
+        raise ModelError("name the net by one of --c2-prefix, --model-dir, or --c2-predict with --c2-init")
+    return load_caffe2(*files[0], args.backend, args.img_size, args.approximate)
 
 
 def main(argv: list[str]) -> int:

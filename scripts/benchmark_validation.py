@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Measure how fast validation is beside its two halves alone: decoding only, and inference only.
 
-The three take turns, with the same processes and threads, over the same images; medians are printed. Where
-the halves share their cores, no run can be faster than the time that both take of them together: the last
-line.
+First with half of the cores for each, then with all cores for both; in each the three take turns over the
+same images, with the same processes and threads, and medians are printed. Where the halves share their
+cores, no run can be faster than the CPU time that both take, which is the last line's measure.
 """
 
 import argparse
@@ -44,8 +44,6 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "-b", "--batch-size", type=int, default=BATCH_SIZE, metavar="N", help="default %(default)s"
     )
-    parser.add_argument("-j", "--workers", type=int, default=cores(), metavar="N", help="default %(default)s")
-    parser.add_argument("--threads", type=int, default=cores(), metavar="N", help="default %(default)s")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="default %(default)s")
     args = parser.parse_args(argv)
     if args.onnx_input:
@@ -59,8 +57,11 @@ def main(argv: list[str]) -> int:
     preprocessing = classifier.preprocessing or Preprocessing().replace(size=classifier.size)
     preprocessing = complete(preprocessing.replace(size=args.img_size), classifier.channels)
     dataset = open_dataset(args.data)
-    resources = Resources(args.workers, args.threads, classifier.fixed_batch or args.batch_size)
-    measure(classifier, dataset, select(dataset, args.limit), preprocessing, resources, args.rounds)
+    batch_size = classifier.fixed_batch or args.batch_size
+    for share, title in ((max(cores() // 2, 1), "half of the cores each"), (cores(), "all cores for both")):
+        print(f"{title}:")
+        resources = Resources(share, share, batch_size)
+        measure(classifier, dataset, select(dataset, args.limit), preprocessing, resources, args.rounds)
     return 0
 
 

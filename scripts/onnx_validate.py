@@ -8,15 +8,18 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from caffe2_models.command import run
+from caffe2_models.errors import ModelError
 from validate import command
 from validate.classifier import Classifier, load_onnx
 
 
 def add_model_arguments(parser: argparse._ArgumentGroup) -> None:
-    parser.add_argument("--onnx-input", required=True, metavar="F", help="the ONNX file")
+    parser.add_argument("--onnx-input", metavar="F", help="the ONNX file")
 
 
 def open_classifier(args: argparse.Namespace) -> Classifier:
+    if args.onnx_input is None:
+        raise ModelError("name the net by --onnx-input")
     return load_onnx(args.onnx_input)
 
 

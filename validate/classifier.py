@@ -51,10 +51,13 @@ class Classifier:
         return "int8" if self.form.endswith("int8") else "fp32"
 
 
-def from_caffe2(net: Net, name: str, backend: str = "auto", size: int | None = None) -> Classifier:
+def from_caffe2(
+    net: Net, name: str, backend: str = "auto", size: int | None = None, approximate: bool = False
+) -> Classifier:
     """A Caffe2 net with one image input (NCHW); of several outputs the first counts.
 
-    size is the image size to check it with, where given. Raises ModelError where the net is no classifier.
+    size is the image size to check it with, where given; backend and approximate are Net.session's. Raises
+    ModelError where the net is no classifier.
     """
     if len(net.inputs) != 1:
         raise ModelError(
@@ -75,8 +78,10 @@ def from_caffe2(net: Net, name: str, backend: str = "auto", size: int | None = N
     shape, _ = net.infer_shapes({data: (batch, *own[1:])})[scores]
     backend = fastest_exact(net) if backend == "auto" else backend
 
+    lone = backend == "caffe2"  # whose workspace belongs to the whole process
+
     def open_session() -> Infer:
-        session = net.session(backend=backend, threads=None if backend == "caffe2" else 1)
+        session = net.session(backend=backend, threads=None if lone else 1, approximate=approximate)
 
         def infer(x: np.ndarray) -> np.ndarray:
             value = session.run({data: x}, outputs=[scores])[scores]
@@ -96,7 +101,7 @@ def from_caffe2(net: Net, name: str, backend: str = "auto", size: int | None = N
         size=own[2],
         channels=own[1],
         fixed_batch=None if shape[0] == batch else 1,
-        lone_session=backend == "caffe2",  # its workspace belongs to the whole process
+        lone_session=lone,
         probabilities=bool(writers) and writers[-1] in SOFTMAX,
         fingerprint=_digest(
             *(part.SerializeToString(deterministic=True) for part in (net.predict, net.init))
@@ -105,11 +110,17 @@ def from_caffe2(net: Net, name: str, backend: str = "auto", size: int | None = N
 
 
 def load_caffe2(
-    predict: str, init: str | None = None, backend: str = "auto", size: int | None = None
+    predict: str,
+    init: str | None = None,
+    backend: str = "auto",
+    size: int | None = None,
+    approximate: bool = False,
 ) -> Classifier:
-    """From files or a model folder, as load_net takes them; the name is the folder's or the prefix."""
-    name = Path(predict).resolve().name.removesuffix(".pb").removesuffix(".pbtxt").removesuffix(".predict")
-    return from_caffe2(load_net(predict, init), name, backend, size)
+    """From files or a model folder, as load_net takes them; named by the folder, or the files' prefix."""
+    path = Path(predict).resolve()
+    name = path.name.removesuffix(".pbtxt").removesuffix(".pb").removesuffix(".predict")
+    name = path.parent.name if name in ("model", "predict", "predict_net") and not path.is_dir() else name
+    return from_caffe2(load_net(predict, init), name, backend, size, approximate)
 
 
 def load_onnx(path: str) -> Classifier:

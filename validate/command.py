@@ -49,7 +49,11 @@ def main(
         return report(args, merge([Result.from_json(path) for path in args.merge]))
     if args.data is None:
         if args.compare is not None and len(args.compare) == 2:
-            return report_agreement(args.compare, *map(Predictions.load, args.compare))
+            agreement = compare_predictions(*map(Predictions.load, args.compare))
+            if args.results_file is not None:
+                agreement.save(args.results_file, *args.compare)
+            print(agreement.to_text(*args.compare))
+            return 0
         parser.error("the following arguments are required: DIR")
     if args.compare is not None and len(args.compare) != 1:
         raise ModelError("--compare takes one file of predictions beside DIR, or two without DIR")
@@ -59,7 +63,7 @@ def main(
         predictions.save(args.predictions)
     status = report(args, result)
     for path, other in zip(args.compare or (), others, strict=True):
-        report_agreement([path, f"{result.model} {result.form}"], other, predictions)
+        print(compare_predictions(other, predictions).to_text(path, f"{result.model} {result.form}"))
     return status
 
 
@@ -184,11 +188,6 @@ def report(args: argparse.Namespace, result: Result) -> int:
     for comparison in comparisons:
         print(comparison)
     return 0 if all(comparison.holds for comparison in comparisons) else 1
-
-
-def report_agreement(names: list[str], first: Predictions, second: Predictions) -> int:
-    print(compare_predictions(first, second).to_text(*(Path(name).stem for name in names)))
-    return 0
 
 
 def resolve_preprocessing(args: argparse.Namespace, classifier: Classifier) -> Preprocessing:

@@ -4,7 +4,7 @@ Those are torchvision's, on Pillow: the shorter side becomes floor(size / crop_p
 truncated to a whole pixel, the centre is cut out; all images become RGB, without regard to an EXIF
 orientation. Where the margins cannot be equal the left and upper one is the smaller, always, as in the
 crops behind Caffe2's recorded accuracies; torchvision alternates (it rounds halves to even), so that every
-seventh image or so lies one pixel further there. With tf_preprocessing the rules are those of TensorFlow 1
+eighth image or so lies one pixel further there. With tf_preprocessing the rules are those of TensorFlow 1
 (tensorflow1.py).
 """
 

@@ -108,7 +108,8 @@ class Agreement:
         return min(1.0, 2 * binomial_cdf(min(self.only_first, self.only_second), discordant, 0.5))
 
     def to_text(self, first: str, second: str) -> str:
-        """first and second are what to call the two."""
+        """first and second are the two's files, or what else to call them."""
+        first, second = Path(first).stem, Path(second).stem
         lines = [
             f"{first} and {second} agree on {self.agree} of {self.n} images "
             f"({100 * self.agree / self.n:.2f} %), {self.n - self.agree} flips",
@@ -122,6 +123,11 @@ class Agreement:
         if len(self.flips) > FLIPS_SHOWN:
             lines.append(f"  ... and {len(self.flips) - FLIPS_SHOWN} more")
         return "\n".join(lines)
+
+    def save(self, path: str | os.PathLike, first: str, second: str) -> None:
+        """As JSON with all flips, or else as text."""
+        content = self.to_json() if Path(path).suffix == ".json" else self.to_text(first, second)
+        write_atomically(path, content + "\n")
 
     def to_json(self) -> str:
         names = ("n", "agree", "both", "only_first", "only_second", "neither")

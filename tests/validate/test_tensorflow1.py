@@ -59,6 +59,40 @@ def test_bilinear_interpolates_between_corner_aligned_pixels(size):
             assert ours[y, x] == pytest.approx(top * (1 - (sy - y0)) + bottom * (sy - y0), abs=1e-3)
 
 
+# What TensorFlow 2.21's kernels gave (tf.raw_ops.ResizeBilinear and ResizeBicubic, align_corners and
+# half_pixel_centers False) for PATTERN: the upper left 2 x 4 pixels and the sum of all.
+ROWS, COLUMNS = np.mgrid[:13, :11]
+PATTERN = ((ROWS * 37 + COLUMNS * 91 + (ROWS * COLUMNS) % 7 * 19) % 256).astype(np.uint8)
+RECORDED = [
+    (resize_bilinear, 4, [0.0, 58.25, 116.5, 174.75, 120.25, 128.25, 165.75, 123.875], 1841.6875),
+    (
+        resize_bilinear, 17,
+        [0.0, 58.882354736328125, 117.76470947265625, 176.64706420898438,
+         28.294118881225586, 96.5778579711914, 107.28373718261719, 48.89618682861328],
+        36010.85513496399,
+    ),
+    (
+        resize_bicubic, 4,
+        [0.0, 47.984375, 116.5, 185.015625,
+         121.984375, 137.40975952148438, 179.8505859375, 118.94122314453125],
+        1836.2984313964844,
+    ),
+    (
+        resize_bicubic, 17,
+        [0.0, 50.36399459838867, 133.35374450683594, 184.42254638671875,
+         25.35448455810547, 105.29692840576172, 111.86091613769531, 34.39915466308594],
+        36152.158081531525,
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("resize", "size", "corner", "total"), RECORDED)
+def test_equals_tensorflow_to_the_last_bit(resize, size, corner, total):
+    ours = resize(PATTERN, size)
+    assert ours[:2, :4].ravel().tolist() == corner
+    assert ours.astype(np.float64).sum() == total
+
+
 def test_without_antialiasing_half_size_takes_every_second_pixel():
     pixels = noise(20, 20)
     assert np.array_equal(resize_bilinear(pixels, 10), pixels[::2, ::2].astype(np.float32))

@@ -102,7 +102,9 @@ def test_forms_agree_and_flips_are_shown(command, coloured, net, tmp_path):
     assert "agree on 12 of 12 images (100.00 %), 0 flips" in same.stdout
     other = colour_net(tmp_path / "other.onnx", rows=((0, 0, 1), (0, 1, 0), (-1, -1, -9)))
     command(ONNX, coloured, "--onnx-input", other, *FLAGS, "--predictions", tmp_path / "b.csv")
-    done = command(ONNX, "--onnx-input", "any", "--compare", tmp_path / "a.csv", tmp_path / "b.csv")
+    files = ("--compare", tmp_path / "a.csv", tmp_path / "b.csv")
+    done = command(ONNX, *files, "--results-file", tmp_path / "flips.json")
+    assert json.loads((tmp_path / "flips.json").read_text())["agree"] == 8
     assert "agree on 8 of 12 images (66.67 %), 4 flips" in done.stdout
     assert "green/0.jpg: class 1, a 1, b 2" in done.stdout
 
@@ -114,9 +116,9 @@ def test_shards_merge_to_the_run_in_one_piece(command, coloured, net, tmp_path):
     for number, part in enumerate(parts, start=1):
         assert command(*common, "--shard", f"{number}/2", "--results-file", part).returncode == 0
     merged = tmp_path / "merged.json"
-    assert command(ONNX, "--onnx-input", net, "--merge", *parts, "--results-file", merged).returncode == 0
+    assert command(ONNX, "--merge", *parts, "--results-file", merged).returncode == 0
     assert without_time(merged) == without_time(whole)
-    assert "each of 1/2" in one_line(command(ONNX, "--onnx-input", net, "--merge", parts[0]))
+    assert "each of 1/2" in one_line(command(ONNX, "--merge", parts[0]))
 
 
 def test_killed_at_a_random_moment_and_resumed_gives_the_same_result(root, command, tmp_path):
@@ -213,6 +215,7 @@ def test_bad_input_is_one_line_and_status_2(command, coloured, net, tmp_path):
         command(caffe2, coloured, "--c2-predict", folder / "cut.pb", "--c2-init", folder / "init_net.pb")
     )
     assert "name the net" in one_line(command(caffe2, coloured))
+    assert "name the net" in one_line(command(ONNX, coloured))
     assert "--state" in one_line(command(ONNX, coloured, "--onnx-input", net, "--resume"))
     assert ".json" in one_line(command(ONNX, coloured, "--onnx-input", net, "--results-file", "r.xml"))
     assert "crop_pct" in one_line(command(ONNX, coloured, "--onnx-input", net, "--crop-pct", 7))
