@@ -72,6 +72,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help="TensorProto.DataType of the inputs (default: 1, float32)",
     )
     parser.add_argument(
+        "--img_size", "--img-size", type=int, metavar="N", help="height and width of the net's one input"
+    )
+    parser.add_argument(
         "--batch", type=int, metavar="N", help="images at once, where --input_dims is not given"
     )
     parser.add_argument(
@@ -103,7 +106,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--plot", metavar="F", help="draw a bar per operator (.png, .svg; needs matplotlib)")
     parser.add_argument("--html", metavar="F", help="write a page that needs no other file")
     args = parser.parse_args(argv)
-    for name in ("batch", "top"):
+    for name in ("img_size", "batch", "top"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             parser.error(f"--{name} must be at least 1")
     return args
@@ -145,7 +148,7 @@ def choose_sources(args: argparse.Namespace) -> tuple[Table | None, Estimator | 
 
 def input_types(net: Net, args: argparse.Namespace) -> dict[str, TensorType]:
     """Types of the net's inputs: as --input_dims says, or the net's own."""
-    shapes = args.input_dims or net.input_shapes(batch=args.batch or 1)
+    shapes = args.input_dims or net.input_shapes(args.img_size, args.batch or 1)
     dtype = np.dtype(NUMPY_OF_CODE[args.input_dtype])
     return {name: TensorType(shape, dtype) for name, shape in shapes.items()}
 

@@ -1,11 +1,11 @@
 """A net's latency as text, CSV, a plot and a page."""
 
-import csv
-import html
 import io
 import json
+from pathlib import Path
 
 from caffe2_models.errors import ModelError
+from caffe2_models.files import write_atomically
 from runtime_lut.latency import FOUND, MISSING, SUBSTITUTED, Layer, NetLatency
 
 CSV_COLUMNS = ("model", "index", "output", "op_type", "input_shapes", "arguments", "macs", "time_us",
@@ -118,6 +118,8 @@ def to_json(latencies: list[NetLatency]) -> str:
 
 def to_csv(latencies: list[NetLatency]) -> str:
     """One row per operator; times in µs, low and high for what is estimated."""
+    import csv
+
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
@@ -150,12 +152,14 @@ def save_plot(latencies: list[NetLatency], path: str) -> None:
         panel.set(title=_title(latency), xlabel="operator", ylabel="µs")
         panel.legend()
     figure.tight_layout()
+    content = io.BytesIO()
     try:
-        figure.savefig(path)
+        figure.savefig(content, format=Path(path).suffix.lstrip(".") or None)
     except ValueError as error:
         raise ModelError(f"{path}: {error}") from None
     finally:
         pyplot.close(figure)
+    write_atomically(path, content.getvalue())
 
 
 def _title(latency: NetLatency) -> str:
@@ -183,6 +187,8 @@ def to_html(latencies: list[NetLatency]) -> str:
 
 
 def _section(latency: NetLatency) -> str:
+    import html
+
     counts = latency.provenance
     keys = "".join(
         f'<span class="key" style="background:{COLOURS[p]}"></span>{n} {p}' for p, n in counts.items()
@@ -206,6 +212,8 @@ def _section(latency: NetLatency) -> str:
 
 
 def _row(layer: Layer, longest: float) -> str:
+    import html
+
     width = 100 * (layer.time_us or 0) / longest
     time = "" if layer.time_us is None else f"{layer.time_us:.1f}"
     shapes = " ".join("x".join(map(str, shape)) for shape in layer.input_shapes)

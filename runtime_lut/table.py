@@ -17,8 +17,8 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -45,13 +45,18 @@ POLICIES = ("ave", "min", "max", "last")
 INDEX_CODE = (Path(__file__), Path(signature.__file__), Path(window.__file__))
 
 
-@dataclass(frozen=True)
-class Match:
-    """What a table says of an operator: a row of percentiles (µs) per record, in the file's order."""
+class Match(NamedTuple):
+    """What a table says of an operator. signature: as it was found; time_us: by the table's policy."""
 
     signature: Signature
-    percentiles: np.ndarray  # [records, 5]
-    time_us: float  # of the records' medians, by the table's policy
+    time_us: float
+    all_percentiles: np.ndarray  # of all the table's records
+    rows: slice  # of this operator's
+
+    @property
+    def percentiles(self) -> np.ndarray:
+        """µs [records, 5], in the file's order."""
+        return self.all_percentiles[self.rows]
 
     @property
     def medians(self) -> list[float]:
@@ -74,8 +79,9 @@ class Table:
         self.device = device
         self.source = source
         self._arrays = arrays
-        self._starts, self._percentiles = arrays["starts"], arrays["percentiles"]
-        self._times = _reduce(self._percentiles[:, MEDIAN], self._starts, policy).tolist()
+        self._percentiles = arrays["percentiles"]
+        self._starts = arrays["starts"].tolist()
+        self._times = _reduce(self._percentiles[:, MEDIAN], arrays["starts"], policy).tolist()
         digests = arrays["keys"].tobytes()
         self._rows = {digests[row * 16 : row * 16 + 16]: row for row in range(len(self._times))}
 
@@ -107,8 +113,8 @@ class Table:
         """The operator's records, else those of its substitute (Int8ConvRelu for Int8Conv), else None."""
         row = self._rows.get(signature.key)
         if row is not None:
-            percentiles = self._percentiles[self._starts[row] : self._starts[row + 1]]
-            return Match(signature, percentiles, self._times[row])
+            rows = slice(self._starts[row], self._starts[row + 1])
+            return Match(signature, self._times[row], self._percentiles, rows)
         return self.find(signature.substitute) if signature.substitute else None
 
     def records(self, op_types: Iterable[str] | None = None) -> Iterator[tuple[dict, float]]:
