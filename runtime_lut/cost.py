@@ -52,7 +52,7 @@ def workload(operator: Node, inputs: list[TensorType], outputs: list[TensorType]
     elif operator.type in FULLY_CONNECTED:
         kind = (form, "fc")
     else:
-        kind = (form, "other", operator.type)
+        kind = (form, "gemm" if macs else "other", operator.type)
     return Workload(
         kind, (1.0, macs / THOUSAND, written / THOUSAND, activations / THOUSAND, weights / THOUSAND)
     )

@@ -34,6 +34,7 @@ GEMM = {"launch": "launch", "macs": "gemm", "outputs": "requantize"}
 INT8 = {
     "int8/pointwise": GEMM,
     "int8/grouped": GEMM,
+    "int8/gemm": GEMM,
     "int8/conv": GEMM | {"macs": "conv"},
     "int8/depthwise": {"launch": "launch", "macs": "depthwise"},
     "int8/fc": {"launch": "launch", "weights": "fc"},
@@ -49,6 +50,7 @@ FP32 = {
     "fp32/pointwise": {"macs": "gemm"},
     "fp32/conv": {"macs": "gemm"},
     "fp32/grouped": {"macs": "gemm"},
+    "fp32/gemm": {"macs": "gemm"},
     "fp32/depthwise": {"macs": "depthwise"},
     "fp32/depthwise/3x3": {"macs": "gemm"},
     "fp32/fc": {"weights": "fc"},

@@ -43,7 +43,7 @@ def find_net(name: str, converters: Converters | None = None) -> Net:
         if not path.is_file():
             raise ModelError(f"{path}: no such file")
         return converters.from_onnx(path)
-    if path.is_file():
+    if path.is_file() and path.suffix != ".json":  # a definition is the zoo's
         return load_net(path, init_beside(path))
     if published:
         downloaded = cache_dir() / f"{published.split('-')[0]}/models/{published}"

@@ -100,6 +100,17 @@ def test_published_nets_on_the_s8_without_a_table(name):
     assert latency.interval_us[0] < latency.total_us < latency.interval_us[1]
 
 
+def test_matrix_products_are_priced_by_their_macs_on_the_s8(make_record):
+    """Kinds that no published net has: 10 M MAdds are not free."""
+    estimator = Estimator.shipped(S8)
+    shapes = ((1, 14, 14, 64), (64, 4, 4, 64), (64,))
+    window = ['name: "kernel"\ni: 4\n', 'name: "stride"\ni: 2\n', 'name: "order"\ns: "NHWC"\n']
+    transposed = make_record("Int8ConvTranspose", window, shapes, (6, 6, 2))
+    product = make_record("MatMul", (), ((100, 1000), (1000, 100)), (1, 1))
+    for record, low, high in ((transposed, 100, 2000), (product, 500, 10_000)):
+        assert low < estimator.estimate(record_workload(record)).time_us < high
+
+
 def test_a_device_that_nobody_measured_has_no_estimator():
     assert Estimator.shipped("Nokia-3310") is None
 
