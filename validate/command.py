@@ -4,7 +4,6 @@ A command names its net by flags of its own and makes a Classifier of them; all 
 """
 
 import argparse
-import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from validate.results import Result, check_results_path, merge
 from validate.runner import Resources, Run
 
 BATCH_SIZE = 8  # small batches stay in the caches, and nothing is gained by larger ones
+DEFAULT = "default %(default)s"  # in a flag's help
 
 OpenClassifier = Callable[[argparse.Namespace], Classifier]
 
@@ -45,6 +45,8 @@ def main(
     args = parser.parse_args(argv)
     if args.results_file is not None:
         check_results_path(args.results_file)
+    if args.published is not None:
+        published.find_published(args.published)
     if args.merge:
         return report(args, merge([Result.from_json(path) for path in args.merge]))
     if args.data is None:
@@ -62,6 +64,8 @@ def main(
     if args.predictions is not None:
         predictions.save(args.predictions)
     status = report(args, result)
+    if (state := state_path(args)) is not None:
+        state.unlink(missing_ok=True)
     for path, other in zip(args.compare or (), others, strict=True):
         print(compare_predictions(other, predictions).to_text(path, f"{result.model} {result.form}"))
     return status
@@ -92,17 +96,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     machine = parser.add_argument_group("machine")
-    machine.add_argument("-b", "--batch-size", type=_positive, default=BATCH_SIZE, metavar="N", help=_DEFAULT)
+    machine.add_argument("-b", "--batch-size", type=_positive, default=BATCH_SIZE, metavar="N", help=DEFAULT)
     machine.add_argument(
         "-j",
         "--workers",
         type=_positive,
         default=cores(),
         metavar="N",
-        help=f"decoding processes, {_DEFAULT}",
+        help=f"decoding processes, {DEFAULT}",
     )
     machine.add_argument(
-        "--threads", type=_positive, default=cores(), metavar="N", help=f"inference threads, {_DEFAULT}"
+        "--threads", type=_positive, default=cores(), metavar="N", help=f"inference threads, {DEFAULT}"
     )
     machine.add_argument(
         "--ray", metavar="ADDRESS", help="spread over a Ray cluster (auto, local, or its address)"
@@ -154,7 +158,6 @@ def validate_shard(args: argparse.Namespace, open_classifier: OpenClassifier) ->
     state = State.of(args, classifier, dataset, preprocessing, resources, len(indices))
     run = Run(classifier, dataset, indices, preprocessing, state.outcomes, resources, args.skip_broken)
     run(state.save)
-    state.discard()
     outcomes = state.outcomes
     result = Result(
         model=classifier.name,
@@ -215,6 +218,12 @@ def resolve_preprocessing(args: argparse.Namespace, classifier: Classifier) -> P
     return complete(chosen, classifier.channels)
 
 
+def state_path(args: argparse.Namespace) -> Path | None:
+    """Where the state of a run is kept until its results are written, if anywhere."""
+    path = args.state or (f"{args.results_file}.state" if args.results_file else None)
+    return None if path is None else Path(path)
+
+
 @dataclass
 class State:
     """The state file of a run: its outcomes so far, and which run it is the state of."""
@@ -234,7 +243,7 @@ class State:
         n: int,
     ) -> "State":
         """Read with --resume where there is one, else new. Raises ModelError for another run's state."""
-        path = args.state or (f"{args.results_file}.state" if args.results_file else None)
+        path = state_path(args)
         if args.resume and path is None:
             raise ModelError("--resume needs --state F, or --results-file F whose state lies beside it")
         identity = {
@@ -246,25 +255,16 @@ class State:
             "shard": list(args.shard),
             "batch size": resources.batch_size,
         }
-        if args.resume and Path(path).exists():
+        if args.resume and path.exists():
             outcomes = Outcomes.load(path, identity, n)
             print(f"resumed: {n - len(outcomes.pending)} of {n} images were done", flush=True)
         else:
             outcomes = Outcomes(n)
-        return cls(Path(path) if path is not None else None, identity, outcomes)
+        return cls(path, identity, outcomes)
 
     def save(self) -> None:
         if self.path is not None:
             self.outcomes.save(self.path, self.identity)
-
-    def discard(self) -> None:
-        """Remove the file when the run is whole: its results take its place."""
-        if self.path is not None:
-            with contextlib.suppress(FileNotFoundError):
-                self.path.unlink()
-
-
-_DEFAULT = "default %(default)s"
 
 
 def cores() -> int:

@@ -43,7 +43,7 @@ def complete(preprocessing: Preprocessing, channels: int = 3) -> Preprocessing:
     if type(p.size) is not int or not 1 <= p.size <= MAX_SIZE:
         raise ModelError(f"image size {p.size} is not between 1 and {MAX_SIZE}")
     allowed = tensorflow1.RESIZE if p.tf_preprocessing else INTERPOLATIONS
-    if p.interpolation not in allowed:
+    if str(p.interpolation) not in allowed:
         kind = "TensorFlow preprocessing" if p.tf_preprocessing else "interpolation"
         raise ModelError(f"interpolation {p.interpolation} is unknown; {kind} has {', '.join(allowed)}")
     if p.channel_order not in ("RGB", "BGR"):

@@ -5,6 +5,7 @@ decodes a batch straight into a slot, the net reads it there, then the slot take
 but indices travels between processes, and memory does not grow with the number of images.
 """
 
+import contextlib
 import ctypes
 import multiprocessing
 import os
@@ -111,7 +112,8 @@ class Loader:
                 return
             worker = min(self._workers, key=lambda worker: worker.tasks)
             worker.tasks += 1
-            worker.connection.send((slot, positions))
+            with contextlib.suppress(OSError):  # of a dead worker, which next reports
+                worker.connection.send((slot, positions))
 
 
 class _Worker:

@@ -14,7 +14,7 @@ from caffe2_models.files import open_atomically
 
 PENDING, BROKEN = -1, -2  # in place of a rank
 LOSS_UNIT = 2.0**-24  # losses are summed as whole multiples of this, so that any order gives the same sum
-TINY = np.finfo(np.float32).tiny
+TINY, LARGEST = np.finfo(np.float32).tiny, np.finfo(np.float32).max
 TOP = 5
 
 
@@ -61,12 +61,12 @@ class Outcomes:
 
         Class c is output c + offset. Equal scores rank by index, the lower first, as argmax does.
         """
-        order = np.argsort(-scores, axis=1, kind="stable")
+        order = np.argsort(-scores.astype(np.float64), axis=1, kind="stable")
         wanted = labels + offset
         self.rank[positions] = np.argmax(order == wanted[:, np.newaxis], axis=1)
         best = order[:, :TOP] - offset
         self.top[positions, : best.shape[1]] = best
-        self.loss[positions] = cross_entropy(scores, wanted, probabilities)
+        self.loss[positions] = np.minimum(cross_entropy(scores, wanted, probabilities), LARGEST)
 
     def mark_broken(self, position: int, reason: str) -> None:
         self.rank[position] = BROKEN
@@ -83,7 +83,7 @@ class Outcomes:
             n=int(done.sum()),
             top1=int((self.rank == 0).sum()),
             top5=int((done & (self.rank < TOP)).sum()),
-            loss=int(np.rint(self.loss[done].astype(np.float64) / LOSS_UNIT).astype(object).sum()),
+            loss=sum(int(loss) for loss in np.rint(self.loss[done].astype(np.float64) / LOSS_UNIT)),
             broken=int((self.rank == BROKEN).sum()),
         )
 

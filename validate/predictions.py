@@ -98,8 +98,7 @@ class Agreement:
 
     @property
     def p_value(self) -> float:
-        """McNemar's exact test: how likely so uneven a split of the images that only one got right is by
-        chance.
+        """McNemar's exact test of the images that only one got right: would chance split them so unevenly?
 
         Q. McNemar, "Note on the sampling error of the difference between correlated proportions",
         Psychometrika 12 (1947).

@@ -104,6 +104,14 @@ class Result:
             raise ModelError(f"{path}: is larger than {MAX_RESULT_BYTES >> 20} MiB, which no result is")
         try:
             content = json.loads(path.read_bytes())
+            numbers = [
+                *content["totals"].values(),
+                *content["shard"],
+                content["params"],
+                content["images_run"],
+            ]
+            if not all(type(number) is int for number in numbers):
+                raise TypeError
             return cls(
                 model=content["model"],
                 form=content["form"],
@@ -111,14 +119,14 @@ class Result:
                 preprocessing=Preprocessing.from_json(json.dumps(content["preprocessing"])),
                 param_count=content["params"],
                 totals=Totals(**content["totals"]),
-                seconds=content["seconds"],
+                seconds=float(content["seconds"]),
                 now=content["images_run"],
                 fingerprint=content["fingerprint"],
                 images=content["images"],
                 shard=(content["shard"][0], content["shard"][1]),
                 broken=dict(content["broken"]),
             )
-        except (ValueError, KeyError, TypeError, IndexError):
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
             raise ModelError(f"{path}: is no result of a validation run in JSON") from None
 
     def to_csv(self) -> str:

@@ -34,8 +34,7 @@ class Run:
     """Fills in the pending rows of `outcomes`, one for each of the images at `indices` of the dataset.
 
     Batches are fixed by the order of images alone, so that a run in pieces feeds the net the same batches
-    as one in one go. With skip_broken, broken images are marked and named in `broken`; else the first ends
-    the run.
+    as one in one go. With skip_broken, broken images are marked in `outcomes`; else the first ends the run.
     """
 
     def __init__(

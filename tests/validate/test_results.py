@@ -58,6 +58,9 @@ def test_an_unknown_ending_is_refused(tmp_path):
         RESULT.save(tmp_path / "r.xml")
 
 
+TEXT_TOTALS = RESULT.to_json().replace('"n": 400', '"n": "many"').encode()
+
+
 def shards(count: int) -> list[Result]:
     return [
         dataclasses.replace(RESULT, shard=(k, count), totals=Totals(10 + k, k, 5, k)) for k in range(count)
@@ -86,7 +89,9 @@ def test_what_is_no_whole_run_is_not_merged(results, message):
         merge(results)
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\xff\xfe", b'{"model": 1, "totals": {"x": 2}}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"[1]", b"\xff\xfe", b'{"model": 1, "totals": {"x": 2}}', TEXT_TOTALS]
+)
 def test_what_is_no_result_is_refused(tmp_path, content):
     (tmp_path / "r.json").write_bytes(content)
     with pytest.raises(ModelError, match=r"r\.json"):
