@@ -4,6 +4,7 @@
 from functools import partial
 
 from caffe2_models.command import run
+from caffe2_models.errors import ModelError
 from runtime_lut.command import main
 from runtime_lut.models import Converters
 
@@ -23,8 +24,8 @@ def from_zoo(name):
 
     try:
         module = create_model(name)
-    except ModelZooError:
-        return None
+    except ModelZooError as error:
+        raise ModelError(str(error)) from None
     preprocessing = Preprocessing(**module.default_cfg)
     shape = (1, 3, preprocessing.size, preprocessing.size)
     return convert(export(module, shape, preprocessing=preprocessing, name=name))

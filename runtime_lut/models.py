@@ -21,7 +21,7 @@ class Converters:
     """
 
     from_onnx: Callable[[Path], Net]
-    from_zoo: Callable[[str], Net | None]
+    from_zoo: Callable[[str], Net]
     to_int8: Callable[[Net, Mapping[str, tuple[int, ...]]], Net]
 
 
@@ -48,13 +48,15 @@ def find_net(name: str, converters: Converters | None = None) -> Net:
     if published:
         downloaded = cache_dir() / f"{published.split('-')[0]}/models/{published}"
         return load_net(downloaded) if downloaded.is_dir() else published_net(published)
-    net = converters.from_zoo(name) if converters is not None else None
-    if net is None:
-        raise ModelError(
-            f"{name}: no folder or file of this name, nor a model; published are {', '.join(NAMES)}; "
-            "the zoo's names are listed by scripts/list_models.py"
-        )
-    return net
+    try:
+        if converters is not None:
+            return converters.from_zoo(name)
+        hint = ""
+    except ModelError as error:
+        hint = f"; the zoo says: {error}"
+    raise ModelError(
+        f"{name}: no folder or file of this name, nor a published net ({', '.join(NAMES)}){hint}"
+    )
 
 
 def init_beside(predict: Path) -> Path | None:

@@ -37,7 +37,13 @@ def register_unpublished(models: Mapping[str, str]) -> None:
 
 
 def canonical_name(name: str) -> str:
-    """The name under which a model stands in the tables; raises ModelZooError for a name that is none."""
+    """The name under which a model stands in the tables; that of a .json definition is its own.
+
+    Raises ModelZooError for a name that is none, and a definition that cannot be built.
+    """
+    if name.endswith(".json"):
+        _check_buildable(name, Architecture.from_json(name), in_chans=3)
+        return name
     name = _aliases.get(name, name)
     if name in _unpublished:
         raise ModelZooError(f"{name}: {_unpublished[name]}")
