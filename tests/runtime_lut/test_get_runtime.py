@@ -107,6 +107,17 @@ def test_an_onnx_file_is_converted(get_runtime, tmp_path):
     assert "op type Relu with input [[1, 3, 8, 8]]" in done.stdout
 
 
+def test_a_model_of_the_zoo_in_int8(get_runtime, shared):
+    """fbnet_c of the zoo is FBNet-C with a kernel or two exchanged: its time is FBNet-C's."""
+    pytest.importorskip("torch")
+    arguments = ["--db_dir", shared / "lut", "--json", "-", "--estimate"]
+    zoo = json.loads(get_runtime("--model_path", "fbnet_c", "--int8", *arguments).stdout)
+    published = json.loads(get_runtime("--model_path", "FBNet-C/int8", *arguments).stdout)
+    assert zoo["macs"] == pytest.approx(published["macs"], rel=0.05)
+    assert zoo["latency_us"] == pytest.approx(published["latency_us"], rel=0.1)
+    assert zoo["provenance"]["exact"] > 60
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
