@@ -88,7 +88,9 @@ struct Avx2 {
     }
   };
 
-  static void store_all(Bytes bytes, uint8_t* y) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(y), bytes); }
+  static void store_all(Bytes bytes, uint8_t* y) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(y), bytes);
+  }
 
   template <int i>
   static void store(Bytes bytes, uint8_t* y, int count) {
@@ -129,7 +131,8 @@ struct Avx2::Requantize<Rounding::kFloatRelu> {
   __m256 scale, offset;
   Packing pack;
 
-  explicit Requantize(const Requantization& r) : scale(_mm256_set1_ps(r.scale)), offset(_mm256_set1_ps(r.offset)), pack(r.zero_point, r.lowest) {}
+  explicit Requantize(const Requantization& r)
+      : scale(_mm256_set1_ps(r.scale)), offset(_mm256_set1_ps(r.offset)), pack(r.zero_point, r.lowest) {}
 
   __m256i round(Lanes acc) const {
     return _mm256_cvttps_epi32(_mm256_fmadd_ps(_mm256_cvtepi32_ps(acc), scale, offset));
@@ -145,13 +148,18 @@ struct Avx2::Requantize<Rounding::kFloat> {
   Packing pack;
 
   explicit Requantize(const Requantization& r)
-      : scale(_mm256_set1_ps(r.scale)), offset(_mm256_set1_ps(r.offset)), sign(_mm256_set1_ps(-0.0f)), pack(r.zero_point, r.lowest) {}
+      : scale(_mm256_set1_ps(r.scale)),
+        offset(_mm256_set1_ps(r.offset)),
+        sign(_mm256_set1_ps(-0.0f)),
+        pack(r.zero_point, r.lowest) {}
 
   __m256i round(Lanes acc) const {
     const __m256 x = _mm256_cvtepi32_ps(acc);
     return _mm256_cvttps_epi32(_mm256_fmadd_ps(x, scale, _mm256_or_ps(_mm256_and_ps(sign, x), offset)));
   }
-  Bytes operator()(Lanes a, Lanes b, Lanes c, Lanes d) const { return pack(round(a), round(b), round(c), round(d)); }
+  Bytes operator()(Lanes a, Lanes b, Lanes c, Lanes d) const {
+    return pack(round(a), round(b), round(c), round(d));
+  }
 };
 
 template <>
@@ -160,7 +168,8 @@ struct Avx2::Requantize<Rounding::kExact> {
   __m128i shift;
   Packing pack;
 
-  // AVX2 shifts 64 bits only logically: a bias of 2^62, a multiple of 2^shift, keeps what is shifted positive.
+  // AVX2 shifts 64 bits only logically: a bias of 2^62, a multiple of 2^shift, keeps what is shifted
+  // positive.
   explicit Requantize(const Requantization& r)
       : multiplier(_mm256_set1_epi64x(r.multiplier)),
         rounding(_mm256_set1_epi64x(r.rounding + (int64_t{1} << 62))),
@@ -180,7 +189,9 @@ struct Avx2::Requantize<Rounding::kExact> {
     const __m256i low = even(acc), high = even(_mm256_srli_epi64(acc, 32));
     return _mm256_blend_epi32(low, _mm256_slli_epi64(high, 32), 0xAA);
   }
-  Bytes operator()(Lanes a, Lanes b, Lanes c, Lanes d) const { return pack(round(a), round(b), round(c), round(d)); }
+  Bytes operator()(Lanes a, Lanes b, Lanes c, Lanes d) const {
+    return pack(round(a), round(b), round(c), round(d));
+  }
 };
 
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }

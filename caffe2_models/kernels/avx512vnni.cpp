@@ -11,7 +11,9 @@
 #include <limits>
 
 #ifdef __clang__
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi"))), apply_to = function)
+#pragma clang attribute push(                                                            \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi"))), \
+    apply_to = function)
 #else
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,prefer-vector-width=512")
@@ -140,7 +142,8 @@ struct Avx512Vnni::Requantize<Rounding::kFloatRelu> {
   __m512 scale, offset;
   Packing pack;
 
-  explicit Requantize(const Requantization& r) : scale(_mm512_set1_ps(r.scale)), offset(_mm512_set1_ps(r.offset)), pack(r.zero_point, r.lowest) {}
+  explicit Requantize(const Requantization& r)
+      : scale(_mm512_set1_ps(r.scale)), offset(_mm512_set1_ps(r.offset)), pack(r.zero_point, r.lowest) {}
 
   __m512i round(Lanes acc) const {
     return _mm512_cvttps_epi32(_mm512_fmadd_ps(_mm512_cvtepi32_ps(acc), scale, offset));
@@ -156,15 +159,21 @@ struct Avx512Vnni::Requantize<Rounding::kFloat> {
   Packing pack;
 
   explicit Requantize(const Requantization& r)
-      : scale(_mm512_set1_ps(r.scale)), offset(_mm512_set1_ps(r.offset)), sign(_mm512_set1_ps(-0.0f)), pack(r.zero_point, r.lowest) {}
+      : scale(_mm512_set1_ps(r.scale)),
+        offset(_mm512_set1_ps(r.offset)),
+        sign(_mm512_set1_ps(-0.0f)),
+        pack(r.zero_point, r.lowest) {}
 
   __m512i round(Lanes acc) const {
     const __m512 x = _mm512_cvtepi32_ps(acc);
-    const __m512i signed_offset = _mm512_ternarylogic_epi32(
-        _mm512_castps_si512(sign), _mm512_castps_si512(x), _mm512_castps_si512(offset), 0xEA);  // (sign & x) | offset
+    const __m512i signed_offset =
+        _mm512_ternarylogic_epi32(_mm512_castps_si512(sign), _mm512_castps_si512(x),
+                                  _mm512_castps_si512(offset), 0xEA);  // (sign & x) | offset
     return _mm512_cvttps_epi32(_mm512_fmadd_ps(x, scale, _mm512_castsi512_ps(signed_offset)));
   }
-  Bytes operator()(Lanes a, Lanes b, Lanes c, Lanes d) const { return pack(round(a), round(b), round(c), round(d)); }
+  Bytes operator()(Lanes a, Lanes b, Lanes c, Lanes d) const {
+    return pack(round(a), round(b), round(c), round(d));
+  }
 };
 
 template <>
@@ -184,14 +193,17 @@ struct Avx512Vnni::Requantize<Rounding::kExact> {
   __m512i even(__m512i acc) const {
     const __m512i product = _mm512_mul_epi32(acc, multiplier);
     const __m512i sign = _mm512_srai_epi64(product, 63);
-    const __m512i rounding = _mm512_ternarylogic_epi64(sign, negative, positive, 0xCA);  // sign ? negative : positive
+    const __m512i rounding =
+        _mm512_ternarylogic_epi64(sign, negative, positive, 0xCA);  // sign ? negative : positive
     return _mm512_sra_epi64(_mm512_add_epi64(product, rounding), shift);
   }
   __m512i round(Lanes acc) const {
     const __m512i low = even(acc), high = even(_mm512_srli_epi64(acc, 32));
     return _mm512_mask_mov_epi32(low, 0xAAAA, _mm512_slli_epi64(high, 32));
   }
-  Bytes operator()(Lanes a, Lanes b, Lanes c, Lanes d) const { return pack(round(a), round(b), round(c), round(d)); }
+  Bytes operator()(Lanes a, Lanes b, Lanes c, Lanes d) const {
+    return pack(round(a), round(b), round(c), round(d));
+  }
 };
 
 bool has_avx512vnni() {

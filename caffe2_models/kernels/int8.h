@@ -1,11 +1,13 @@
 // Int8 kernels: what they compute and how their operands lie in memory.
 //
-// Activations are uint8, NHWC: one pixel's channels are neighbours. Everything here is exact: equal to Caffe2's
-// int8 operators on QNNPACK to the last bit. caffe2_models/int8.py is the definition, this is its fast form.
+// Activations are uint8, NHWC: one pixel's channels are neighbours. Everything here is exact: equal to
+// Caffe2's int8 operators on QNNPACK to the last bit. caffe2_models/int8.py is the definition, this is its
+// fast form.
 //
-// The pieces: a plan (Convolution, Depthwise, ...) holds what is known when a net is loaded, weights packed in the order
-// in which a kernel reads them. A kernel (Kernels) computes a part of a plan's output, so that threads can share it.
-// There is one set of kernels per instruction set, compiled from the same templates (kernels.h).
+// The pieces: a plan (Convolution, Depthwise, ...) holds what is known when a net is loaded, weights packed
+// in the order in which a kernel reads them. A kernel (Kernels) computes a part of a plan's output, so that
+// threads can share it. There is one set of kernels per instruction set, compiled from the same templates
+// (kernels.h).
 #pragma once
 
 #include <cstddef>
@@ -47,13 +49,15 @@ enum class Rounding { kExact, kFloat, kFloatRelu };
 // From an int32 accumulator to an output byte: y = clip(n + zero_point, lowest, 255), n near acc * scale.
 //
 // QNNPACK rounds twice: q = floor((acc * m + 2^23) / 2^24), m the 24 mantissa bits of the scale, then
-// n = q / 2^s to the nearest, ties away from zero. As floor(floor(a / b) / c) = floor(a / (b * c)), both collapse into
+// n = q / 2^s to the nearest, ties away from zero. As floor(floor(a / b) / c) = floor(a / (b * c)), both
+// collapse into
 //     kExact:      n = (acc * m + (acc < 0 ? rounding_negative : rounding)) >> shift,   shift = 24 + s
 // which takes 64 bits. Where they give the same bytes, kernels use a faster form in float32,
 //     kFloat:      n = trunc(fma(acc, scale, copysign(offset, acc)))
-//     kFloatRelu:  n + zero_point = trunc(fma(acc, scale, offset))     for lowest >= zero_point: no n below 0 counts
-// All grow with acc, so they are equal everywhere when they are equal around the (at most 255) accumulators at which
-// the output steps up.
+//     kFloatRelu:  n + zero_point = trunc(fma(acc, scale, offset))     for lowest >= zero_point: no n below 0
+//     counts
+// All grow with acc, so they are equal everywhere when they are equal around the (at most 255) accumulators
+// at which the output steps up.
 struct Requantization {
   Rounding form;
   int32_t multiplier;
@@ -74,22 +78,23 @@ uint8_t requantize(int32_t acc, const Requantization& r);
 
 // A convolution (pointwise, grouped, any kernel) or a fully connected layer as a matrix product.
 //
-// Rows are output pixels, columns output channels. A row's input is `taps` runs of `depth` neighbouring bytes: tap t
-// of the output pixel at (image, i, j) begins at x + image * x_image + i * x_row + j * x_column + tap_offset[t].
-// There is no padding here: the caller lays out a padded input first (pad_image).
+// Rows are output pixels, columns output channels. A row's input is `taps` runs of `depth` neighbouring
+// bytes: tap t of the output pixel at (image, i, j) begins at x + image * x_image + i * x_row + j * x_column
+// + tap_offset[t]. There is no padding here: the caller lays out a padded input first (pad_image).
 //
-// Columns are split into blocks of one vector of int32 lanes, blocks into tiles of `width` blocks that one inner loop
-// computes together. Weights of a tile: [tap][depth / 4][width][lane][4], int8, w - weight_offset; zero beyond the edges.
-// Where w - weight_zero_point does not fit into int8, weight_offset is 128 and `row_factor` times the sum of a row's
-// input makes good the difference. bias holds all constants: bias - x_zero_point * sum(w - weight_zero_point).
+// Columns are split into blocks of one vector of int32 lanes, blocks into tiles of `width` blocks that one
+// inner loop computes together. Weights of a tile: [tap][depth / 4][width][lane][4], int8, w - weight_offset;
+// zero beyond the edges. Where w - weight_zero_point does not fit into int8, weight_offset is 128 and
+// `row_factor` times the sum of a row's input makes good the difference. bias holds all constants: bias -
+// x_zero_point * sum(w - weight_zero_point).
 struct Convolution {
   struct Tile {
-    int64_t x_offset;    // of its group's input channels
-    int64_t y_offset;    // of its first output channel
-    int64_t weights;     // offset into weights
-    int64_t bias;        // offset into bias
-    int32_t width;       // blocks
-    int32_t channels;    // valid output channels, at most width * lanes
+    int64_t x_offset;  // of its group's input channels
+    int64_t y_offset;  // of its first output channel
+    int64_t weights;   // offset into weights
+    int64_t bias;      // offset into bias
+    int32_t width;     // blocks
+    int32_t channels;  // valid output channels, at most width * lanes
   };
   int64_t rows, out_h, out_w;
   int64_t x_image, x_row, x_column;
@@ -103,7 +108,8 @@ struct Convolution {
   Requantization requantization;
 };
 
-// A window that slides over the rows and columns of images. Pads at the far end follow from the output's size.
+// A window that slides over the rows and columns of images. Pads at the far end follow from the output's
+// size.
 struct Window {
   int64_t images, in_h, in_w, out_h, out_w;
   int64_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
@@ -111,12 +117,14 @@ struct Window {
 
 // A depthwise convolution: as many filters as channels, each on its own channel.
 //
-// For a band of output rows and a block of channels the kernel first interleaves the band's input rows by fours,
+// For a band of output rows and a block of channels the kernel first interleaves the band's input rows by
+// fours,
 //     columns[row / 4][column][lane][row % 4]        (a padding column or row holds x_zero_point)
-// so that each column of a filter's window takes one dot product per group of 4 rows that it touches. Where an output
-// row's window begins within its first group is its phase, 0 to 3; weights for each phase are shifted down by as much:
-// [phase][row group][kernel_w][plane][lane][4], zero outside the kernel. A block whose weights do not all fit into int8
-// has two planes, of which the weights are the sums; or three for one of 255.
+// so that each column of a filter's window takes one dot product per group of 4 rows that it touches. Where
+// an output row's window begins within its first group is its phase, 0 to 3; weights for each phase are
+// shifted down by as much: [phase][row group][kernel_w][plane][lane][4], zero outside the kernel. A block
+// whose weights do not all fit into int8 has two planes, of which the weights are the sums; or three for one
+// of 255.
 struct Depthwise {
   struct Phase {
     int64_t first_tap;                // of those of all phases
@@ -139,8 +147,8 @@ struct Depthwise {
   int64_t columns() const {
     return (window.out_w - 1) * window.stride_w + (window.kernel_w - 1) * window.dilation_w + 1;
   }
-  // Input rows of so many output rows. Kernels with gaps between their rows are interleaved without the gaps, for one
-  // output row at a time.
+  // Input rows of so many output rows. Kernels with gaps between their rows are interleaved without the gaps,
+  // for one output row at a time.
   int64_t input_rows(int64_t rows) const { return (rows - 1) * window.stride_h + window.kernel_h; }
   int64_t row_groups(int64_t rows) const { return (input_rows(rows) + kDepth - 1) / kDepth; }
   int64_t column_bytes(int lanes) const { return row_groups(band) * columns() * lanes * kDepth; }
@@ -178,14 +186,15 @@ struct Kernels {
 
   void (*convolution)(const Convolution&, const uint8_t* x, uint8_t* y, Range rows, Range tiles);
   // rows are images * out_h; columns is scratch of column_bytes(lanes).
-  void (*depthwise)(const Depthwise&, const uint8_t* x, uint8_t* y, Range rows, Range blocks, uint8_t* columns);
+  void (*depthwise)(const Depthwise&, const uint8_t* x, uint8_t* y, Range rows, Range blocks,
+                    uint8_t* columns);
   void (*add)(const Addition&, const uint8_t* a, const uint8_t* b, uint8_t* y, Range elements);
   // rows are images * out_h; sums is scratch of `channels` int32.
   void (*pool)(const Pooling&, const uint8_t* x, uint8_t* y, Range rows, int32_t* sums);
   void (*quantize)(const Quantization&, const float* x, uint8_t* y, int64_t count);
   // From planes, `pitch` elements apart, to neighbouring bytes; scratch of channels * count bytes.
-  void (*quantize_planes)(const Quantization&, const float* x, int64_t pitch, int64_t channels, uint8_t* y, int64_t count,
-                          uint8_t* scratch);
+  void (*quantize_planes)(const Quantization&, const float* x, int64_t pitch, int64_t channels, uint8_t* y,
+                          int64_t count, uint8_t* scratch);
   void (*dequantize)(const Quantization&, const uint8_t* x, float* y, int64_t count);
   void (*look_up)(const uint8_t* table, const uint8_t* x, uint8_t* y, int64_t count);
 };

@@ -1,8 +1,9 @@
-// The kernels as templates over a vector type V. Each instruction set's file defines its V and instantiates them, within
-// a region whose target attribute allows its instructions; everything stays in an unnamed namespace, so that no
-// function compiled for one instruction set is linked into another's.
+// The kernels as templates over a vector type V. Each instruction set's file defines its V and instantiates
+// them, within a region whose target attribute allows its instructions; everything stays in an unnamed
+// namespace, so that no function compiled for one instruction set is linked into another's.
 //
-// V offers: kLanes (int32 lanes), kMaxWidth and rows_of(width) (shape of a convolution's tile), types and functions
+// V offers: kLanes (int32 lanes), kMaxWidth and rows_of(width) (shape of a convolution's tile), types and
+// functions
 //     Sums load_sums(const int32_t*)                  kLanes accumulators
 //     Inputs load_inputs(const uint8_t*)              4 bytes for each lane
 //     Inputs broadcast(const uint8_t*)                the same 4 bytes for all lanes
@@ -11,10 +12,11 @@
 //     Lanes lanes_of(Sums)                            as int32 lanes
 //     Lanes add(Lanes, int32_t)
 //     Requantize<Rounding>(const Requantization&)(Lanes, Lanes, Lanes, Lanes)   Bytes, in order
-//     store_all(Bytes, uint8_t*), store<i>(Bytes, uint8_t*, count) all, or `count` of the bytes of the i-th Lanes
-//     interleave(const uint8_t* const rows[4], uint8_t*)           kLanes bytes of 4 rows to 4 bytes for each lane
-//     int32_t sum(const uint8_t*, tap_offset, depth)               of all bytes of all taps
-//     kAddsVectors, and if so Adder(const Addition&)(const uint8_t* a, const uint8_t* b, uint8_t* y): 4 * kLanes bytes
+//     store_all(Bytes, uint8_t*), store<i>(Bytes, uint8_t*, count) all, or `count` of the bytes of the i-th
+//     Lanes interleave(const uint8_t* const rows[4], uint8_t*)           kLanes bytes of 4 rows to 4 bytes
+//     for each lane int32_t sum(const uint8_t*, tap_offset, depth)               of all bytes of all taps
+//     kAddsVectors, and if so Adder(const Addition&)(const uint8_t* a, const uint8_t* b, uint8_t* y): 4 *
+//     kLanes bytes
 #pragma once
 
 #include <algorithm>
@@ -33,12 +35,12 @@ namespace {
 
 inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// -------------------------------------------------------------------------------------------------- convolution
+// ----------------------------------------------------------------------------------------- convolution
 
 // Requantizes kRows x kWidth vectors of accumulators and stores `rows` of them, `channels` bytes each.
 template <class V, int kRows, int kWidth, Rounding kForm>
-INLINE inline void store_rounded(const typename V::Lanes (&lanes)[kRows][kWidth], const Requantization& r, uint8_t* y,
-                                 int64_t y_pixel, int rows, int channels) {
+INLINE inline void store_rounded(const typename V::Lanes (&lanes)[kRows][kWidth], const Requantization& r,
+                                 uint8_t* y, int64_t y_pixel, int rows, int channels) {
   const typename V::template Requantize<kForm> requantize(r);
   constexpr int kVectors = kRows * kWidth;
   auto vector = [&](int i) INLINE {
@@ -55,7 +57,8 @@ INLINE inline void store_rounded(const typename V::Lanes (&lanes)[kRows][kWidth]
     auto store = [&](auto part) INLINE {
       const int row = (i + part.value) / kWidth, first = (i + part.value) % kWidth * V::kLanes;
       if (row < rows && first < channels)
-        V::template store<part.value>(bytes, y + row * y_pixel + first, std::min(V::kLanes, channels - first));
+        V::template store<part.value>(bytes, y + row * y_pixel + first,
+                                      std::min(V::kLanes, channels - first));
     };
     store(std::integral_constant<int, 0>());
     store(std::integral_constant<int, 1>());
@@ -64,16 +67,18 @@ INLINE inline void store_rounded(const typename V::Lanes (&lanes)[kRows][kWidth]
   }
 }
 
-// The rare form, out of line: what it costs to pass `lanes` through memory, the others' registers need not pay.
+// The rare form, out of line: what it costs to pass `lanes` through memory, the others' registers need not
+// pay.
 template <class V, int kRows, int kWidth>
-__attribute__((noinline)) void store_exact(const typename V::Lanes (&lanes)[kRows][kWidth], const Requantization& r,
-                                           uint8_t* y, int64_t y_pixel, int rows, int channels) {
+__attribute__((noinline)) void store_exact(const typename V::Lanes (&lanes)[kRows][kWidth],
+                                           const Requantization& r, uint8_t* y, int64_t y_pixel, int rows,
+                                           int channels) {
   store_rounded<V, kRows, kWidth, Rounding::kExact>(lanes, r, y, y_pixel, rows, channels);
 }
 
 template <class V, int kRows, int kWidth>
-INLINE inline void store_tile(const typename V::Lanes (&lanes)[kRows][kWidth], const Requantization& r, uint8_t* y,
-                              int64_t y_pixel, int rows, int channels) {
+INLINE inline void store_tile(const typename V::Lanes (&lanes)[kRows][kWidth], const Requantization& r,
+                              uint8_t* y, int64_t y_pixel, int rows, int channels) {
   if (r.form == Rounding::kFloatRelu)
     store_rounded<V, kRows, kWidth, Rounding::kFloatRelu>(lanes, r, y, y_pixel, rows, channels);
   else if (r.form == Rounding::kFloat)
@@ -81,9 +86,10 @@ INLINE inline void store_tile(const typename V::Lanes (&lanes)[kRows][kWidth], c
   else {
     typename V::Lanes copy[kRows][kWidth];  // lanes itself stays in registers
     UNROLL
-    for (int i = 0; i < kRows; i++)
+    for (int i = 0; i < kRows; i++) {
       UNROLL
       for (int j = 0; j < kWidth; j++) copy[i][j] = lanes[i][j];
+    }
     store_exact<V, kRows, kWidth>(copy, r, y, y_pixel, rows, channels);
   }
 }
@@ -95,9 +101,10 @@ void convolve_tile(const Convolution& c, const Convolution::Tile& tile, const ui
   typename V::Sums sums[kRows][kWidth];
   const int32_t* bias = c.bias.data() + tile.bias;
   UNROLL
-  for (int i = 0; i < kRows; i++)
+  for (int i = 0; i < kRows; i++) {
     UNROLL
     for (int j = 0; j < kWidth; j++) sums[i][j] = V::load_sums(bias + j * V::kLanes);
+  }
 
   const int8_t* weights = c.weights.data() + tile.weights;
   for (const int64_t offset : c.tap_offset) {
@@ -117,12 +124,13 @@ void convolve_tile(const Convolution& c, const Convolution::Tile& tile, const ui
 
   typename V::Lanes lanes[kRows][kWidth];
   UNROLL
-  for (int i = 0; i < kRows; i++)
+  for (int i = 0; i < kRows; i++) {
     UNROLL
     for (int j = 0; j < kWidth; j++) {
       lanes[i][j] = V::lanes_of(sums[i][j]);
       if (row_terms != nullptr) lanes[i][j] = V::add(lanes[i][j], row_terms[i]);
     }
+  }
   store_tile<V, kRows, kWidth>(lanes, c.requantization, y, c.y_pixel, rows, tile.channels);
 }
 
@@ -147,7 +155,8 @@ void convolve_width(const Convolution& c, const Convolution::Tile& tile, const u
     constexpr int kMost = V::rows_of(kWidth);
     auto computed = [rows](int at_once) { return divide_up(rows, at_once) * at_once; };
     if (rows == 1) convolve_panel<V, 1, kWidth>(c, tile, inputs, row_terms, y, rows);
-    else if (computed(kMost) <= computed(kMost - 1)) convolve_panel<V, kMost, kWidth>(c, tile, inputs, row_terms, y, rows);
+    else if (computed(kMost) <= computed(kMost - 1))
+      convolve_panel<V, kMost, kWidth>(c, tile, inputs, row_terms, y, rows);
     else convolve_panel<V, kMost - 1, kWidth>(c, tile, inputs, row_terms, y, rows);
   }
 }
@@ -174,7 +183,8 @@ void convolution(const Convolution& c, const uint8_t* x, uint8_t* y, Range rows,
         if (++row == c.out_h) row = 0, image++;
       }
     }
-    for (int i = count; i < V::rows_of(1); i++) inputs[i] = inputs[count - 1];  // a short panel's tile reads whole rows
+    for (int i = count; i < V::rows_of(1); i++)
+      inputs[i] = inputs[count - 1];  // a short panel's tile reads whole rows
 
     int64_t x_offset = 0, summed = -1;  // the group that inputs and terms belong to
     for (int64_t t = tiles.begin; t < tiles.end; t++) {
@@ -191,16 +201,24 @@ void convolution(const Convolution& c, const uint8_t* x, uint8_t* y, Range rows,
       const int32_t* row_terms = c.row_factor != 0 ? terms : nullptr;
       uint8_t* out = y + begin * c.y_pixel + tile.y_offset;
       switch (tile.width) {
-        case 1: convolve_width<V, 1>(c, tile, inputs, row_terms, out, count); break;
-        case 2: convolve_width<V, 2>(c, tile, inputs, row_terms, out, count); break;
-        case 3: convolve_width<V, 3>(c, tile, inputs, row_terms, out, count); break;
-        case 4: convolve_width<V, 4>(c, tile, inputs, row_terms, out, count); break;
+        case 1:
+          convolve_width<V, 1>(c, tile, inputs, row_terms, out, count);
+          break;
+        case 2:
+          convolve_width<V, 2>(c, tile, inputs, row_terms, out, count);
+          break;
+        case 3:
+          convolve_width<V, 3>(c, tile, inputs, row_terms, out, count);
+          break;
+        case 4:
+          convolve_width<V, 4>(c, tile, inputs, row_terms, out, count);
+          break;
       }
     }
   }
 }
 
-// ---------------------------------------------------------------------------------------------------- depthwise
+// ------------------------------------------------------------------------------------------- depthwise
 
 // Interleaves `rows` input rows, from first_row on, of one block of channels; see Depthwise.
 template <class V>
@@ -259,7 +277,8 @@ INLINE inline void depthwise_pixels(const Depthwise& d, const Depthwise::Phase& 
 }
 
 template <class V, int kPixels, int kPlanes>
-void depthwise_row(const Depthwise& d, const Depthwise::Phase& phase, const uint8_t* columns, int64_t block, uint8_t* y) {
+void depthwise_row(const Depthwise& d, const Depthwise::Phase& phase, const uint8_t* columns, int64_t block,
+                   uint8_t* y) {
   constexpr int64_t kVector = V::kLanes * kDepth;
   const int channels = static_cast<int>(std::min<int64_t>(V::kLanes, d.channels - block * V::kLanes));
   const int8_t* weights = d.weights.data() + d.blocks[block].weights + phase.first_tap * kPlanes * kVector;
@@ -289,9 +308,15 @@ void depthwise(const Depthwise& d, const uint8_t* x, uint8_t* y, Range rows, Ran
         uint8_t* to = y + (row + i) * window.out_w * d.channels;
         auto row_of = [&](auto pixels) {
           switch (d.blocks[block].planes) {
-            case 1: depthwise_row<V, pixels.value, 1>(d, phase, from, block, to); break;
-            case 2: depthwise_row<V, pixels.value, 2>(d, phase, from, block, to); break;
-            case 3: depthwise_row<V, 1, 3>(d, phase, from, block, to); break;
+            case 1:
+              depthwise_row<V, pixels.value, 1>(d, phase, from, block, to);
+              break;
+            case 2:
+              depthwise_row<V, pixels.value, 2>(d, phase, from, block, to);
+              break;
+            case 3:
+              depthwise_row<V, 1, 3>(d, phase, from, block, to);
+              break;
           }
         };
         if (window.out_w >= 8) row_of(std::integral_constant<int, 8>());
@@ -303,15 +328,18 @@ void depthwise(const Depthwise& d, const uint8_t* x, uint8_t* y, Range rows, Ran
   }
 }
 
-// ------------------------------------------------------------------------------- elementwise, pooling: plain loops
+// ------------------------------------------------------------------------- elementwise, pooling: plain
+// loops
 
-// Parameters are taken by value here: a store through uint8_t* might change anything that is behind a reference.
+// Parameters are taken by value here: a store through uint8_t* might change anything that is behind a
+// reference.
 
 void add_elements(const Addition p, const uint8_t* a, const uint8_t* b, uint8_t* y, int64_t count) {
   const int32_t lowest = p.lowest - p.zero_point, highest = 255 - p.zero_point;
   for (int64_t i = 0; i < count; i++) {
     const int32_t acc = p.a_multiplier * a[i] + p.b_multiplier * b[i] + p.bias;
-    const int32_t n = (((acc + (acc >> 31)) >> (p.shift - 1)) + 1) >> 1;  // acc / 2^shift, ties away from zero
+    const int32_t n =
+        (((acc + (acc >> 31)) >> (p.shift - 1)) + 1) >> 1;  // acc / 2^shift, ties away from zero
     y[i] = static_cast<uint8_t>(std::min(std::max(n, lowest), highest) + p.zero_point);
   }
 }
@@ -333,7 +361,8 @@ void pool(const Pooling& parameters, const uint8_t* x, uint8_t* y, Range rows, i
   for (int64_t row = rows.begin; row < rows.end; row++) {
     const uint8_t* image = x + row / p.window.out_h * p.window.in_h * p.window.in_w * channels;
     for (int64_t column = 0; column < p.window.out_w; column++) {
-      const int64_t top = row % p.window.out_h * p.window.stride_h - p.window.pad_top, left = column * p.window.stride_w - p.window.pad_left;
+      const int64_t top = row % p.window.out_h * p.window.stride_h - p.window.pad_top,
+                    left = column * p.window.stride_w - p.window.pad_left;
       int32_t pixels = 0;
       std::fill(sums, sums + channels, 0);
       for (int64_t i = 0; i < p.window.kernel_h; i++)
@@ -366,18 +395,21 @@ void quantize(const Quantization& quantization, const float* x, uint8_t* y, int6
   const float low = static_cast<float>(-q.zero_point), high = static_cast<float>(255 - q.zero_point);
   for (int64_t i = 0; i < count; i++) {
     float steps = x[i] / q.scale;
-    steps = steps < 0x1p31f ? steps : low;  // what is no number, or too large, too: see caffe2_models.int8.quantize
+    steps = steps < 0x1p31f ? steps
+                            : low;  // what is no number, or too large, too: see caffe2_models.int8.quantize
     steps = std::min(std::max(steps, low), high);
     y[i] = static_cast<uint8_t>(static_cast<int32_t>((steps + kRound) - kRound) + q.zero_point);
   }
 }
 
 // float32 planes, `pitch` elements apart, to neighbouring bytes; scratch holds channels * count bytes.
-void quantize_planes(const Quantization& q, const float* x, int64_t pitch, int64_t channels, uint8_t* y, int64_t count,
-                     uint8_t* scratch) {
+void quantize_planes(const Quantization& q, const float* x, int64_t pitch, int64_t channels, uint8_t* y,
+                     int64_t count, uint8_t* scratch) {
   for (int64_t c = 0; c < channels; c++) quantize(q, x + c * pitch, scratch + c * count, count);
   if (channels == 3) {  // an image: compilers make shuffles of this
-    const uint8_t *__restrict first = scratch, *__restrict second = scratch + count, *__restrict third = second + count;
+    const uint8_t* __restrict first = scratch;
+    const uint8_t* __restrict second = scratch + count;
+    const uint8_t* __restrict third = second + count;
     uint8_t* __restrict out = y;
     for (int64_t i = 0; i < count; i++) {
       out[3 * i] = first[i];
@@ -401,8 +433,8 @@ void look_up(const uint8_t* table, const uint8_t* x, uint8_t* y, int64_t count) 
 
 template <class V>
 constexpr Kernels make_kernels(const char* name, bool (*supported)()) {
-  return {name,     V::kLanes,  V::kMaxWidth, supported,  convolution<V>, depthwise<V>,
-          add<V>,   pool,      quantize,     quantize_planes, dequantize,     look_up};
+  return {name,   V::kLanes, V::kMaxWidth, supported,       convolution<V>, depthwise<V>,
+          add<V>, pool,      quantize,     quantize_planes, dequantize,     look_up};
 }
 
 }  // namespace

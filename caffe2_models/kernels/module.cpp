@@ -26,9 +26,11 @@ const void* exactly(const py::array& array, int64_t elements) {
   return array.data();
 }
 
-Filter make_filter(const Array<uint8_t>& weights, const Array<int32_t>& bias, const Window& w, int64_t in_channels,
-                   int64_t groups, int32_t weight_zero_point, int32_t x_zero_point, const Requantization& requantization) {
-  Filter f{weights.data(), bias.data(), in_channels, bias.size(), groups, weight_zero_point, x_zero_point, requantization};
+Filter make_filter(const Array<uint8_t>& weights, const Array<int32_t>& bias, const Window& w,
+                   int64_t in_channels, int64_t groups, int32_t weight_zero_point, int32_t x_zero_point,
+                   const Requantization& requantization) {
+  Filter f{weights.data(), bias.data(),       in_channels,  bias.size(),
+           groups,         weight_zero_point, x_zero_point, requantization};
   if (groups < 1 || in_channels < 1 || in_channels % groups != 0 || weights.size() == 0 || bias.size() == 0 ||
       weights.size() / bias.size() / w.kernel_h / w.kernel_w != in_channels / groups ||
       weights.size() != bias.size() * w.kernel_h * w.kernel_w * (in_channels / groups))
@@ -72,8 +74,8 @@ PYBIND11_MODULE(_int8, m) {
 
   py::class_<Window>(m, "Window")
       .def(py::init([](int64_t images, std::array<int64_t, 2> input, std::array<int64_t, 2> output,
-                       std::array<int64_t, 2> kernel, std::array<int64_t, 2> stride, std::array<int64_t, 2> dilation,
-                       std::array<int64_t, 2> pads) {
+                       std::array<int64_t, 2> kernel, std::array<int64_t, 2> stride,
+                       std::array<int64_t, 2> dilation, std::array<int64_t, 2> pads) {
              const Window w{images,    input[0],  input[1],    output[0],   output[1], kernel[0], kernel[1],
                             stride[0], stride[1], dilation[0], dilation[1], pads[0],   pads[1]};
              check_window(w);
@@ -82,7 +84,8 @@ PYBIND11_MODULE(_int8, m) {
            py::arg("images"), py::arg("input"), py::arg("output"), py::arg("kernel"), py::arg("stride"),
            py::arg("dilation"), py::arg("pads"));
 
-  m.def("padded_bytes", &padded_bytes, py::arg("window"), py::arg("in_channels"), py::arg("out_channels"), py::arg("groups"));
+  m.def("padded_bytes", &padded_bytes, py::arg("window"), py::arg("in_channels"), py::arg("out_channels"),
+        py::arg("groups"));
 
   py::class_<Program>(m, "Program")
       .def(py::init([](const std::string& kernels, std::shared_ptr<ThreadPool> pool, int64_t arena_bytes) {
@@ -93,7 +96,8 @@ PYBIND11_MODULE(_int8, m) {
       .def("external", &Program::external, py::arg("bytes"))
       .def("bind",
            [](Program& p, int buffer, py::array array) {
-             if (!(array.flags() & py::array::c_style)) throw std::invalid_argument("an array that is not contiguous");
+             if (!(array.flags() & py::array::c_style))
+               throw std::invalid_argument("an array that is not contiguous");
              p.bind(buffer, static_cast<uint8_t*>(const_cast<void*>(array.data())), array.nbytes());
            })
       .def("array",
@@ -101,71 +105,81 @@ PYBIND11_MODULE(_int8, m) {
              const Program& p = self.cast<const Program&>();
              return py::array_t<uint8_t>({p.bytes(buffer)}, {int64_t{1}}, p.memory(buffer), self);
            })
-      .def("convolution",
-           [](Program& p, int x, int y, int padded, const Window& w, int64_t in_channels, int64_t groups,
-              const Array<uint8_t>& weights, const Array<int32_t>& bias, int32_t weight_zero_point, int32_t x_zero_point,
-              const Requantization& requantization) {
-             p.convolution(x, y, padded, w,
-                           make_filter(weights, bias, w, in_channels, groups, weight_zero_point, x_zero_point, requantization));
-           },
-           py::arg("x"), py::arg("y"), py::arg("padded"), py::arg("window"), py::arg("in_channels"), py::arg("groups"),
-           py::arg("weights"), py::arg("bias"), py::arg("weight_zero_point"), py::arg("x_zero_point"),
-           py::arg("requantization"))
-      .def("add",
-           [](Program& p, int a, int b, int y, int64_t elements, int32_t a_multiplier, int32_t a_zero_point,
-              int32_t b_multiplier, int32_t b_zero_point, int32_t shift, int32_t zero_point, int32_t lowest) {
-             if (std::min(a_multiplier, b_multiplier) < 0 || std::max(a_multiplier, b_multiplier) > 1 << 22 || shift < 1 ||
-                 shift > 32)
-               throw std::invalid_argument("an addition that cannot be");
-             p.add(a, b, y, elements,
-                   {a_multiplier, b_multiplier, shift, -a_multiplier * a_zero_point - b_multiplier * b_zero_point,
-                    zero_point, lowest});
-           },
-           py::arg("a"), py::arg("b"), py::arg("y"), py::arg("elements"), py::arg("a_multiplier"), py::arg("a_zero_point"),
-           py::arg("b_multiplier"), py::arg("b_zero_point"), py::arg("shift"), py::arg("zero_point"), py::arg("lowest"))
-      .def("average",
-           [](Program& p, int x, int y, const Window& w, int64_t channels, int32_t x_zero_point, int32_t multiplier,
-              int32_t shift, int32_t zero_point, int32_t lowest) {
-             if (shift < 1 || shift > 62) throw std::invalid_argument("a shift that cannot be");
-             p.pool(x, y, {true, w, channels, x_zero_point, multiplier, shift, zero_point, lowest});
-           },
-           py::arg("x"), py::arg("y"), py::arg("window"), py::arg("channels"), py::arg("x_zero_point"),
-           py::arg("multiplier"), py::arg("shift"), py::arg("zero_point"), py::arg("lowest"))
-      .def("maximum",
-           [](Program& p, int x, int y, const Window& w, int64_t channels, int32_t lowest) {
-             p.pool(x, y, {false, w, channels, 0, 0, 0, 0, lowest});
-           },
-           py::arg("x"), py::arg("y"), py::arg("window"), py::arg("channels"), py::arg("lowest"))
-      .def("quantize",
-           [](Program& p, int x, int y, int64_t elements, float scale, int32_t zero_point) {
-             p.quantize(x, y, elements, {scale, zero_point});
-           },
-           py::arg("x"), py::arg("y"), py::arg("elements"), py::arg("scale"), py::arg("zero_point"))
-      .def("quantize_planes",
-           [](Program& p, int x, int y, int64_t images, int64_t channels, int64_t pixels, float scale, int32_t zero_point) {
-             p.quantize_planes(x, y, images, channels, pixels, {scale, zero_point});
-           },
-           py::arg("x"), py::arg("y"), py::arg("images"), py::arg("channels"), py::arg("pixels"), py::arg("scale"),
-           py::arg("zero_point"))
-      .def("dequantize",
-           [](Program& p, int x, int y, int64_t elements, float scale, int32_t zero_point) {
-             p.dequantize(x, y, elements, {scale, zero_point});
-           },
-           py::arg("x"), py::arg("y"), py::arg("elements"), py::arg("scale"), py::arg("zero_point"))
-      .def("look_up",
-           [](Program& p, int x, int y, int64_t elements, const Array<uint8_t>& table) {
-             p.look_up(x, y, elements, static_cast<const uint8_t*>(exactly(table, 256)));
-           },
-           py::arg("x"), py::arg("y"), py::arg("elements"), py::arg("table"))
-      .def("softmax",
-           [](Program& p, int x, int y, int64_t rows, int64_t channels, const Array<int64_t>& table) {
-             p.softmax(x, y, rows, channels, static_cast<const int64_t*>(exactly(table, 256)));
-           },
-           py::arg("x"), py::arg("y"), py::arg("rows"), py::arg("channels"), py::arg("table"))
+      .def(
+          "convolution",
+          [](Program& p, int x, int y, int padded, const Window& w, int64_t in_channels, int64_t groups,
+             const Array<uint8_t>& weights, const Array<int32_t>& bias, int32_t weight_zero_point,
+             int32_t x_zero_point, const Requantization& requantization) {
+            p.convolution(x, y, padded, w,
+                          make_filter(weights, bias, w, in_channels, groups, weight_zero_point, x_zero_point,
+                                      requantization));
+          },
+          py::arg("x"), py::arg("y"), py::arg("padded"), py::arg("window"), py::arg("in_channels"),
+          py::arg("groups"), py::arg("weights"), py::arg("bias"), py::arg("weight_zero_point"),
+          py::arg("x_zero_point"), py::arg("requantization"))
+      .def(
+          "add",
+          [](Program& p, int a, int b, int y, int64_t elements, int32_t a_multiplier, int32_t a_zero_point,
+             int32_t b_multiplier, int32_t b_zero_point, int32_t shift, int32_t zero_point, int32_t lowest) {
+            if (std::min(a_multiplier, b_multiplier) < 0 || std::max(a_multiplier, b_multiplier) > 1 << 22 ||
+                shift < 1 || shift > 32)
+              throw std::invalid_argument("an addition that cannot be");
+            p.add(a, b, y, elements,
+                  {a_multiplier, b_multiplier, shift,
+                   -a_multiplier * a_zero_point - b_multiplier * b_zero_point, zero_point, lowest});
+          },
+          py::arg("a"), py::arg("b"), py::arg("y"), py::arg("elements"), py::arg("a_multiplier"),
+          py::arg("a_zero_point"), py::arg("b_multiplier"), py::arg("b_zero_point"), py::arg("shift"),
+          py::arg("zero_point"), py::arg("lowest"))
+      .def(
+          "average",
+          [](Program& p, int x, int y, const Window& w, int64_t channels, int32_t x_zero_point,
+             int32_t multiplier, int32_t shift, int32_t zero_point, int32_t lowest) {
+            if (shift < 1 || shift > 62) throw std::invalid_argument("a shift that cannot be");
+            p.pool(x, y, {true, w, channels, x_zero_point, multiplier, shift, zero_point, lowest});
+          },
+          py::arg("x"), py::arg("y"), py::arg("window"), py::arg("channels"), py::arg("x_zero_point"),
+          py::arg("multiplier"), py::arg("shift"), py::arg("zero_point"), py::arg("lowest"))
+      .def(
+          "maximum",
+          [](Program& p, int x, int y, const Window& w, int64_t channels, int32_t lowest) {
+            p.pool(x, y, {false, w, channels, 0, 0, 0, 0, lowest});
+          },
+          py::arg("x"), py::arg("y"), py::arg("window"), py::arg("channels"), py::arg("lowest"))
+      .def(
+          "quantize",
+          [](Program& p, int x, int y, int64_t elements, float scale, int32_t zero_point) {
+            p.quantize(x, y, elements, {scale, zero_point});
+          },
+          py::arg("x"), py::arg("y"), py::arg("elements"), py::arg("scale"), py::arg("zero_point"))
+      .def(
+          "quantize_planes",
+          [](Program& p, int x, int y, int64_t images, int64_t channels, int64_t pixels, float scale,
+             int32_t zero_point) { p.quantize_planes(x, y, images, channels, pixels, {scale, zero_point}); },
+          py::arg("x"), py::arg("y"), py::arg("images"), py::arg("channels"), py::arg("pixels"),
+          py::arg("scale"), py::arg("zero_point"))
+      .def(
+          "dequantize",
+          [](Program& p, int x, int y, int64_t elements, float scale, int32_t zero_point) {
+            p.dequantize(x, y, elements, {scale, zero_point});
+          },
+          py::arg("x"), py::arg("y"), py::arg("elements"), py::arg("scale"), py::arg("zero_point"))
+      .def(
+          "look_up",
+          [](Program& p, int x, int y, int64_t elements, const Array<uint8_t>& table) {
+            p.look_up(x, y, elements, static_cast<const uint8_t*>(exactly(table, 256)));
+          },
+          py::arg("x"), py::arg("y"), py::arg("elements"), py::arg("table"))
+      .def(
+          "softmax",
+          [](Program& p, int x, int y, int64_t rows, int64_t channels, const Array<int64_t>& table) {
+            p.softmax(x, y, rows, channels, static_cast<const int64_t*>(exactly(table, 256)));
+          },
+          py::arg("x"), py::arg("y"), py::arg("rows"), py::arg("channels"), py::arg("table"))
       .def("transpose", &Program::transpose, py::arg("x"), py::arg("y"), py::arg("outer"), py::arg("rows"),
            py::arg("columns"), py::arg("inner"))
-      .def("copy", &Program::copy, py::arg("x"), py::arg("y"), py::arg("rows"), py::arg("run"), py::arg("x_offset"),
-           py::arg("x_pitch"), py::arg("y_offset"), py::arg("y_pitch"))
+      .def("copy", &Program::copy, py::arg("x"), py::arg("y"), py::arg("rows"), py::arg("run"),
+           py::arg("x_offset"), py::arg("x_pitch"), py::arg("y_offset"), py::arg("y_pitch"))
       .def("__len__", &Program::size)
       .def("run", &Program::run, py::arg("first"), py::arg("last"), py::call_guard<py::gil_scoped_release>());
 }

@@ -64,7 +64,8 @@ Convolution pack_convolution(const Kernels& kernels, const Window& window, const
       tile.width = static_cast<int32_t>(width);
       tile.channels = static_cast<int32_t>(std::min(width * lanes, out_group - first * lanes));
       c.tiles.push_back(tile);
-      c.weights.resize(c.weights.size() + static_cast<size_t>(runs * depth_steps * width * lanes * kDepth), 0);
+      c.weights.resize(c.weights.size() + static_cast<size_t>(runs * depth_steps * width * lanes * kDepth),
+                       0);
       c.bias.resize(c.bias.size() + static_cast<size_t>(width * lanes), 0);
 
       for (int64_t i = 0; i < tile.channels; i++) {
@@ -73,8 +74,8 @@ Convolution pack_convolution(const Kernels& kernels, const Window& window, const
         for (int64_t e = 0; e < elements; e++) {
           const int32_t w = filter[e] - weight_offset;
           const int64_t run = e / c.depth, k = e % c.depth;
-          c.weights[tile.weights + ((run * depth_steps + k / kDepth) * width * lanes + i) * kDepth + k % kDepth] =
-              static_cast<int8_t>(w);
+          c.weights[tile.weights + ((run * depth_steps + k / kDepth) * width * lanes + i) * kDepth +
+                    k % kDepth] = static_cast<int8_t>(w);
           sum += filter[e] - f.weight_zero_point;
           magnitude += std::abs(w) + std::abs(c.row_factor);
         }
@@ -86,7 +87,8 @@ Convolution pack_convolution(const Kernels& kernels, const Window& window, const
   return c;
 }
 
-// How many output rows share one interleaving: as many as keep it in the first-level cache, in bands of equal height.
+// How many output rows share one interleaving: as many as keep it in the first-level cache, in bands of equal
+// height.
 int64_t band_of(const Depthwise& d, int lanes) {
   constexpr int64_t kBandBytes = 24 << 10;
   if (d.window.dilation_h > 1) return 1;
@@ -126,7 +128,8 @@ Depthwise pack_depthwise(const Kernels& kernels, const Window& window, const Fil
     int64_t sum = 0, magnitude = 0;
     for (int64_t i = 0; i < window.kernel_h; i++)
       for (int64_t j = 0; j < window.kernel_w; j++) {
-        const int32_t w = f.weights[(channel * window.kernel_h + i) * window.kernel_w + j] - f.weight_zero_point;
+        const int32_t w =
+            f.weights[(channel * window.kernel_h + i) * window.kernel_w + j] - f.weight_zero_point;
         sum += w;
         magnitude += std::abs(w);
         for (int64_t phase = 0; phase < kDepth; phase++) {
@@ -134,8 +137,8 @@ Depthwise pack_depthwise(const Kernels& kernels, const Window& window, const Fil
           int32_t rest = w;
           for (int64_t plane = 0; plane < block.planes; plane++) {
             const int32_t part = std::clamp(rest, -128, 127);
-            d.weights[block.weights + (tap * block.planes + plane) * vector + channel % lanes * kDepth + row % kDepth] =
-                static_cast<int8_t>(part);
+            d.weights[block.weights + (tap * block.planes + plane) * vector + channel % lanes * kDepth +
+                      row % kDepth] = static_cast<int8_t>(part);
             rest -= part;
           }
         }

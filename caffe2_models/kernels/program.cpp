@@ -26,15 +26,18 @@ void check(bool holds, const char* what) {
 }
 
 // First and last + 1 of the i-th of `parts` nearly equal parts.
-Range part_of(int64_t total, int64_t parts, int64_t i) { return {total * i / parts, total * (i + 1) / parts}; }
+Range part_of(int64_t total, int64_t parts, int64_t i) {
+  return {total * i / parts, total * (i + 1) / parts};
+}
 
 }  // namespace
 
 void check_window(const Window& w) {
-  for (const int64_t value : {w.images, w.in_h, w.in_w, w.out_h, w.out_w, w.kernel_h, w.kernel_w, w.stride_h, w.stride_w,
-                              w.dilation_h, w.dilation_w})
+  for (const int64_t value : {w.images, w.in_h, w.in_w, w.out_h, w.out_w, w.kernel_h, w.kernel_w, w.stride_h,
+                              w.stride_w, w.dilation_h, w.dilation_w})
     check(value >= 1 && value < (int64_t{1} << 24), "a window that cannot be");
-  check(w.pad_top >= 0 && w.pad_left >= 0 && w.pad_top < (1 << 24) && w.pad_left < (1 << 24), "pads that cannot be");
+  check(w.pad_top >= 0 && w.pad_left >= 0 && w.pad_top < (1 << 24) && w.pad_left < (1 << 24),
+        "pads that cannot be");
 }
 
 Program::Program(const Kernels& kernels, std::shared_ptr<ThreadPool> pool, int64_t arena_bytes)
@@ -50,7 +53,8 @@ const Program::Buffer& Program::at(int buffer) const {
 
 int Program::buffer(int64_t offset, int64_t bytes) {
   const int64_t usable = static_cast<int64_t>(arena_.size()) - kSlack;
-  check(offset >= 0 && bytes >= 0 && offset <= usable && bytes <= usable - offset, "a buffer outside the arena");
+  check(offset >= 0 && bytes >= 0 && offset <= usable && bytes <= usable - offset,
+        "a buffer outside the arena");
   buffers_.push_back({arena_.data() + offset, bytes, true});
   return static_cast<int>(buffers_.size()) - 1;
 }
@@ -75,7 +79,8 @@ void Program::push(int64_t tasks, std::function<void(int64_t, uint8_t*)> run, in
   scratch_bytes_ = std::max(scratch_bytes_, scratch_bytes);
 }
 
-// Into how many tasks to cut `work` units so that none is below `least`; more than there are threads, for balance.
+// Into how many tasks to cut `work` units so that none is below `least`; more than there are threads, for
+// balance.
 int64_t Program::parts_of(int64_t work, int64_t least) const {
   if (pool_->threads() == 1) return 1;
   return std::clamp<int64_t>(work / least, 1, 4 * pool_->threads());
@@ -87,7 +92,7 @@ void Program::run(int64_t first, int64_t last) {
   pool_->run(steps_.data() + first, last - first, scratch_bytes_);
 }
 
-// ------------------------------------------------------------------------------------------------------------- steps
+// ----------------------------------------------------------------------------------------------- steps
 
 int64_t padded_bytes(const Window& w, int64_t in_channels, int64_t out_channels, int64_t groups) {
   if (groups == in_channels && groups == out_channels) return 0;  // depthwise pads itself
@@ -99,7 +104,8 @@ int64_t padded_bytes(const Window& w, int64_t in_channels, int64_t out_channels,
 
 void Program::convolution(int x, int y, int padded, Window w, const Filter& filter) {
   const int64_t channels = filter.in_channels, out_channels = filter.out_channels;
-  check(filter.groups >= 1 && channels % filter.groups == 0 && out_channels % filter.groups == 0, "groups that do not divide");
+  check(filter.groups >= 1 && channels % filter.groups == 0 && out_channels % filter.groups == 0,
+        "groups that do not divide");
   require(x, product({w.images, w.in_h, w.in_w, channels}), true);
   require(y, product({w.images, w.out_h, w.out_w, out_channels}));
 
@@ -107,13 +113,15 @@ void Program::convolution(int x, int y, int padded, Window w, const Filter& filt
     auto plan = std::make_shared<Depthwise>(pack_depthwise(kernels_, w, filter));
     const int64_t rows = w.images * w.out_h, blocks = (channels + kernels_.lanes - 1) / kernels_.lanes;
     const int64_t most = parts_of(rows * blocks, 1);
-    const int64_t row_parts = rows >= most ? most : 1, block_parts = rows >= most ? 1 : std::min(blocks, most);
-    push(row_parts * block_parts,
-         [=, this](int64_t task, uint8_t* scratch) {
-           kernels_.depthwise(*plan, memory(x), memory(y), part_of(rows, row_parts, task / block_parts),
-                              part_of(blocks, block_parts, task % block_parts), scratch);
-         },
-         plan->column_bytes(kernels_.lanes));
+    const int64_t row_parts = rows >= most ? most : 1,
+                  block_parts = rows >= most ? 1 : std::min(blocks, most);
+    push(
+        row_parts * block_parts,
+        [=, this](int64_t task, uint8_t* scratch) {
+          kernels_.depthwise(*plan, memory(x), memory(y), part_of(rows, row_parts, task / block_parts),
+                             part_of(blocks, block_parts, task % block_parts), scratch);
+        },
+        plan->column_bytes(kernels_.lanes));
     return;
   }
 
@@ -140,7 +148,8 @@ void Program::convolution(int x, int y, int padded, Window w, const Filter& filt
 void Program::pad(int x, int y, const Window& w, int64_t channels, uint8_t value) {
   const int64_t rows = (w.out_h - 1) * w.stride_h + (w.kernel_h - 1) * w.dilation_h + 1;
   const int64_t pitch = ((w.out_w - 1) * w.stride_w + (w.kernel_w - 1) * w.dilation_w + 1) * channels;
-  const int64_t left = std::min(w.pad_left * channels, pitch), inside = std::min(w.in_w * channels, pitch - left);
+  const int64_t left = std::min(w.pad_left * channels, pitch),
+                inside = std::min(w.in_w * channels, pitch - left);
   const int64_t total = w.images * rows, parts = parts_of(total * pitch, 1 << 15);
   push(parts, [=, this](int64_t task, uint8_t*) {
     const Range range = part_of(total, parts, task);
@@ -171,12 +180,15 @@ void Program::pool(int x, int y, const Pooling& pooling) {
   const Window& w = pooling.window;
   require(x, product({w.images, w.in_h, w.in_w, pooling.channels}));
   require(y, product({w.images, w.out_h, w.out_w, pooling.channels}));
-  const int64_t rows = w.images * w.out_h, parts = std::min(rows, parts_of(bytes(y) * w.kernel_h * w.kernel_w, 1 << 14));
-  push(parts,
-       [=, this](int64_t task, uint8_t* scratch) {
-         kernels_.pool(pooling, memory(x), memory(y), part_of(rows, parts, task), reinterpret_cast<int32_t*>(scratch));
-       },
-       pooling.channels * static_cast<int64_t>(sizeof(int32_t)));
+  const int64_t rows = w.images * w.out_h,
+                parts = std::min(rows, parts_of(bytes(y) * w.kernel_h * w.kernel_w, 1 << 14));
+  push(
+      parts,
+      [=, this](int64_t task, uint8_t* scratch) {
+        kernels_.pool(pooling, memory(x), memory(y), part_of(rows, parts, task),
+                      reinterpret_cast<int32_t*>(scratch));
+      },
+      pooling.channels * static_cast<int64_t>(sizeof(int32_t)));
 }
 
 void Program::quantize(int x, int y, int64_t elements, const Quantization& quantization) {
@@ -198,17 +210,19 @@ void Program::quantize_planes(int x, int y, int64_t images, int64_t channels, in
   constexpr int64_t kRun = 1024;  // pixels whose quantized planes stay in the first-level cache
   const int64_t runs = (pixels + kRun - 1) / kRun, total = images * runs;
   const int64_t parts = std::min(total, parts_of(elements, 1 << 13));
-  push(parts,
-       [=, this](int64_t task, uint8_t* scratch) {
-         const Range range = part_of(total, parts, task);
-         for (int64_t i = range.begin; i < range.end; i++) {
-           const int64_t first = i % runs * kRun, count = std::min(kRun, pixels - first);
-           const float* from = reinterpret_cast<const float*>(memory(x)) + i / runs * channels * pixels + first;
-           uint8_t* to = memory(y) + (i / runs * pixels + first) * channels;
-           kernels_.quantize_planes(quantization, from, pixels, channels, to, count, scratch);
-         }
-       },
-       kRun * channels);
+  push(
+      parts,
+      [=, this](int64_t task, uint8_t* scratch) {
+        const Range range = part_of(total, parts, task);
+        for (int64_t i = range.begin; i < range.end; i++) {
+          const int64_t first = i % runs * kRun, count = std::min(kRun, pixels - first);
+          const float* from =
+              reinterpret_cast<const float*>(memory(x)) + i / runs * channels * pixels + first;
+          uint8_t* to = memory(y) + (i / runs * pixels + first) * channels;
+          kernels_.quantize_planes(quantization, from, pixels, channels, to, count, scratch);
+        }
+      },
+      kRun * channels);
 }
 
 void Program::dequantize(int x, int y, int64_t elements, const Quantization& quantization) {
@@ -251,7 +265,8 @@ void Program::softmax(int x, int y, int64_t rows, int64_t channels, const int64_
         const uint8_t byte = from[c];
         if (!known[byte]) {
           known[byte] = true;
-          results[byte] = static_cast<uint8_t>(std::min<int64_t>((256 * values[byte] + (total >> 1)) / total, 255));
+          results[byte] =
+              static_cast<uint8_t>(std::min<int64_t>((256 * values[byte] + (total >> 1)) / total, 255));
         }
         memory(y)[row * channels + c] = results[byte];
       }
@@ -277,16 +292,18 @@ void Program::transpose(int x, int y, int64_t outer, int64_t rows, int64_t colum
   });
 }
 
-void Program::copy(int x, int y, int64_t rows, int64_t run, int64_t x_offset, int64_t x_pitch, int64_t y_offset,
-                   int64_t y_pitch) {
-  check(x_offset >= 0 && y_offset >= 0 && run >= 1 && x_offset < kMaxBytes && y_offset < kMaxBytes, "a copy that cannot be");
+void Program::copy(int x, int y, int64_t rows, int64_t run, int64_t x_offset, int64_t x_pitch,
+                   int64_t y_offset, int64_t y_pitch) {
+  check(x_offset >= 0 && y_offset >= 0 && run >= 1 && x_offset < kMaxBytes && y_offset < kMaxBytes,
+        "a copy that cannot be");
   require(x, x_offset + product({rows, x_pitch}) - x_pitch + run);
   require(y, y_offset + product({rows, y_pitch}) - y_pitch + run);
   const int64_t parts = std::min(rows, parts_of(rows * run, 1 << 14));
   push(parts, [=, this](int64_t task, uint8_t*) {
     const Range range = part_of(rows, parts, task);
     for (int64_t i = range.begin; i < range.end; i++)
-      std::memcpy(memory(y) + y_offset + i * y_pitch, memory(x) + x_offset + i * x_pitch, static_cast<size_t>(run));
+      std::memcpy(memory(y) + y_offset + i * y_pitch, memory(x) + x_offset + i * x_pitch,
+                  static_cast<size_t>(run));
   });
 }
 

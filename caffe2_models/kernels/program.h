@@ -11,15 +11,16 @@
 
 namespace int8 {
 
-// Throws std::invalid_argument for a window that cannot be; those given to the functions below must be checked.
+// Throws std::invalid_argument for a window that cannot be; those given to the functions below must be
+// checked.
 void check_window(const Window& window);
 
 // What a convolution's padded input takes; 0 where it needs none.
 int64_t padded_bytes(const Window& window, int64_t in_channels, int64_t out_channels, int64_t groups);
 
-// Buffers are numbers. Most lie in one arena, at offsets that the caller chooses so that they share its memory; others
-// are bound to the caller's own memory before a run. Every method that adds a step checks that the step stays within
-// its buffers, and throws std::invalid_argument where it does not.
+// Buffers are numbers. Most lie in one arena, at offsets that the caller chooses so that they share its
+// memory; others are bound to the caller's own memory before a run. Every method that adds a step checks that
+// the step stays within its buffers, and throws std::invalid_argument where it does not.
 class Program {
  public:
   Program(const Kernels& kernels, std::shared_ptr<ThreadPool> pool, int64_t arena_bytes);
@@ -36,15 +37,19 @@ class Program {
   void pool(int x, int y, const Pooling& pooling);
   void quantize(int x, int y, int64_t elements, const Quantization& quantization);
   // From float32 NCHW to uint8 NHWC.
-  void quantize_planes(int x, int y, int64_t images, int64_t channels, int64_t pixels, const Quantization& quantization);
+  void quantize_planes(int x, int y, int64_t images, int64_t channels, int64_t pixels,
+                       const Quantization& quantization);
   void dequantize(int x, int y, int64_t elements, const Quantization& quantization);
   void look_up(int x, int y, int64_t elements, const uint8_t* table);
   // Softmax over rows of `channels`: see caffe2_models.int8.softmax.
   void softmax(int x, int y, int64_t rows, int64_t channels, const int64_t* table);
-  // y[outer, i, :] = x[outer, i / columns + i % columns * rows, :]: a transposition of the two middle axes, bytes.
+  // y[outer, i, :] = x[outer, i / columns + i % columns * rows, :]: a transposition of the two middle axes,
+  // bytes.
   void transpose(int x, int y, int64_t outer, int64_t rows, int64_t columns, int64_t inner);
-  // Copies `rows` runs of `run` bytes: from x at x_offset every x_pitch bytes to y at y_offset every y_pitch bytes.
-  void copy(int x, int y, int64_t rows, int64_t run, int64_t x_offset, int64_t x_pitch, int64_t y_offset, int64_t y_pitch);
+  // Copies `rows` runs of `run` bytes: from x at x_offset every x_pitch bytes to y at y_offset every y_pitch
+  // bytes.
+  void copy(int x, int y, int64_t rows, int64_t run, int64_t x_offset, int64_t x_pitch, int64_t y_offset,
+            int64_t y_pitch);
 
   int64_t size() const { return static_cast<int64_t>(steps_.size()); }
   void run(int64_t first, int64_t last);

@@ -21,8 +21,8 @@ int64_t rounded_once(int64_t acc, const Requantization& r) {
   return static_cast<int64_t>(std::trunc(std::fma(x, r.scale, std::copysign(r.offset, x))));
 }
 
-// Accumulators at which the output steps up: threshold[i] is the smallest whose n is at least least + i. Steps that no
-// int32 reaches are left out.
+// Accumulators at which the output steps up: threshold[i] is the smallest whose n is at least least + i.
+// Steps that no int32 reaches are left out.
 struct Steps {
   int64_t least;
   std::vector<int64_t> thresholds;
@@ -57,8 +57,8 @@ bool same_steps(const Steps& steps, const Requantization& r) {
   return true;
 }
 
-// float32's rounding of acc * scale can hide on which side of a step an accumulator lies. A slightly different offset or
-// scale often puts all steps right again, as each has some room: up to one accumulator.
+// float32's rounding of acc * scale can hide on which side of a step an accumulator lies. A slightly
+// different offset or scale often puts all steps right again, as each has some room: up to one accumulator.
 Requantization fit_float(const Requantization& exact, float scale) {
   if (scale > 0.99f) return exact;  // acc * scale must not reach 2^31
   const Steps steps = find_steps(exact);
@@ -84,7 +84,8 @@ Requantization fit_float(const Requantization& exact, float scale) {
 Requantization make_requantization(float scale, int32_t zero_point, int32_t lowest) {
   uint32_t bits;
   std::memcpy(&bits, &scale, sizeof bits);
-  const int32_t shift = 126 - static_cast<int32_t>(bits >> 23);  // QNNPACK's second, after 31 bits with a multiplier of 31
+  const int32_t shift =
+      126 - static_cast<int32_t>(bits >> 23);  // QNNPACK's second, after 31 bits with a multiplier of 31
   Requantization r{};
   r.form = Rounding::kExact;
   r.multiplier = static_cast<int32_t>((bits & 0x7FFFFF) | 0x800000);

@@ -56,7 +56,8 @@ void ThreadPool::start_helpers() {
 void ThreadPool::run(const Step* steps, int64_t count, int64_t scratch_bytes) {
   std::lock_guard<std::mutex> run_lock(one_run_);
   for (auto& scratch : scratch_)
-    if (static_cast<int64_t>(scratch.size()) < scratch_bytes) scratch.resize(static_cast<size_t>(scratch_bytes));
+    if (static_cast<int64_t>(scratch.size()) < scratch_bytes)
+      scratch.resize(static_cast<size_t>(scratch_bytes));
 
   if (threads_ == 1) {
     for (int64_t i = 0; i < count; i++)
@@ -101,8 +102,7 @@ void ThreadPool::help(int thread) {
     }
     seen = job_.load(std::memory_order_acquire);
     int inside = inside_.load(std::memory_order_acquire);
-    while (inside >= 0 && !inside_.compare_exchange_weak(inside, inside + 1, std::memory_order_acq_rel)) {
-    }
+    while (inside >= 0 && !inside_.compare_exchange_weak(inside, inside + 1, std::memory_order_acq_rel)) {}
     if (inside < 0) continue;  // the run ended before this thread woke
     work(thread);
     inside_.fetch_sub(1, std::memory_order_acq_rel);

@@ -20,8 +20,8 @@ struct Step {
   std::function<void(int64_t task, uint8_t* scratch)> run;
 };
 
-// The calling thread and its helpers draw tasks from a counter, so that a helper that comes late, or not at all (the
-// machine is busy, the process was forked), costs nothing but its share. Between runs helpers sleep.
+// The calling thread and its helpers draw tasks from a counter, so that a helper that comes late, or not at
+// all (the machine is busy, the process was forked), costs nothing but its share. Between runs helpers sleep.
 class ThreadPool {
  public:
   explicit ThreadPool(int threads);
@@ -31,8 +31,8 @@ class ThreadPool {
 
   int threads() const { return threads_; }
 
-  // Runs the steps one after the other; all tasks of a step are done before the next begins. scratch_bytes is what each
-  // thread's scratch must hold. One call at a time: others wait.
+  // Runs the steps one after the other; all tasks of a step are done before the next begins. scratch_bytes is
+  // what each thread's scratch must hold. One call at a time: others wait.
   void run(const Step* steps, int64_t count, int64_t scratch_bytes);
 
  private:
