@@ -35,20 +35,20 @@ class Row:
 
 
 def sweep(name: str, size: int | None = None) -> Row:
-    """Take one model all the way; weights are random, BatchNorm statistics too, so that folding them matters.
+    """Take one model all the way, with random weights and BatchNorm statistics that fit the samples.
 
     size: height and width in place of the model's own. Raises ModelError where a stage does not work.
     """
     module = torch_to_onnx.create_module(name, img_size=size)
-    torch_to_onnx.randomize_statistics(module)
     preprocessing = Preprocessing(**module.default_cfg)
     shape = (1, 3, preprocessing.size, preprocessing.size)
+    samples = make_samples({torch_to_onnx.INPUT: shape}, preprocessing)
+    torch_to_onnx.randomize_statistics(module, samples)
     start = time.perf_counter()
     model = torch_to_onnx.export(module, shape, preprocessing=preprocessing, name=name)
     exported = time.perf_counter()
     net = convert(model)
     converted = time.perf_counter()
-    samples = make_samples({torch_to_onnx.INPUT: shape}, preprocessing)
     results = {
         "ONNX Runtime": run_onnx(model, samples),
         "our runtime": run_net(net, samples),

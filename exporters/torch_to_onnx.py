@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 import torch
+from torch import nn
 
 from caffe2_models.errors import ModelError
 from caffe2_models.preprocessing import Preprocessing
@@ -25,7 +26,7 @@ DYNAMO_OLDEST, DYNAMO_NEWEST = 18, 23
 INPUT, OUTPUT = "data", "output"
 
 
-def create_module(name: str, **options) -> torch.nn.Module:
+def create_module(name: str, **options) -> nn.Module:
     """A model of the zoo in eval mode, seeded; options as of create_model. Raises ModelError."""
     torch.manual_seed(0)
     try:
@@ -34,20 +35,30 @@ def create_module(name: str, **options) -> torch.nn.Module:
         raise ModelError(str(error)) from error
 
 
-def randomize_statistics(module: torch.nn.Module, seed: int = 0) -> None:
-    """Random scale, shift, mean and variance in every BatchNorm; those of a new model are 1, 0, 0, 1."""
+def randomize_statistics(module: nn.Module, samples: Sequence[Sample], seed: int = 0) -> None:
+    """Give every BatchNorm a random scale and shift and, as training would, the samples' mean and variance.
+
+    Those of a new model are 1, 0, 0 and 1, with which folding it wrongly would hardly show, and activations
+    grow or vanish from layer to layer.
+    """
     generator = torch.Generator().manual_seed(seed)
-    for norm in module.modules():
-        if isinstance(norm, torch.nn.modules.batchnorm._BatchNorm):
-            with torch.no_grad():
-                norm.weight.uniform_(0.8, 1.2, generator=generator)
-                norm.bias.normal_(0, 0.1, generator=generator)
-                norm.running_mean.normal_(0, 0.1, generator=generator)
-                norm.running_var.uniform_(0.8, 1.2, generator=generator)
+    norms = [layer for layer in module.eval().modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    batch = torch.cat([torch.from_numpy(array) for sample in samples for array in sample.feeds.values()])
+    with torch.no_grad():
+        for norm in norms:
+            norm.weight.uniform_(0.8, 1.2, generator=generator)
+            norm.bias.normal_(0, 0.1, generator=generator)
+            norm.momentum = 1.0
+            norm.train()
+        module(batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
 
 
 def export(
-    module: torch.nn.Module,
+    module: nn.Module,
     shape: Sequence[int] = (1, 3, 224, 224),
     *,
     opset: int = DEFAULT_OPSET,
@@ -91,13 +102,13 @@ def export(
     return model
 
 
-def verify(module: torch.nn.Module, model, samples: Sequence[Sample]) -> list[Comparison]:
+def verify(module: nn.Module, model, samples: Sequence[Sample]) -> list[Comparison]:
     """Compare an ONNX model (or file) in ONNX Runtime with the module it came from, on each sample."""
     outputs = zip(samples, run(module, samples), run_onnx(model, samples), strict=True)
     return [compare("ONNX Runtime against PyTorch", *triple) for triple in outputs]
 
 
-def run(module: torch.nn.Module, samples: Sequence[Sample]) -> list[dict[str, np.ndarray]]:
+def run(module: nn.Module, samples: Sequence[Sample]) -> list[dict[str, np.ndarray]]:
     """The module's output for each sample, under the name that it has in exports."""
     with torch.inference_mode():
         outputs = [module(*map(torch.from_numpy, sample.feeds.values())) for sample in samples]
@@ -228,5 +239,5 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {text.splitlines()[0][:160]}" if text else type(error).__name__
 
 
-def count_parameters(module: torch.nn.Module) -> int:
+def count_parameters(module: nn.Module) -> int:
     return sum(int(np.prod(parameter.shape)) for parameter in module.parameters())

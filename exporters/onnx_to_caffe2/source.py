@@ -24,6 +24,9 @@ OTHER_FLOATS = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.Tensor
 # Inputs up to this size are shown to shape inference: shapes, axes, scales, never weights.
 MAX_SHAPE_ELEMENTS = 1024
 
+# Their outputs' sizes depend on values, but are never far above the inputs'.
+NEVER_LARGER = {"NonZero", "Unique", "Compress"}
+
 # Two sizes for a free batch, and what is added for the second size of a free height or width.
 FREE_BATCH = (2, 3)
 FREE_SIZE_STEP = 32
@@ -163,7 +166,8 @@ class _Tracer:
         """Compute a node whose inputs are all constant."""
         proto = _with_single_floats(proto)
         for info in self._infer_types(proto).values():
-            if info is None or math.prod(info.shape) * info.dtype.itemsize > MAX_BLOB_BYTES:
+            bounded = info is not None or proto.op_type in NEVER_LARGER
+            if not bounded or (info is not None and info.nbytes > MAX_BLOB_BYTES):
                 raise ModelError(f"node {proto.name or proto.op_type}: a constant of unknown or absurd size")
         feeds = {name: self.trace.types[name].value for name in proto.input if name}
         graph = onnx.helper.make_graph(

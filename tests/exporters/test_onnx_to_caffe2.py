@@ -4,9 +4,8 @@ import numpy as np
 import onnx
 import onnx.parser
 import onnx.version_converter
-import onnxruntime
 import pytest
-from conversion_cases import CASES, build, feeds
+from conversion_cases import CASES, build, feeds, run_onnx
 
 from caffe2_models import load_net
 from exporters.caffe2_to_onnx import to_onnx
@@ -15,15 +14,6 @@ from exporters.onnx_to_caffe2.registry import CONVERSIONS
 
 # float32 sums in another order, of values around 1
 TOLERANCE = {"rtol": 2e-5, "atol": 2e-5}
-
-
-def run_onnx(model, inputs):
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    return session.run(None, inputs)[0]
 
 
 @pytest.mark.parametrize("name", CASES)

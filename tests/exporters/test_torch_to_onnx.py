@@ -76,7 +76,7 @@ SHAPE = (2, 3, 16, 16)
 def module(request):
     torch.manual_seed(1)
     module = MODULES[request.param]().eval()
-    torch_to_onnx.randomize_statistics(module)
+    torch_to_onnx.randomize_statistics(module, make_samples({"data": SHAPE}, None))
     return module
 
 
@@ -131,7 +131,7 @@ def test_random_batch_norm_statistics_matter():
     module = Classifier().eval()
     samples = make_samples({"data": SHAPE}, None)
     before = torch_to_onnx.run(module, samples)
-    torch_to_onnx.randomize_statistics(module)
+    torch_to_onnx.randomize_statistics(module, samples)
     after = torch_to_onnx.run(module, samples)
     assert not compare("", samples[0], before[0], after[0], tolerance=0.01).holds
 

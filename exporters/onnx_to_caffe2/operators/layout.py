@@ -53,13 +53,16 @@ def split(node, x, *, axis=0, split=None, num_outputs=None):
 
 @converts("Slice", constants={1: "starts", 2: "ends", 3: "axes", 4: "steps"})
 def slice_(node, x, *, starts, ends, axes=None, steps=None):
-    """Caffe2 slices one dimension at a time, without steps."""
-    axes = range(len(starts)) if axes is None else axes
-    if any(step != 1 for step in steps or ()):
-        raise Unsupported("steps other than 1")
+    """Caffe2 slices one dimension at a time, without steps; a pooling of single pixels steps over the map."""
+    axes = [axis % node.output.rank for axis in (range(len(starts)) if axes is None else axes)]
+    strides = dict(zip(axes, steps or [1] * len(axes), strict=True))
+    if any(step != 1 and not (step > 1 and x.rank == 4 and axis in (2, 3)) for axis, step in strides.items()):
+        raise Unsupported("steps other than 1, but for positive ones over height and width")
     for start, end, axis in zip(starts, ends, axes, strict=True):
-        x = _slice_axis(node, x, axis % node.output.rank, start, end)
-    return x
+        x = _slice_axis(node, x, axis, start, end)
+    if all(step == 1 for step in strides.values()):
+        return x
+    return node.add("MaxPool", [x], kernel=1, stride_h=strides.get(2, 1), stride_w=strides.get(3, 1))
 
 
 @converts("Gather")

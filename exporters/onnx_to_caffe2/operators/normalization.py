@@ -1,7 +1,9 @@
 """Normalizations."""
 
+import numpy as np
+
 from caffe2_models.proto import caffe2_pb2
-from exporters.onnx_to_caffe2.graph import Unsupported
+from exporters.onnx_to_caffe2.graph import Blob, Unsupported
 from exporters.onnx_to_caffe2.registry import converts
 
 DataType = caffe2_pb2.TensorProto
@@ -18,7 +20,20 @@ def batch_normalization(node, x, scale, bias, mean, variance, *, epsilon=1e-5, m
                         training_mode=0):  # fmt: skip
     if training_mode or not spatial:
         raise Unsupported("training, or statistics of every pixel; export the model in eval mode")
+    if x.rank == 2:  # Caffe2's SpatialBN wants images
+        scale, bias, mean, variance = (constant_of(blob) for blob in (scale, bias, mean, variance))
+        scale = scale / np.sqrt(variance + epsilon)
+        scaled = node.add("Mul", [x, node.constant(np.float32(scale))])
+        scaled.shapes = x.shapes
+        return node.add("Add", [scaled, node.constant(np.float32(bias - mean * scale))])
     return node.add("SpatialBN", [x, scale, bias, mean, variance], is_test=1, epsilon=epsilon)
+
+
+def constant_of(blob: Blob) -> np.ndarray:
+    """The values of a parameter, for arithmetic in float64."""
+    if not blob.is_constant:
+        raise Unsupported("parameters that are computed while the net runs")
+    return blob.value.astype(np.float64)
 
 
 @converts("InstanceNormalization")
