@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from caffe2_models.arguments import set_floats
 from caffe2_models.errors import UnsupportedError
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.tensors import Int8Tensor, Value
-from caffe2_models.wire import length_delimited
 
 FILLS = {
     "float32": "GivenTensorFill",
@@ -53,7 +53,7 @@ def set_argument(argument: caffe2_pb2.Argument, value) -> None:
     elif len(value) and isinstance(value[0], str | bytes):
         argument.strings.extend(item.encode() if isinstance(item, str) else item for item in value)
     elif (array := np.asarray(value)).dtype.kind == "f":
-        _set_floats(argument, array)
+        set_floats(argument, array)
     else:
         argument.ints.extend(array.astype(np.int64).ravel().tolist())
 
@@ -89,10 +89,3 @@ def make_init(parameters: Mapping[str, Value], name: str = "") -> caffe2_pb2.Net
         add_fill(init, blob, value)
     init.external_output.extend(parameters)
     return init
-
-
-def _set_floats(argument: caffe2_pb2.Argument, array: np.ndarray) -> None:
-    """Set Argument.floats from an array at the speed of a copy, by parsing the field's packed wire form."""
-    content = np.ascontiguousarray(array, "<f4").ravel().view(np.uint8)
-    head = length_delimited(caffe2_pb2.Argument.FLOATS_FIELD_NUMBER, content.size)
-    argument.MergeFromString(b"".join([head, content]))

@@ -4,15 +4,30 @@ import contextlib
 import os
 import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
 from caffe2_models.errors import ModelError
 from caffe2_models.proto import caffe2_pb2
-from caffe2_models.wire import write_message
+from caffe2_models.wire import (
+    LENGTH_DELIMITED,
+    field_at,
+    fields,
+    length_delimited,
+    pack_floats,
+    write_message,
+)
 
 MAX_FILE_BYTES = 1 << 30
+MAX_OPERATORS = 100_000
+
+OPERATOR_FIELD = caffe2_pb2.NetDef.OP_FIELD_NUMBER
+ARGUMENT_FIELD = caffe2_pb2.OperatorDef.ARG_FIELD_NUMBER
+FLOATS_FIELD = caffe2_pb2.Argument.FLOATS_FIELD_NUMBER
+MAX_FIELD_HEAD = 20  # bytes of a tag and a length, or of a tag and a number
+UNPACKED_BYTES = 1 << 12  # arguments from this size on are worth packing
 
 # File names of (predict, init) in a model folder; a star stands for any common prefix.
 PAIRS = [
@@ -33,25 +48,57 @@ def read_net(path: str | os.PathLike) -> caffe2_pb2.NetDef:
     """
     path = Path(path)
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ModelError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB, which no mobile net is")
-        content = path.read_bytes()
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_FILE_BYTES:
+                raise ModelError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB, which no mobile net is")
+            if size == 0:
+                raise ModelError(f"{path}: is empty; a Caffe2 net was expected")
+            if path.suffix in (".pbtxt", ".prototxt"):
+                return text_format.Parse(file.read().decode(), caffe2_pb2.NetDef())
+            return _read_binary(file, size)
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file") from None
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
-    if not content:
-        raise ModelError(f"{path}: is empty; a Caffe2 net was expected")
-    net = caffe2_pb2.NetDef()
-    try:
-        if path.suffix in (".pbtxt", ".prototxt"):
-            text_format.Parse(content.decode(), net)
-        else:
-            net.ParseFromString(content)
     except (DecodeError, text_format.ParseError, UnicodeDecodeError, RecursionError) as error:
         reason = " ".join(str(error).split())[:120]
         raise ModelError(f"{path}: truncated or not a Caffe2 net ({reason})") from None
+
+
+def _read_binary(file: BinaryIO, size: int) -> caffe2_pb2.NetDef:
+    """A net read operator by operator, so that its weights are not in memory twice.
+
+    Raises DecodeError, before memory is taken, where a length exceeds the file.
+    """
+    net, rest, position = caffe2_pb2.NetDef(), [], 0
+    while position < size:
+        file.seek(position)
+        field = field_at(file.read(MAX_FIELD_HEAD), 0, size - position)
+        file.seek(position)
+        content = memoryview(file.read(field.end))
+        position += field.end
+        if field.number != OPERATOR_FIELD or field.wire_type != LENGTH_DELIMITED:
+            rest.append(content)
+        elif len(net.op) == MAX_OPERATORS:
+            raise DecodeError(f"more than {MAX_OPERATORS} operators")
+        else:
+            net.op.add().ParseFromString(_with_packed_floats(content[field.content :]))
+    net.MergeFromString(b"".join(rest))
     return net
+
+
+def _with_packed_floats(operator: memoryview) -> bytes:
+    """A serialized operator with long lists of floats packed: parsed one by one they take double the room."""
+    pieces, copied = [], 0
+    for field in fields(operator):
+        long = field.end - field.content > UNPACKED_BYTES
+        if long and (field.number, field.wire_type) == (ARGUMENT_FIELD, LENGTH_DELIMITED):
+            packed = pack_floats(operator[field.content : field.end], FLOATS_FIELD)
+            head = length_delimited(ARGUMENT_FIELD, sum(map(len, packed)))
+            pieces += [operator[copied : field.start], head, *packed]
+            copied = field.end
+    return b"".join([*pieces, operator[copied:]])
 
 
 def find_pair(folder: Path) -> tuple[Path, Path | None]:

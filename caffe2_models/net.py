@@ -10,7 +10,7 @@ import numpy as np
 
 from caffe2_models.arguments import Arguments
 from caffe2_models.errors import ModelError, UnsupportedError
-from caffe2_models.files import find_pair, read_net, write_net
+from caffe2_models.files import MAX_OPERATORS, find_pair, read_net, write_net
 from caffe2_models.operators import OPERATORS, Operator
 from caffe2_models.preprocessing import get_preprocessing
 from caffe2_models.proto import caffe2_pb2
@@ -22,7 +22,6 @@ STAND_IN_FILLS = {"ConstantFill", "GaussianFill", "UniformFill", "XavierFill", "
 # Blobs up to this size whose inputs are known are computed during shape inference: shapes, bounds, scales.
 MAX_KNOWN_ELEMENTS = 1024
 
-MAX_OPERATORS = 100_000
 MAX_NAME = 1024
 
 
@@ -79,7 +78,7 @@ class Node:
         return results[: len(self.outputs)]
 
     def __str__(self):
-        return f"operator {self.index} ({self.type} -> {', '.join(self.outputs) or 'nothing'})"
+        return f"operator {self.index} ({self.type} -> {listing(self.outputs) or 'nothing'})"
 
 
 class _ErrorContext:
@@ -306,7 +305,7 @@ class Net:
         unknown = sorted({node.type or "(no type)" for node in nodes if node.type not in OPERATORS})
         if unknown:
             raise UnsupportedError(
-                f"{self.name or 'net'}: operators that are not supported: {', '.join(unknown)}"
+                f"{self.name or 'net'}: operators that are not supported: {listing(unknown, len(unknown))}"
             )
 
 
@@ -338,14 +337,16 @@ def check_names(net: caffe2_pb2.NetDef) -> None:
 
 
 def listing(names: list[str], limit: int = 8) -> str:
-    """Names for an error message, not all of a hundred."""
+    """Names for an error message: not all of a hundred, nor all of a long one."""
     rest = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + rest
+    return ", ".join(name if len(name) <= 100 else f"{name[:100]}..." for name in names[:limit]) + rest
 
 
 def _defined(blobs: Mapping, name: str):
     if name not in blobs:
-        raise ModelError(f"blob {name} is read before anything writes it (is the init net the right one?)")
+        raise ModelError(
+            f"blob {listing([name])} is read before anything writes it (is the init net the right one?)"
+        )
     return blobs[name]
 
 

@@ -1,11 +1,16 @@
 """The little of protobuf's wire form with which weights move in and out of messages uncopied."""
 
-from collections.abc import Sequence
-from typing import BinaryIO
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO, NamedTuple
 
-from google.protobuf.message import Message
+import numpy as np
+from google.protobuf.message import DecodeError, Message
 
-LENGTH_DELIMITED = 2  # wire type of messages, strings and packed fields
+# Wire types
+VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5  # the third: messages, strings, packed fields
+FIXED_BYTES = {FIXED64: 8, FIXED32: 4}
+
+UNPACKED_FLOAT = np.dtype([("tag", "u1"), ("value", "<f4")])  # of a field below 16
 
 
 def length_delimited(field_number: int, size: int) -> bytes:
@@ -37,3 +42,77 @@ def write_message(file: BinaryIO, message: Message, path: Sequence[str]) -> None
                 write_message(file, item, path[1:])
             else:
                 file.write(item.SerializeToString(deterministic=True))
+
+
+class Field(NamedTuple):
+    """Where a field lies in a message: tag at `start`, content at `content`, the next field at `end`."""
+
+    number: int
+    wire_type: int
+    start: int
+    content: int
+    end: int
+
+
+def field_at(message: bytes | memoryview, start: int, limit: int) -> Field:
+    """The field that begins at `start`, from its first bytes alone.
+
+    Raises DecodeError for what is no field, and where it would end beyond `limit`.
+    """
+    tag, content = read_varint(message, start)
+    wire_type = tag & 7
+    if wire_type == LENGTH_DELIMITED:
+        length, content = read_varint(message, content)
+        end = content + length
+    elif wire_type == VARINT:
+        _, end = read_varint(message, content)
+    elif wire_type in FIXED_BYTES:
+        end = content + FIXED_BYTES[wire_type]
+    else:
+        raise DecodeError(f"a field of wire type {wire_type}")
+    if end > limit:
+        raise DecodeError(f"a field of {end - content} bytes, {limit - content} are left")
+    return Field(tag >> 3, wire_type, start, content, end)
+
+
+def fields(message: memoryview) -> Iterator[Field]:
+    """All fields of a message, in order; raises DecodeError as field_at does."""
+    start = 0
+    while start < len(message):
+        field = field_at(message, start, len(message))
+        yield field
+        start = field.end
+
+
+def read_varint(message: bytes | memoryview, start: int) -> tuple[int, int]:
+    """(number, where it ends); raises DecodeError where the message ends first, or the number is too long."""
+    number = 0
+    for count, byte in enumerate(message[start : start + 10]):
+        number |= (byte & 0x7F) << 7 * count
+        if byte < 0x80:
+            return number, start + count + 1
+    raise DecodeError("a number that does not end")
+
+
+def pack_floats(message: memoryview, number: int) -> list[bytes | memoryview]:
+    """The pieces of a message with its field `number`, repeated floats one by one, as packed fields."""
+    pieces, copied, position = [], 0, 0
+    while position < len(message):
+        field = field_at(message, position, len(message))
+        position = field.end
+        if (field.number, field.wire_type) == (number, FIXED32):
+            values = _run_of_floats(message[field.start :])
+            pieces += [
+                message[copied : field.start],
+                length_delimited(number, values.nbytes),
+                values.tobytes(),
+            ]
+            copied = position = field.start + len(values) * UNPACKED_FLOAT.itemsize
+    return [*pieces, message[copied:]]
+
+
+def _run_of_floats(message: memoryview) -> np.ndarray:
+    """The values of the unpacked floats that a message begins with, as long as their tag is the same."""
+    records = np.frombuffer(message, UNPACKED_FLOAT, len(message) // UNPACKED_FLOAT.itemsize)
+    others = np.flatnonzero(records["tag"] != message[0])
+    return records["value"][: others[0] if len(others) else len(records)]

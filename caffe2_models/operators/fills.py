@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from caffe2_models.arguments import Arguments
+from caffe2_models.arguments import Arguments, floats_of
 from caffe2_models.errors import ModelError
 from caffe2_models.operators.elementwise import CAFFE2_TYPES
 from caffe2_models.operators.registry import ANY, Operator, operator
@@ -30,7 +30,7 @@ class Values:
         if dtype == np.uint8:
             return np.frombuffer(self._content(dtype), np.uint8).reshape(shape)
         if dtype.kind == "f":
-            return _floats(self.proto).astype(dtype, copy=False).reshape(shape)
+            return floats_of(self.proto).astype(dtype, copy=False).reshape(shape)
         return np.fromiter(self.proto.ints, np.int64, len(self.proto.ints)).astype(dtype).reshape(shape)
 
     def check(self, dtype: np.dtype, shape: tuple[int, ...]) -> None:
@@ -44,15 +44,6 @@ class Values:
         if dtype == np.uint8:
             return proto.s if proto.HasField("s") or len(proto.strings) != 1 else proto.strings[0]
         return proto.floats if dtype.kind == "f" else proto.ints
-
-
-def _floats(proto: caffe2_pb2.Argument) -> np.ndarray:
-    """Argument.floats, at the speed of a copy: each stands in the wire form as a tag and four bytes."""
-    wire = proto.SerializeToString()
-    record = np.dtype([("tag", "u1"), ("value", "<f4")])
-    start = caffe2_pb2.Argument(name=proto.name).ByteSize()
-    records = np.frombuffer(wire, record, len(proto.floats), start)
-    return np.ascontiguousarray(records["value"])
 
 
 @dataclass(frozen=True)

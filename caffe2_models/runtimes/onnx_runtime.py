@@ -1,11 +1,27 @@
 """The onnxruntime runtime: the net lowered to ONNX for the shapes at hand, run by ONNX Runtime."""
 
+from dataclasses import dataclass
+
 import onnxruntime
 
 from caffe2_models.errors import ModelError
-from caffe2_models.lowering import lower_net
+from caffe2_models.lowering import lower
 from caffe2_models.runtimes.session import Session, input_types, type_key
-from caffe2_models.tensors import Int8Tensor
+from caffe2_models.tensors import Int8Tensor, TensorType, Value
+
+MAX_PLANS = 4  # sessions kept: nets are fed a few shapes, a full batch and the rest of it
+
+SHARED_BYTES = 1 << 12  # weights from this size on are not copied into the model
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A session of ONNX Runtime, for feeds of given types and the outputs asked for."""
+
+    session: onnxruntime.InferenceSession
+    names: list[str]  # the outputs', in the ONNX graph
+    types: list[TensorType]
+    weights: list[onnxruntime.OrtValue]  # kept alive: the session reads them where they are
 
 
 class OnnxRuntimeSession(Session):
@@ -22,33 +38,45 @@ class OnnxRuntimeSession(Session):
                     f"{net.name or 'net'}: {', '.join(near)} would be approximated by ONNX Runtime; "
                     "use another backend, or ask for the approximation"
                 )
-        self._sessions = {}
+        self._plans: dict[tuple, Plan] = {}
 
     def _run(self, feeds, outputs):
-        key = (type_key(feeds), tuple(outputs))
-        if key not in self._sessions:
-            self._sessions[key] = self._prepare(feeds, outputs)
-        session, names, types = self._sessions[key]
+        plan = self._plan(feeds, outputs)
         arrays = {
             name: value.data if isinstance(value, Int8Tensor) else value for name, value in feeds.items()
         }
-        results = session.run([names[blob] for blob in outputs], arrays)
+        try:
+            results = plan.session.run(plan.names, arrays)
+        except Exception as error:  # ONNX Runtime's errors have no class of their own
+            raise ModelError(f"ONNX Runtime: {str(error).splitlines()[0]}") from error
         return {
-            blob: Int8Tensor(array, types[blob].scale, types[blob].zero_point)
-            if types[blob].is_quantized
-            else array
-            for blob, array in zip(outputs, results, strict=True)
+            blob: Int8Tensor(array, found.scale, found.zero_point) if found.is_quantized else array
+            for blob, found, array in zip(outputs, plan.types, results, strict=True)
         }
 
-    def _prepare(self, feeds, outputs):
-        types = input_types(feeds)
-        model, names = lower_net(self.net, types, outputs)
+    def _plan(self, feeds: dict[str, Value], outputs: list[str]) -> Plan:
+        key = (type_key(feeds), tuple(outputs))
+        if key not in self._plans:
+            if len(self._plans) == MAX_PLANS:
+                self._plans.pop(next(iter(self._plans)))
+            self._plans[key] = self._prepare(input_types(feeds), outputs)
+        return self._plans[key]
+
+    def _prepare(self, types: dict[str, TensorType], outputs: list[str]) -> Plan:
+        lowered = lower(self.net, types, outputs)
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4
         if self.threads is not None:
             options.intra_op_num_threads = self.threads
             options.inter_op_num_threads = 1
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        return session, names, self.net.infer_types(types)
+        large = {name: array for name, array in lowered.weights().items() if array.nbytes >= SHARED_BYTES}
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in large.values()]
+        options.add_external_initializers(list(large), values)
+        model = lowered.to_model(outside=large).SerializeToString()
+        try:
+            session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's errors have no class of their own
+            raise ModelError(f"ONNX Runtime: {str(error).splitlines()[0]}") from error
+        symbols = lowered.outputs
+        names = [symbols[blob].name for blob in outputs]
+        return Plan(session, names, [symbols[blob].type for blob in outputs], values)
