@@ -119,12 +119,12 @@ class Chain:
         )
         return json.loads(results.read_text())["top1"], Predictions.load(predictions).outcomes.top[:, 0]
 
-    def latency_ms(self, predict: Path) -> float:
-        """Of a Caffe2 net, by the device's table."""
+    def latency_ms(self, predict: Path) -> float | None:
+        """Of a Caffe2 net, by the device's table; None where that lacks some of it."""
         figures = self.out / f"latency-{predict.name.split('.')[0]}.json"
         self.command("get_runtime.py", "--model_path", predict, "--json", figures, *self.latency_flags)
         (latency,) = _listed(json.loads(figures.read_text()))
-        return latency["latency_us"] / 1000
+        return None if "missing" in latency["provenance"] else latency["latency_us"] / 1000
 
     def command(self, *words: object) -> None:
         """Run one of the project's commands; what it prints goes to the log."""

@@ -8,16 +8,15 @@ head. So the latency of a network of the space is, operator by operator, what ge
 import re
 from collections.abc import Callable
 
-import numpy as np
 import torch
 
 from caffe2_models import Net
 from caffe2_models.command import progress
 from caffe2_models.errors import ModelError
 from caffe2_models.preprocessing import Preprocessing
-from exporters.int8.quantizer import quantize
 from exporters.onnx_to_caffe2 import convert
 from exporters.torch_to_onnx import export
+from get_runtime import to_int8
 from mobile_cv.model_zoo.networks import build
 from mobile_cv.search import LatencyTable, SearchSpace
 from runtime_lut.estimate import Estimator
@@ -37,14 +36,6 @@ def float_net(module: torch.nn.Module) -> Net:
     return convert(export(module, shape, preprocessing=preprocessing))
 
 
-def int8_net(net: Net) -> Net:
-    """An int8 net with the operators of the real one; its quantization is that of one image of noise."""
-    shapes = net.input_shapes()
-    (shape,) = shapes.values()
-    noise = np.random.default_rng(0).standard_normal(shape[1:], np.float32)
-    return quantize(net, [noise], shapes)
-
-
 def space_nets(space: SearchSpace, form: str = "int8") -> list[Net]:
     """Nets that together have every candidate of every layer: candidate 0 throughout, then 1, and so on."""
     nets = []
@@ -52,7 +43,7 @@ def space_nets(space: SearchSpace, form: str = "int8") -> list[Net]:
         torch.manual_seed(0)
         for choices in progress(space.columns(), desc=f"candidates of {space.name}", unit="net"):
             net = float_net(build(space.architecture(choices)).eval())
-            nets.append(int8_net(net) if form == "int8" else net)
+            nets.append(to_int8(net, net.input_shapes()) if form == "int8" else net)
     return nets
 
 

@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""Does the search beat chance? Networks found with several seeds beside random ones of the same latency.
+
+    benchmark_search.py --target-ms 0.12 --seeds 5 --random 20 > docs/search_benchmark.md
+
+All are trained alike, from scratch. Prints a Markdown table; exit status 1 where a network found misses the
+target by more than 5 %, or is less accurate than the median of the random ones. What is done is kept in
+--out, so that an interrupted run goes on.
+"""
+
+import argparse
+import dataclasses
+import statistics
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+from search import look_up, require_reachable
+from training_command import run
+
+from mobile_cv.model_zoo.networks import build
+from mobile_cv.search import (
+    Data,
+    Found,
+    LatencyTable,
+    Search,
+    SearchSettings,
+    SearchSpace,
+    TargetLoss,
+    Training,
+    TrainingSettings,
+    get_space,
+    open_data,
+    random_networks,
+)
+from mobile_cv.search import search as searching
+from mobile_cv.search import training as trainings
+from mobile_cv.search.search import TOLERANCE
+
+
+def main(argv: list[str]) -> int:
+    """Search and train, print the table; 1 where the search does not hold what it promises."""
+    args = parse(argv)
+    torch.set_num_threads(args.threads)
+    data = open_data(args.data, args.data_dir)
+    space = get_space(args.space, data.name).fit(len(data.classes), data.mean, data.std)
+    table = look_up(args, space)
+    require_reachable(args.target_ms, table, space)
+    found = []
+    for seed in range(args.seeds):
+        result = search(args, space, table, data, seed)
+        found.append((result, train(args, f"found-{seed}", space, result.choices, data, seed)))
+    low, high = (1 - TOLERANCE) * args.target_ms, args.target_ms
+    rivals = [
+        (table.of(choices), train(args, f"random-{index}", space, choices, data, index % args.seeds))
+        for index, choices in enumerate(random_networks(space, table, low, high, args.random))
+    ]
+    accuracies = sorted(accuracy for _, accuracy in rivals)
+    median = statistics.median(accuracies)
+    print("| network | candidates | ms | top-1 % | random networks it beats |")
+    print("|---|---|---:|---:|---:|")
+    for seed, (result, accuracy) in enumerate(found):
+        beaten = sum(accuracy > other for other in accuracies)
+        print(
+            f"| found, seed {seed} | {space.describe(result.choices)} | {result.latency_ms:.4g} | "
+            f"{accuracy:.2f} | {beaten} of {len(accuracies)} |"
+        )
+    latencies = [latency for latency, _ in rivals]
+    print(
+        f"| {len(rivals)} random | median (lowest to highest) | "
+        f"{min(latencies):.4g} to {max(latencies):.4g} | "
+        f"{median:.2f} ({accuracies[0]:.2f} to {accuracies[-1]:.2f}) | |"
+    )
+    met = [abs(result.latency_ms / args.target_ms - 1) <= TOLERANCE for result, _ in found]
+    better = [accuracy >= median for _, accuracy in found]
+    print(
+        f"\nTarget {args.target_ms:g} ms on {args.device}, met within {100 * TOLERANCE:.0f} %: "
+        f"{sum(met)} of {len(met)}; at least as accurate as the median of the random networks: "
+        f"{sum(better)} of {len(better)}."
+    )
+    return 0 if all(met) and all(better) else 1
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--space", default="fbnet")
+    parser.add_argument("--data", default="digits")
+    parser.add_argument("--data-dir", metavar="DIR")
+    parser.add_argument("--target-ms", type=float, default=0.12, metavar="X")
+    parser.add_argument("--device", default="SM-G950U-7.0-24", metavar="NAME")
+    parser.add_argument("--db-dir", type=Path, metavar="D")
+    parser.add_argument("--seeds", type=int, default=5, metavar="N")
+    parser.add_argument("--random", type=int, default=20, metavar="N")
+    parser.add_argument("--threads", type=int, default=1, metavar="N")
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmark"), metavar="DIR")
+    parser.set_defaults(form="int8", strict=False, text_table=None)
+    return parser.parse_args(argv)
+
+
+def search(args: argparse.Namespace, space: SearchSpace, table: LatencyTable, data: Data, seed: int) -> Found:
+    preset = searching.PRESETS.get(data.name, SearchSettings())
+    run = Search(space, table, TargetLoss(args.target_ms), data, dataclasses.replace(preset, seed=seed))
+    run.run(args.out / f"search-{seed}.pt")
+    return run.result(args.target_ms)
+
+
+def train(args: argparse.Namespace, name: str, space: SearchSpace, choices, data: Data, seed: int) -> float:
+    """Top-1 on the images held out, percent, after the last epoch."""
+    torch.manual_seed(seed)
+    preset = trainings.PRESETS.get(data.name, TrainingSettings())
+    run = Training(build(space.architecture(choices)), data, dataclasses.replace(preset, seed=seed))
+    run.run(args.out / f"{name}.pt")
+    return run.history[-1]["test_accuracy"]
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,105 @@
+"""The commands: from a latency to an int8 net, and training alone; candidates timed as whole nets are."""
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from caffe2_models import load_net
+from get_runtime import to_int8
+from mobile_cv.model_zoo import create_model
+from mobile_cv.model_zoo.networks import build
+from mobile_cv.search import get_space
+from runtime_lut.estimate import Estimator
+from runtime_lut.latency import net_latency
+
+DEVICE = "SM-G950U-7.0-24"
+
+
+def run_script(root, name, *words):
+    command = [sys.executable, str(root / "scripts" / name), *map(str, words)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
+
+
+@pytest.fixture(scope="module")
+def space_nets(root):
+    spec = importlib.util.spec_from_file_location("space_nets", root / "scripts/space_nets.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("form", ["int8", "fp32"])
+def test_candidates_add_up_to_whole_nets(space_nets, form):
+    """The latency by the candidates is that of the converted network, operator by operator."""
+    space, estimator = get_space("fbnet_digits"), Estimator.shipped(DEVICE)
+    table = space_nets.latency_table(space, form, estimator=estimator)
+    assert table.device == DEVICE
+    for choices in ([8, 8, 8, 8, 8, 8], [7, 1, 3, 8, 5, 0]):
+        net = space_nets.float_net(build(space.architecture(choices)).eval())
+        net = to_int8(net, net.input_shapes()) if form == "int8" else net
+        whole = net_latency(net, estimator=estimator).total_us / 1000
+        assert table.of(choices) == pytest.approx(whole, rel=1e-9)
+
+
+def test_from_a_latency_to_an_int8_net(root, tmp_path):
+    out = tmp_path / "found"
+    words = ["--space", "fbnet", "--data", "digits", "--target-ms", 0.12, "--device", DEVICE, "--threads", 1]
+    words += ["--epochs", 2, "--warmup-epochs", 1, "--train-epochs", 5, "--random", 2, "--out", out]
+    first = run_script(root, "search.py", *words)
+    assert first.returncode == 0, first.stderr
+    results = json.loads((out / "results.json").read_text())
+    assert 0.95 * 0.12 <= results["latency_ms"] <= 0.12
+    forms = {form["form"]: form for form in results["forms"]}
+    assert list(forms) == ["PyTorch", "ONNX", "Caffe2 fp32", "Caffe2 int8"]
+    assert all(line in first.stdout for line in forms) and "2 random networks" in first.stdout
+    assert forms["PyTorch"]["top1"] == pytest.approx(results["test_accuracy"], abs=0.01)
+    assert forms["ONNX"]["agreement"] == forms["Caffe2 fp32"]["agreement"] == 100
+    assert forms["Caffe2 int8"]["agreement"] > 90
+    assert forms["Caffe2 int8"]["latency_ms"] == pytest.approx(results["latency_ms"], rel=1e-6)
+    assert len(results["random"]) == 2
+    assert all(0.95 * 0.12 <= network["latency_ms"] <= 0.12 for network in results["random"])
+    assert (out / "accuracy_latency.png").stat().st_size > 5000
+
+    model = create_model(str(out / "network.json"), checkpoint_path=out / "network.pth").eval()
+    net = load_net(out / "network_int8.predict.pb", out / "network_int8.init.pb")
+    assert net.is_quantized and model(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
+
+    again = run_script(root, "search.py", *words)  # nothing is left to train
+    assert again.returncode == 0 and again.stdout == first.stdout
+    other = run_script(root, "search.py", *words, "--lr", 0.3)
+    assert other.returncode == 2 and "another run (lr)" in other.stderr and other.stderr.count("\n") <= 2
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--target-ms", "9"], r"--target-ms 9: the networks of space fbnet_digits take 0\.0"),
+        (["--target-ms", "0.12", "--device", "nophone"], "no table of nophone"),
+        (["--target-ms", "0.12", "--data", "/nowhere"], "/nowhere: no such data"),
+        (["--target-ms", "0.12", "--epochs", "0"], "--epochs 0: not a positive number"),
+    ],
+)
+def test_bad_input_is_one_line(root, tmp_path, words, message):
+    run = run_script(root, "search.py", *words, "--out", tmp_path / "out")
+    assert run.returncode == 2
+    last = run.stderr.strip().splitlines()[-1]
+    assert last.startswith("search.py: ")
+    assert re.search(message, last)
+
+
+def test_training_by_command(root, tmp_path):
+    words = ["--model", "fbnet_96", "--data", "digits", "--epochs", 1, "--threads", 1, "--out", tmp_path]
+    run = run_script(root, "train.py", *words)
+    assert run.returncode == 0, run.stderr
+    assert "fbnet_96: top-1" in run.stdout
+    model = create_model(str(tmp_path / "model.json"), checkpoint_path=tmp_path / "model.pth")
+    assert model.default_cfg["size"] == 32 and model.architecture.num_classes == 10
+    wrong = run_script(root, "train.py", "--model", "fbnet_97", "--out", tmp_path)
+    assert wrong.returncode == 2 and "did you mean fbnet_96" in wrong.stderr
