@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from caffe2_models.files import MAX_OPERATORS, find_pair, read_net, write_net
 from caffe2_models.operators import OPERATORS, Operator
 from caffe2_models.preprocessing import get_preprocessing
 from caffe2_models.proto import caffe2_pb2
-from caffe2_models.tensors import TensorType, Value
+from caffe2_models.tensors import MAX_BLOB_BYTES, TensorType, Value
 
 # Fills without content: where an init net ends with one for the input, it stands in for the user's data.
 STAND_IN_FILLS = {"ConstantFill", "GaussianFill", "UniformFill", "XavierFill", "MSRAFill"}
@@ -179,6 +179,8 @@ class Net:
         self._require_supported(self._init_operators)
         for node in self._init_operators:
             types.update(zip(node.outputs, node.infer(types)[1], strict=True))
+            if sum(t.nbytes for t in types.values()) > MAX_BLOB_BYTES:
+                raise ModelError(f"the parameters would take more than {MAX_BLOB_BYTES >> 20} MiB")
         return {name: t for name, t in types.items() if name not in self.inputs}
 
     def input_shapes(self, size: int | None = None, batch: int = 1) -> dict[str, tuple[int, ...]]:
@@ -325,15 +327,42 @@ def check_names(net: caffe2_pb2.NetDef) -> None:
     """Raises ModelError for more operators or longer names than any net has, and names that are no text."""
     if len(net.op) > MAX_OPERATORS:
         raise ModelError(f"{len(net.op)} operators, more than {MAX_OPERATORS}")
-    try:
-        names = [net.name, *net.external_input, *net.external_output]
-        for op in net.op:
-            names += (op.type, op.name, op.engine, *op.input, *op.output)
-    except UnicodeDecodeError:
-        raise ModelError("a name that is no text") from None
+    names = [net.name, *net.external_input, *net.external_output]
+    for op in net.op:
+        names += (op.type, op.name, op.engine, *op.input, *op.output, *(argument.name for argument in op.arg))
+    if not all(isinstance(name, str) for name in names):  # protobuf gives bytes for what is not UTF-8
+        raise ModelError("a name that is no text")
     longest = max(names, key=len)
     if len(longest) > MAX_NAME:
         raise ModelError(f"a name of {len(longest)} characters, {longest[:40]}..., above {MAX_NAME}")
+
+
+def last_uses(nodes: list[Node], kept: Iterable[str]) -> list[list[str]]:
+    """For each operator, the blobs that nobody needs once it has run."""
+    seen = set(kept)
+    dead: list[list[str]] = [[] for _ in nodes]
+    for node in reversed(nodes):
+        names = dict.fromkeys([*node.inputs, *node.outputs])
+        dead[node.index] = [name for name in names if name not in seen]
+        seen.update(names)
+    return dead
+
+
+def peak_bytes(steps: list[Step], kept: Iterable[str] = ()) -> int:
+    """The most that blobs take at a time where each goes after its last use but for those to keep, in bytes.
+
+    Parameters that are read once count from their use on.
+    """
+    dead_after = last_uses([step.operator for step in steps], kept)
+    live: dict[str, int] = {}
+    peak = 0
+    for step, dead in zip(steps, dead_after, strict=True):
+        for names, types in ((step.operator.inputs, step.inputs), (step.operator.outputs, step.outputs)):
+            live.update((name, t.nbytes) for name, t in zip(names, types, strict=True))
+        peak = max(peak, sum(live.values()))
+        for name in dead:
+            live.pop(name, None)
+    return peak
 
 
 def listing(names: list[str], limit: int = 8) -> str:

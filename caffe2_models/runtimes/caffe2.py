@@ -33,6 +33,9 @@ class Caffe2Session(Session):
         self._number = next(_numbers)
         self._engine = self._load()
 
+    def check(self, feeds, outputs):
+        """Caffe2 itself says what it cannot compute."""
+
     def _run(self, feeds, outputs):
         reply = self._ask({"command": "run", "outputs": outputs}, feeds)
         return {name: _from_wire(value) for name, value in reply[1]}

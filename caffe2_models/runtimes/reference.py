@@ -1,9 +1,7 @@
 """The reference runtime: numpy, operator by operator. It is the definition of what a net computes."""
 
-from collections.abc import Iterable
-
-from caffe2_models.net import Node
-from caffe2_models.runtimes.session import Session, input_types, type_key
+from caffe2_models.net import last_uses
+from caffe2_models.runtimes.session import Session
 from caffe2_models.tensors import Value
 
 
@@ -12,15 +10,7 @@ class ReferenceSession(Session):
 
     backend = "reference"
 
-    def __init__(self, net, threads=None):
-        super().__init__(net, threads)
-        self._checked = set()
-
     def _run(self, feeds, outputs):
-        if (key := type_key(feeds)) not in self._checked:
-            for _ in self.net.walk(input_types(feeds)):  # what cannot be computed is said before anything is
-                pass
-            self._checked.add(key)
         blobs: dict[str, Value] = {**self.net.parameters, **feeds}
         dead_after = last_uses(self.net.operators, outputs)
         for node in self.net.operators:
@@ -28,14 +18,3 @@ class ReferenceSession(Session):
             for name in dead_after[node.index]:
                 blobs.pop(name, None)
         return {name: blobs[name] for name in outputs}
-
-
-def last_uses(nodes: list[Node], kept: Iterable[str]) -> list[list[str]]:
-    """For each operator, the blobs that nobody needs once it has run."""
-    seen = set(kept)
-    dead: list[list[str]] = [[] for _ in nodes]
-    for node in reversed(nodes):
-        names = dict.fromkeys([*node.inputs, *node.outputs])
-        dead[node.index] = [name for name in names if name not in seen]
-        seen.update(names)
-    return dead

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from caffe2_models.errors import ModelError
-from caffe2_models.net import Net, listing
+from caffe2_models.net import Net, listing, peak_bytes
 from caffe2_models.tensors import Int8Tensor, TensorType, Value
+
+MAX_LIVE_BYTES = 4 << 30
 
 
 class Session:
@@ -18,6 +20,7 @@ class Session:
     def __init__(self, net: Net, threads: int | None = None):
         self.net = net
         self.threads = threads
+        self._checked: set[tuple] = set()  # types of feeds that were found to fit
 
     def run(
         self, feeds: Mapping[str, np.ndarray | Int8Tensor], outputs: Sequence[str] | None = None
@@ -35,7 +38,16 @@ class Session:
         unknown = [name for name in names if name not in self._blobs and name not in values]
         if unknown:
             raise ModelError(f"no blob {listing(unknown)} in the net")
+        if (key := type_key(values)) not in self._checked:
+            self.check(values, names)
+            self._checked.add(key)
         return self._run(values, names) if names else {}
+
+    def check(self, feeds: dict[str, Value], outputs: list[str]) -> None:
+        """Raises ModelError for what cannot be computed, or not in reasonable memory, before anything is."""
+        peak = peak_bytes(list(self.net.walk(input_types(feeds))), outputs)
+        if peak > MAX_LIVE_BYTES:
+            raise ModelError(f"its blobs would take more than {MAX_LIVE_BYTES >> 20} MiB at a time")
 
     @functools.cached_property
     def _blobs(self) -> set[str]:
