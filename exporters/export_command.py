@@ -9,6 +9,8 @@ from caffe2_models.preprocessing import Preprocessing
 from exporters.onnx_files import save_onnx
 from exporters.verification import make_samples, report
 
+SIZE_STEP = 17  # of the second size at which --dynamic-size is tried: odd, and no multiple of any stride
+
 
 def main(argv: list[str]) -> int:
     """Export, check, compare with PyTorch; 1 where the outputs differ."""
@@ -23,6 +25,8 @@ def main(argv: list[str]) -> int:
         in_chans=arguments.in_chans,
         img_size=arguments.img_size,
     )
+    if arguments.dynamic_size and module.architecture.same_padding:
+        raise ModelError(f"{arguments.model}: SAME padding is made for one size; leave out --dynamic-size")
     preprocessing = preprocessing_of(module, arguments)
     shape = (arguments.batch_size or 1, arguments.in_chans, preprocessing.size, preprocessing.size)
     model = torch_to_onnx.export(
@@ -40,6 +44,9 @@ def main(argv: list[str]) -> int:
     save_onnx(model, arguments.output)
     print(describe(model, arguments, torch_to_onnx.count_parameters(module)), flush=True)
     samples = make_samples({torch_to_onnx.INPUT: shape}, preprocessing)
+    if arguments.dynamic_size:
+        other = (*shape[:2], shape[2] + SIZE_STEP, shape[3] + 2 * SIZE_STEP)
+        samples += make_samples({torch_to_onnx.INPUT: other}, preprocessing)
     return report(torch_to_onnx.verify(module, arguments.output, samples))
 
 
@@ -59,9 +66,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--batch-size", "-b", type=positive, metavar="N", help="fix the batch (default: left free)"
     )
-    parser.add_argument(
-        "--opset", type=int, default=17, metavar="N", help="9 or newer (default: %(default)s)"
-    )
+    parser.add_argument("--opset", type=int, metavar="N", help="9 or newer (default: 17; with dynamo 18)")
     parser.add_argument(
         "--dynamic-size", action="store_true", help="leave height and width free (not for tf_ models)"
     )
@@ -89,6 +94,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def preprocessing_of(module, arguments: argparse.Namespace) -> Preprocessing:
     """The model's own preprocessing, where no flag says otherwise."""
+    for flag in ("mean", "std"):
+        values = getattr(arguments, flag)
+        if values is not None and len(values) != arguments.in_chans:
+            raise ModelError(f"--{flag}: {len(values)} numbers for {arguments.in_chans} input channels")
     return Preprocessing(**module.default_cfg).replace(
         size=arguments.img_size,
         mean=tuple(arguments.mean) if arguments.mean else None,

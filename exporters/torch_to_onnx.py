@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import logging
 import os
 import sys
 import tempfile
@@ -61,7 +62,7 @@ def export(
     module: nn.Module,
     shape: Sequence[int] = (1, 3, 224, 224),
     *,
-    opset: int = DEFAULT_OPSET,
+    opset: int | None = None,
     dynamic_batch: bool = True,
     dynamic_size: bool = False,
     exporter: str = "auto",
@@ -72,10 +73,13 @@ def export(
     """An ONNX model of a module in eval mode, which maps one float32 input (NCHW) to one output.
 
     shape: the input's; dynamic_batch and dynamic_size leave its first and its last two dimensions free.
-    exporter: "torchscript" (opsets up to 20 by itself), "dynamo" (torch.export), or "auto": what works.
-    Opsets beyond an exporter's own are reached by onnx's version converter. keep_init lists the weights among
+    opset: 17 where it is not given, 18 for "dynamo", which begins there; opsets beyond an exporter's newest
+    are reached by onnx's version converter. exporter: "torchscript", "dynamo" (torch.export) or "auto", the
+    first of them that works. keep_init lists the weights among
     the graph's inputs too, as some old tools want. Raises ModelError where torch cannot export the module.
     """
+    if opset is None:
+        opset = DYNAMO_OLDEST if exporter == "dynamo" else DEFAULT_OPSET
     if not OLDEST_OPSET <= opset <= newest_opset():
         raise ModelError(
             f"opset {opset}: choose from {OLDEST_OPSET} to {newest_opset()}, which ONNX Runtime here runs"
@@ -161,6 +165,8 @@ def _by_torchscript(module, shape, opset: int, free: list[int]) -> onnx.ModelPro
 
 
 def _by_dynamo(module, shape, opset: int, free: list[int]) -> onnx.ModelProto:
+    if opset < DYNAMO_OLDEST:
+        raise ModelError(f"begins at opset {DYNAMO_OLDEST}")
     names = {0: "batch", 2: "height", 3: "width"}
     example = torch.zeros(
         (max(2, shape[0]), *shape[1:]) if 0 in free else shape
@@ -170,7 +176,7 @@ def _by_dynamo(module, shape, opset: int, free: list[int]) -> onnx.ModelProto:
             module,
             (example,),
             dynamo=True,
-            opset_version=min(max(opset, DYNAMO_OLDEST), DYNAMO_NEWEST),
+            opset_version=min(opset, DYNAMO_NEWEST),
             input_names=[INPUT],
             output_names=[OUTPUT],
             dynamic_shapes=({axis: torch.export.Dim(names[axis]) for axis in free},) if free else None,
@@ -188,11 +194,13 @@ def _quiet():
     sys.stdout.flush()
     kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             yield
     finally:
+        logging.disable(logging.NOTSET)
         sys.stdout.flush()
         os.dup2(kept, 1)
         os.close(kept)
@@ -236,7 +244,7 @@ def _as_input(tensor: onnx.TensorProto) -> onnx.ValueInfoProto:
 
 def _first_line(error: Exception) -> str:
     text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0][:160]}" if text else type(error).__name__
+    return text.splitlines()[0][:200] if text else type(error).__name__
 
 
 def count_parameters(module: nn.Module) -> int:

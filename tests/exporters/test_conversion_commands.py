@@ -101,28 +101,27 @@ def test_outputs_that_differ_are_status_1(monkeypatch, capsys, tmp_path):
     assert "is not (1, 4, 4, 4)" in capsys.readouterr().out
 
 
+EXPORT = "onnx_export.py x.onnx --random-weights --model"
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (["onnx_to_caffe.py", "none.onnx", "--c2-prefix", "x"], "none.onnx: no such file"),
-        (["onnx_to_caffe.py", "LICENSE", "--c2-prefix", "x"], "LICENSE: truncated or not an ONNX model"),
-        (["onnx_to_caffe.py", "--c2-prefix", "x"], "give IN.onnx, or --c2-init and --c2-predict with --int8"),
-        (["onnx_to_caffe.py", "m.onnx", "--c2-prefix", "x", "--int8"], "--int8 needs --calibration-data DIR"),
-        (
-            ["onnx_to_caffe.py", "m.onnx", "--c2-prefix", "x", "--calibration-data", "no/such"],
-            "no/such: no such folder",
-        ),
-        (["onnx_export.py", "--model", "mobilenetv9", "x.onnx"], "no model named 'mobilenetv9'"),
-        (
-            ["onnx_export.py", "--model", "mobilenetv2_100", "--random-weights", "--opset", "3", "x.onnx"],
-            "opset 3: choose",
-        ),
-        (["scripts/caffe2_to_onnx.py", "--model-dir", "no/such", "x.onnx"], "no/such"),
-        (["scripts/onnx_optimize.py", "none.onnx", "x.onnx"], "none.onnx: no such file"),
+        ("onnx_to_caffe.py none.onnx --c2-prefix x", "none.onnx: no such file"),
+        ("onnx_to_caffe.py LICENSE --c2-prefix x", "LICENSE: truncated or not an ONNX model"),
+        ("onnx_to_caffe.py --c2-prefix x", "give IN.onnx, or --c2-init and --c2-predict with --int8"),
+        ("onnx_to_caffe.py m.onnx --c2-prefix x --int8", "--int8 needs --calibration-data DIR"),
+        ("onnx_to_caffe.py m.onnx --c2-prefix x --calibration-data no/such", "no/such: no such folder"),
+        (f"{EXPORT} mobilenetv9", "no model named 'mobilenetv9'"),
+        (f"{EXPORT} mobilenetv2_100 --opset 3", "opset 3: choose from 9"),
+        (f"{EXPORT} mobilenetv1_025 --std 0.5", "--std: 1 numbers for 3 input channels"),
+        (f"{EXPORT} tf_mobilenetv1_025 --dynamic-size", "SAME padding is made for one size"),
+        ("scripts/caffe2_to_onnx.py --model-dir no/such x.onnx", "no/such"),
+        ("scripts/onnx_optimize.py none.onnx x.onnx", "none.onnx: no such file"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(command, message, run, root):
-    done = run(*command)
+    done = run(*command.split())
     assert done.returncode == 2
     assert message in done.stderr and done.stderr.count("\n") == 1 and done.stdout == ""
     assert not list(root.glob("x.*"))

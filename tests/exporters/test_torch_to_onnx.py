@@ -147,6 +147,7 @@ class Unexportable(nn.Module):
         (Classifier, {"opset": 8}, "opset 8: choose from 9 to"),
         (Classifier, {"opset": 99}, "opset 99: choose from 9 to"),
         (Classifier, {"exporter": "magic"}, "'magic' is none of"),
+        (Classifier, {"exporter": "dynamo", "opset": 13}, "dynamo: begins at opset 18"),
         (Unexportable, {"exporter": "torchscript"}, "torch cannot export the model at opset 17 .*svd"),
     ],
 )
