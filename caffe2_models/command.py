@@ -1,5 +1,6 @@
 """What all commands share: the exit status, errors in one line, progress bars."""
 
+import argparse
 import sys
 from collections.abc import Callable, Iterable
 
@@ -25,6 +26,13 @@ def run(main: Callable[[list[str]], int | None]) -> None:
         print(f"{program_name()}: {one_line(error)}", file=sys.stderr)
         sys.exit(2)
     sys.exit(status)
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """argparse's, with a wrong use said in one line."""
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: {message} (see --help)\n")
 
 
 def program_name() -> str:

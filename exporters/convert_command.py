@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from caffe2_models import Net
+from caffe2_models.command import ArgumentParser
 from caffe2_models.errors import ModelError
 from caffe2_models.files import read_net
 from caffe2_models.preprocessing import get_preprocessing
@@ -41,7 +42,7 @@ def convert_file(arguments: argparse.Namespace) -> tuple[Net, int]:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="onnx_to_caffe.py", description="Convert an ONNX model to Caffe2 (float, or int8 for QNNPACK)."
     )
     parser.add_argument("onnx", nargs="?", metavar="IN.onnx")

@@ -4,6 +4,7 @@ import argparse
 
 import onnx
 
+from caffe2_models.command import ArgumentParser
 from caffe2_models.errors import ModelError
 from caffe2_models.preprocessing import Preprocessing
 from exporters.onnx_files import save_onnx
@@ -51,7 +52,7 @@ def main(argv: list[str]) -> int:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="onnx_export.py", description="Export a model of the zoo to ONNX.")
+    parser = ArgumentParser(prog="onnx_export.py", description="Export a model of the zoo to ONNX.")
     parser.add_argument("output", metavar="OUT.onnx")
     parser.add_argument("--model", "-m", required=True, metavar="NAME", help="see scripts/list_models.py")
     weights = parser.add_mutually_exclusive_group()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from caffe2_models import Net
+from caffe2_models.command import ArgumentParser
 from caffe2_models.errors import ModelError
 from caffe2_models.files import write_atomically
 from caffe2_models.tensors import TensorType
@@ -44,7 +45,7 @@ def main(argv: list[str], converters: Converters | None = None) -> int:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="get_runtime.py",
         description="Latency of Caffe2 nets from a device's table of operator times, or estimated (µs).",
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from caffe2_models.command import run
+from caffe2_models.command import ArgumentParser, run
 from caffe2_models.files import write_atomically
 from caffe2_models.published import NAMES, publication, published_net
 from runtime_lut.cost import COLUMNS, Workload, non_negative_least_squares, step_workload
@@ -172,7 +172,7 @@ def fit_all() -> dict:
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--write", action="store_true", help="renew the data file")

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from caffe2_models.command import run
+from caffe2_models.command import ArgumentParser, run
 from caffe2_models.published import NAMES, published_net
 from runtime_lut import fit_published, measure
 from runtime_lut.cost import record_workload
@@ -41,7 +41,7 @@ RECORDS = 100_000
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared", metavar="DIR")

@@ -20,6 +20,7 @@ import torch
 from search import look_up, require_reachable
 from training_command import run
 
+from caffe2_models.command import ArgumentParser
 from mobile_cv.model_zoo.networks import build
 from mobile_cv.search import (
     Data,
@@ -84,7 +85,7 @@ def main(argv: list[str]) -> int:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--space", default="fbnet")

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from caffe2_models.command import run
+from caffe2_models.command import ArgumentParser, run
 from caffe2_models.preprocessing import Preprocessing
 from validate.classifier import Classifier, load_caffe2, load_onnx
 from validate.command import BATCH_SIZE, cores
@@ -31,7 +31,7 @@ from validate.runner import Resources, Run
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", metavar="DIR", help="images, as for caffe2_validate.py")

@@ -24,7 +24,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from caffe2_models import Net
-from caffe2_models.command import progress, run
+from caffe2_models.command import ArgumentParser, progress, run
 from caffe2_models.errors import ModelError
 from caffe2_models.files import write_atomically
 from caffe2_models.published import NAMES
@@ -75,7 +75,7 @@ def main(argv: list[str]) -> int:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(

@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from caffe2_models import load_net
-from caffe2_models.command import run
+from caffe2_models.command import ArgumentParser, run
 from caffe2_models.preprocessing import get_preprocessing
 from exporters.caffe2_to_onnx import compare_int8, to_onnx
 from exporters.onnx_files import save_onnx
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(description=__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--c2-prefix", metavar="P", help="read P.init.pb and P.predict.pb")
     source.add_argument("--model-dir", metavar="D", help="read the net in this folder")

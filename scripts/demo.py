@@ -24,7 +24,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from caffe2_models import load_net
-from caffe2_models.command import progress
+from caffe2_models.command import ArgumentParser, progress
 from mobile_cv.model_zoo import create_model
 from validate.predictions import Predictions
 
@@ -158,7 +158,7 @@ def judge(form: Form, out: Path, model: torch.nn.Module, judged: np.ndarray | No
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--output", type=Path, default=ROOT / "demo-output", help="folder for what it makes")

@@ -12,13 +12,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from caffe2_models.command import run
+from caffe2_models.command import ArgumentParser, run
 from runtime_lut.cache import cache_dir
 from runtime_lut.downloads import BASE_URL, COLLECTIONS, download
 
 
 def main(argv):
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("collection", nargs="+", choices=COLLECTIONS)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from caffe2_models.command import progress, run
+from caffe2_models.command import ArgumentParser, progress, run
 from caffe2_models.errors import ModelError
 from mobile_cv.model_zoo import ModelZooError, get_architecture, list_models
 from mobile_cv.model_zoo.count import RULES, count, rule_of
@@ -46,7 +46,7 @@ COPIED = ("top1", "top5", "top3", "latency_ms", "preprocessing", "table")  # fro
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("pattern", nargs="*", default=["*"], help="names, with wildcards (default: all)")

@@ -1,20 +1,19 @@
 #!/usr/bin/env python3
 """Fold BatchNorm and constants in an ONNX file, and check that it still computes the same."""
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from caffe2_models.command import run
+from caffe2_models.command import ArgumentParser, run
 from exporters.onnx_files import get_onnx_preprocessing, load_onnx, save_onnx
 from exporters.onnx_optimization import optimize
 from exporters.verification import compare, input_shapes, make_samples, report, run_onnx
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("input", metavar="IN.onnx")
     parser.add_argument("output", metavar="OUT.onnx")
     arguments = parser.parse_args(argv)

@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """Make an int8 TorchScript file (QNNPACK, per-tensor scales) of a model of the zoo."""
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -9,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from caffe2_models.command import progress, run
+from caffe2_models.command import ArgumentParser, progress, run
 from caffe2_models.errors import ModelError
 from caffe2_models.preprocessing import Preprocessing
 from validate.dataset import open_dataset, select
@@ -17,7 +16,7 @@ from validate.images import complete, normalize, pixel_table, read_crop
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("output", metavar="OUT.jpt")
     parser.add_argument("--model", "-m", required=True, metavar="NAME", help="see scripts/list_models.py")
     parser.add_argument("--checkpoint", metavar="F", help="weights from a file (default: the published ones)")

@@ -37,6 +37,7 @@ from training_command import (
     start,
 )
 
+from caffe2_models.command import ArgumentParser
 from caffe2_models.errors import ModelError
 from caffe2_models.files import write_atomically
 from mobile_cv.model_zoo.networks import build
@@ -101,7 +102,7 @@ def main(argv: list[str]) -> int:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     target = parser.add_argument_group("what is sought")

@@ -27,6 +27,7 @@ from training_command import (
     start,
 )
 
+from caffe2_models.command import ArgumentParser
 from caffe2_models.files import write_atomically
 from mobile_cv.model_zoo import create_model
 from mobile_cv.search import Training, TrainingSettings
@@ -71,7 +72,7 @@ def main(argv: list[str]) -> int:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", "-m", required=True, metavar="NAME", help="of the zoo, or F.json")

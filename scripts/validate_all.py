@@ -23,7 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from caffe2_models.command import run
+from caffe2_models.command import ArgumentParser, run
 from caffe2_models.errors import ModelError
 from caffe2_models.files import write_atomically
 from validate import published
@@ -58,7 +58,7 @@ class Line:
 
 def main(argv: list[str]) -> int:
     end = argv.index("--") if "--" in argv else len(argv)
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         usage="%(prog)s [-h] [--output FOLDER] LIST DIR [-- FLAGS FOR EVERY NET]",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from caffe2_models.command import progress, run
+from caffe2_models.command import ArgumentParser, progress, run
 from caffe2_models.errors import ModelError
 from caffe2_models.files import write_atomically
 from exporters.sweep import FORMS, Row, sweep
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument(
         "--models", default="*", metavar="PATTERN", help="shell pattern (default: the whole zoo)"
     )

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from caffe2_models.command import ArgumentParser
 from caffe2_models.errors import ModelError
 from caffe2_models.preprocessing import Preprocessing
 from validate import published
@@ -37,7 +38,7 @@ def main(
     add_model_arguments adds the flags that name the net; open_classifier makes the Classifier from them,
     given args.backend where the command has one.
     """
-    parser = argparse.ArgumentParser(description=description, epilog="See docs/validation.md.")
+    parser = ArgumentParser(description=description, epilog="See docs/validation.md.")
     data_help = "class folders, a flat folder with its ground truth, or a .tar of either"
     parser.add_argument("data", metavar="DIR", nargs="?", help=data_help)
     add_model_arguments(parser.add_argument_group("net"))
