@@ -11,10 +11,12 @@ import os
 import pickle
 import tarfile
 import urllib.request
-from collections.abc import Callable
+import zlib
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from mobile_cv.search.errors import SearchError
 
@@ -64,16 +66,8 @@ def read_cifar10(path: str | Path, verify: bool = True) -> tuple[Batch, Batch, l
     return (images, labels), test, [name.decode("ascii", "replace") for name in names]
 
 
-def download_cifar10(
-    folder: str | Path,
-    url: str = URL,
-    md5: str = ARCHIVE_MD5,
-    report: Callable[[int, int], None] | None = None,
-) -> Path:
-    """The archive in a folder, downloaded unless it is there; checked by md5 before it takes its name.
-
-    report, where given, is called with the bytes so far and the bytes in all (0 where not known).
-    """
+def download_cifar10(folder: str | Path, url: str = URL, md5: str = ARCHIVE_MD5) -> Path:
+    """The archive in a folder, downloaded unless it is there; checked by md5 before it takes its name."""
     path = Path(folder) / ARCHIVE
     if path.exists():
         return path
@@ -82,18 +76,16 @@ def download_cifar10(
     try:
         digest = hashlib.md5(usedforsecurity=False)
         with urllib.request.urlopen(url, timeout=60) as response, partial.open("wb") as file:
-            total = int(response.headers.get("Content-Length") or 0)
-            while chunk := response.read(CHUNK):
-                file.write(chunk)
-                digest.update(chunk)
-                if report is not None:
-                    report(file.tell(), total)
+            total = int(response.headers.get("Content-Length") or 0) or None
+            with tqdm(total=total, desc=ARCHIVE, unit="B", unit_scale=True, disable=None) as bar:
+                while chunk := response.read(CHUNK):
+                    file.write(chunk)
+                    digest.update(chunk)
+                    bar.update(len(chunk))
         if digest.hexdigest() != md5:
             raise SearchError(f"{url}: not the published archive (its md5 is not {md5}); nothing was kept")
         partial.replace(path)
-    except (OSError, ValueError) as error:
-        if isinstance(error, SearchError):
-            raise
+    except (OSError, HTTPException) as error:
         raise SearchError(
             f"{url}: cannot be downloaded ({error}); get {ARCHIVE} elsewhere and put it into {path.parent}"
         ) from None
@@ -134,9 +126,7 @@ def _read_archive(path: Path, members: dict[str, str]) -> dict[str, bytes]:
                 if entry.size > MAX_MEMBER_BYTES:
                     raise SearchError(f"{path}: {name} claims {entry.size} bytes")
                 contents[name] = archive.extractfile(entry).read()
-    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
-        if isinstance(error, SearchError):
-            raise
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise SearchError(f"{path}: damaged archive ({error})") from None
     missing = [name for name in members if name not in contents]
     if missing:

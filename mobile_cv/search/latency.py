@@ -57,12 +57,11 @@ class LatencyTable:
         """What to_json wrote; raises SearchError for another file."""
         try:
             values = json.loads(Path(path).read_text())
+            device, fixed_ms = str(values["device"]), float(values["fixed_ms"])
             times = torch.tensor(values["candidates_ms"], dtype=torch.float64)
-            return cls(str(values["device"]), times, float(values["fixed_ms"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            if isinstance(error, SearchError):
-                raise
             raise SearchError(f"{path}: not a table of candidates' latencies ({error})") from None
+        return cls(device, times, fixed_ms)
 
 
 # The nine candidates as AnnaAraslanova/FBNet names them; s2 is the one with grouped 1x1 convs and a shuffle.
@@ -82,9 +81,8 @@ def read_text_table(path: str | Path, space: SearchSpace, fixed_ms: float = 0.0)
     """
     path = Path(path)
     try:
-        if path.stat().st_size > MAX_TEXT_BYTES:
-            raise SearchError(f"{path}: larger than {MAX_TEXT_BYTES >> 20} MiB, which no such table is")
-        header, *lines = path.read_text().split("\n")
+        with path.open() as file:
+            header, *lines = file.read(MAX_TEXT_BYTES).split("\n")
         rows = [[float(field) for field in line.split()] for line in lines if line.strip()]
     except (OSError, ValueError) as error:
         raise SearchError(f"{path}: not a readable text table of latencies ({error})") from None

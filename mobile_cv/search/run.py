@@ -75,22 +75,26 @@ class Run:
 
     def load(self, path: str | Path) -> None:
         values = load_safely(path, self.processes.device)
-        mine = json.loads(json.dumps(self.identity()))
+        self._require_same(path, values.get("identity"))
         try:
-            theirs = json.loads(values["identity"])
-            different = [key for key in mine | theirs if mine.get(key) != theirs.get(key)]
-            if different:
-                raise SearchError(
-                    f"{path}: is of another run ({', '.join(different)}); "
-                    "repeat it as it was, choose another --out, or begin anew with --restart"
-                )
             for name, module in self.modules().items():
                 module.load_state_dict(values["states"][name])
             self.epoch, self.history = int(values["epoch"]), list(values["history"])
-        except (KeyError, TypeError, AttributeError, RuntimeError) as error:
-            raise SearchError(f"{path}: not a checkpoint of this program ({error})") from None
-        except ValueError as error:
-            raise error if isinstance(error, SearchError) else SearchError(f"{path}: {error}") from None
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise SearchError(f"{path}: damaged checkpoint ({error}); --restart begins anew") from None
+
+    def _require_same(self, path: str | Path, identity: str) -> None:
+        mine = json.loads(json.dumps(self.identity()))
+        try:
+            theirs = dict(json.loads(identity))
+        except (TypeError, ValueError):
+            theirs = {}
+        different = sorted(key for key in mine | theirs if mine.get(key) != theirs.get(key))
+        if different:
+            raise SearchError(
+                f"{path}: is of another run ({', '.join(different)}); "
+                "repeat it as it was, choose another --out, or begin anew with --restart"
+            )
 
     def seed_step(self, *place) -> torch.Generator:
         """Seed torch for a step of the run, and a generator that is the same in all processes."""
