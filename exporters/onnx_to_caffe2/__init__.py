@@ -29,7 +29,7 @@ def convert(model: onnx.ModelProto, size: int | None = None) -> Net:
     rewrite(graph)
     predict, init = graph.to_protos()
     if preprocessing is not None:
-        set_preprocessing(predict, preprocessing)
+        set_preprocessing(predict, preprocessing.replace(size=size))
     return Net(predict, init)
 
 

@@ -10,9 +10,10 @@ from caffe2_models.proto import caffe2_pb2
 from exporters.onnx_to_caffe2.naming import Names
 
 # Operators that carry the layout they were made for, as the published nets do.
-ORDERED = {"Conv", "ConvTranspose", "Relu", "MaxPool", "AveragePool", "FC", "Softmax", "SpatialBN",
-"PadImage", "LRN",
-           "InstanceNorm", "ResizeNearest", "UpsampleBilinear"}  # fmt: skip
+ORDERED = {
+    *("Conv", "ConvTranspose", "FC", "MaxPool", "AveragePool", "Relu", "Softmax"),
+    *("SpatialBN", "InstanceNorm", "LRN", "PadImage", "ResizeNearest", "UpsampleBilinear"),
+}
 
 # Second outputs that Caffe2 wants named though nobody reads them.
 SIDE_OUTPUTS = {

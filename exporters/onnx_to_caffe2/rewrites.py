@@ -34,8 +34,7 @@ def fold_padding(graph: Graph) -> bool:
 
 
 def fold_affine(graph: Graph) -> bool:
-    """Conv, ConvTranspose or FC -> SpatialBN, or Mul/Add/Sub/Div by a constant per channel: into weight and
-    bias.
+    """Conv, ConvTranspose or FC -> SpatialBN, Mul, Add, Sub or Div by constants per channel: into the layer.
 
     y = scale * (w x + b) + shift  is  (scale w) x + (scale b + shift), computed in float64.
     """

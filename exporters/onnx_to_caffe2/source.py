@@ -290,12 +290,14 @@ def _input_shape(value: onnx.ValueInfoProto, size: int | None, variant: int) -> 
     """The input's shape, free dimensions at the first or second of their two sizes."""
     if not value.type.HasField("tensor_type") or not value.type.tensor_type.HasField("shape"):
         raise ModelError(f"input {value.name} has no shape in the ONNX file")
-    free = [FREE_BATCH[variant], 3]
+    sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+    if size is not None and len(sizes) == 4 and any(fixed not in (0, size) for fixed in sizes[2:]):
+        raise ModelError(
+            f"input {value.name} is {sizes[2]} x {sizes[3]} in the ONNX file; its size cannot change"
+        )
     spatial = size if size is not None else DEFAULT_SIZE + FREE_SIZE_STEP * variant
-    return tuple(
-        dim.dim_value if dim.dim_value > 0 else free[axis] if axis < len(free) else spatial
-        for axis, dim in enumerate(value.type.tensor_type.shape.dim)
-    )
+    free = [FREE_BATCH[variant], 3, *[spatial] * len(sizes)]
+    return tuple(fixed if fixed > 0 else free[axis] for axis, fixed in enumerate(sizes))
 
 
 def _input_dtype(value: onnx.ValueInfoProto) -> np.dtype:

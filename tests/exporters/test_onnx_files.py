@@ -250,6 +250,11 @@ def test_inconsistent_graphs_are_one_clear_error(text, message):
         convert(model)
 
 
+def test_fixed_size_cannot_change(model):
+    with pytest.raises(ModelError, match="input x is 8 x 8 in the ONNX file"):
+        convert(model, size=16)
+
+
 def test_content_that_does_not_fit_its_shape(model):
     model.graph.initializer[0].raw_data = b"1234"
     with pytest.raises(ModelError, match="does not fit its shape"):

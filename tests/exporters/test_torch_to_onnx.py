@@ -9,7 +9,7 @@ from torch.nn import functional
 from caffe2_models.errors import ModelError
 from caffe2_models.preprocessing import Preprocessing, get_preprocessing
 from exporters import torch_to_onnx
-from exporters.onnx_files import get_onnx_preprocessing, graph_inputs
+from exporters.onnx_files import get_onnx_preprocessing, graph_inputs, set_onnx_preprocessing
 from exporters.onnx_to_caffe2 import convert
 from exporters.verification import compare, make_samples, run_net, run_onnx
 
@@ -122,7 +122,9 @@ def test_free_size_stays_free():
         samples = make_samples({"data": (1, 3, size, size + 4)}, None)
         triples = zip(samples, torch_to_onnx.run(module, samples), run_net(net, samples), strict=True)
         assert all(compare("", *triple).holds for triple in triples)
+    set_onnx_preprocessing(model, Preprocessing(size=224))
     fixed = convert(model, size=16)
+    assert get_preprocessing(fixed.predict).size == 16
     assert [op.arg[0].name for op in fixed.predict.op if op.type == "AveragePool"] == ["kernel"] * 2
 
 
