@@ -13,7 +13,7 @@ VARIABLE = "CAFFE2_MODELS_KERNELS"
 
 try:
     from caffe2_models.kernels import _int8
-    from caffe2_models.kernels._int8 import Program, ThreadPool  # noqa: F401
+    from caffe2_models.kernels._int8 import SLACK, Program, ThreadPool  # noqa: F401
 except ImportError:
     _int8 = None
 

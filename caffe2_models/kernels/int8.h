@@ -183,6 +183,7 @@ struct Kernels {
   int lanes;           // int32 lanes of a vector: output channels of a block
   int max_tile_width;  // blocks of a convolution's tile
   bool (*supported)();
+  int (*rows_of)(int width);  // rows of a convolution's tile
 
   void (*convolution)(const Convolution&, const uint8_t* x, uint8_t* y, Range rows, Range tiles);
   // rows are images * out_h; columns is scratch of column_bytes(lanes).

@@ -328,8 +328,7 @@ void depthwise(const Depthwise& d, const uint8_t* x, uint8_t* y, Range rows, Ran
   }
 }
 
-// ------------------------------------------------------------------------- elementwise, pooling: plain
-// loops
+// ------------------------------------------------------- elementwise and pooling: mostly plain loops
 
 // Parameters are taken by value here: a store through uint8_t* might change anything that is behind a
 // reference.
@@ -433,8 +432,21 @@ void look_up(const uint8_t* table, const uint8_t* x, uint8_t* y, int64_t count) 
 
 template <class V>
 constexpr Kernels make_kernels(const char* name, bool (*supported)()) {
-  return {name,   V::kLanes, V::kMaxWidth, supported,       convolution<V>, depthwise<V>,
-          add<V>, pool,      quantize,     quantize_planes, dequantize,     look_up};
+  return {
+      .name = name,
+      .lanes = V::kLanes,
+      .max_tile_width = V::kMaxWidth,
+      .supported = supported,
+      .rows_of = V::rows_of,
+      .convolution = convolution<V>,
+      .depthwise = depthwise<V>,
+      .add = add<V>,
+      .pool = pool,
+      .quantize = quantize,
+      .quantize_planes = quantize_planes,
+      .dequantize = dequantize,
+      .look_up = look_up,
+  };
 }
 
 }  // namespace

@@ -79,11 +79,12 @@ void Program::push(int64_t tasks, std::function<void(int64_t, uint8_t*)> run, in
   scratch_bytes_ = std::max(scratch_bytes_, scratch_bytes);
 }
 
-// Into how many tasks to cut `work` units so that none is below `least`; more than there are threads, for
-// balance.
-int64_t Program::parts_of(int64_t work, int64_t least) const {
+// Into how many tasks to cut work of so many vector instructions: several for each thread, so that they end
+// together though one is held up, but none shorter than what it costs to share.
+int64_t Program::parts_of(int64_t instructions) const {
+  constexpr int64_t kLeast = 4096, kMostPerThread = 8;  // about 2 microseconds
   if (pool_->threads() == 1) return 1;
-  return std::clamp<int64_t>(work / least, 1, 4 * pool_->threads());
+  return std::clamp<int64_t>(instructions / kLeast, 1, kMostPerThread * pool_->threads());
 }
 
 void Program::run(int64_t first, int64_t last) {
@@ -112,9 +113,11 @@ void Program::convolution(int x, int y, int padded, Window w, const Filter& filt
   if (filter.groups == channels && filter.groups == out_channels) {
     auto plan = std::make_shared<Depthwise>(pack_depthwise(kernels_, w, filter));
     const int64_t rows = w.images * w.out_h, blocks = (channels + kernels_.lanes - 1) / kernels_.lanes;
-    const int64_t most = parts_of(rows * blocks, 1);
-    const int64_t row_parts = rows >= most ? most : 1,
-                  block_parts = rows >= most ? 1 : std::min(blocks, most);
+    // Neighbouring blocks share cache lines, neighbouring rows the interleaving: neither goes in too small
+    // pieces.
+    const int64_t parts = parts_of(rows * blocks * w.out_w * ((w.kernel_h + 1) * w.kernel_w + 12));
+    const int64_t block_parts = std::clamp<int64_t>(blocks / 4, 1, parts);
+    const int64_t row_parts = std::clamp<int64_t>(rows / 8, 1, parts / block_parts);
     push(
         row_parts * block_parts,
         [=, this](int64_t task, uint8_t* scratch) {
@@ -135,11 +138,19 @@ void Program::convolution(int x, int y, int padded, Window w, const Filter& filt
   }
   auto plan = std::make_shared<Convolution>(pack_convolution(kernels_, w, filter));
   const int64_t rows = plan->rows, tiles = static_cast<int64_t>(plan->tiles.size());
-  const int64_t most = parts_of(static_cast<int64_t>(plan->weights.size()) * rows, 1 << 15);
-  const int64_t row_parts = rows >= 24 * most ? most : 1;
-  const int64_t tile_parts = row_parts > 1 ? 1 : std::min(tiles, most);
+  // Weights that outweigh the input are shared out by tiles, so that each is read by one thread; then rows,
+  // whole tiles of them.
+  const int64_t dots = rows * static_cast<int64_t>(plan->weights.size()) / (kernels_.lanes * kDepth);
+  const int64_t parts = parts_of(dots + bytes(y) / 4);
+  const int64_t tile_rows = kernels_.rows_of(plan->tiles[0].width),
+                bands = (rows + tile_rows - 1) / tile_rows;
+  const bool by_tiles = static_cast<int64_t>(plan->weights.size()) > bytes(x) || bands < parts;
+  const int64_t tile_parts = by_tiles ? std::min(tiles, parts) : 1;
+  const int64_t row_parts = std::clamp<int64_t>(parts / tile_parts, 1, bands);
   push(row_parts * tile_parts, [=, this](int64_t task, uint8_t*) {
-    kernels_.convolution(*plan, memory(x), memory(y), part_of(rows, row_parts, task / tile_parts),
+    const Range band = part_of(bands, row_parts, task / tile_parts);
+    kernels_.convolution(*plan, memory(x), memory(y),
+                         {band.begin * tile_rows, std::min(band.end * tile_rows, rows)},
                          part_of(tiles, tile_parts, task % tile_parts));
   });
 }
@@ -150,7 +161,7 @@ void Program::pad(int x, int y, const Window& w, int64_t channels, uint8_t value
   const int64_t pitch = ((w.out_w - 1) * w.stride_w + (w.kernel_w - 1) * w.dilation_w + 1) * channels;
   const int64_t left = std::min(w.pad_left * channels, pitch),
                 inside = std::min(w.in_w * channels, pitch - left);
-  const int64_t total = w.images * rows, parts = parts_of(total * pitch, 1 << 15);
+  const int64_t total = w.images * rows, parts = parts_of(total * pitch / 32);
   push(parts, [=, this](int64_t task, uint8_t*) {
     const Range range = part_of(total, parts, task);
     for (int64_t i = range.begin; i < range.end; i++) {
@@ -170,7 +181,7 @@ void Program::pad(int x, int y, const Window& w, int64_t channels, uint8_t value
 
 void Program::add(int a, int b, int y, int64_t elements, const Addition& addition) {
   for (const int buffer : {a, b, y}) require(buffer, elements);
-  const int64_t parts = parts_of(elements, 1 << 13);
+  const int64_t parts = parts_of(elements);
   push(parts, [=, this](int64_t task, uint8_t*) {
     kernels_.add(addition, memory(a), memory(b), memory(y), part_of(elements, parts, task));
   });
@@ -181,7 +192,7 @@ void Program::pool(int x, int y, const Pooling& pooling) {
   require(x, product({w.images, w.in_h, w.in_w, pooling.channels}));
   require(y, product({w.images, w.out_h, w.out_w, pooling.channels}));
   const int64_t rows = w.images * w.out_h,
-                parts = std::min(rows, parts_of(bytes(y) * w.kernel_h * w.kernel_w, 1 << 14));
+                parts = std::min(rows, parts_of(bytes(y) * (w.kernel_h * w.kernel_w + 8) / 16));
   push(
       parts,
       [=, this](int64_t task, uint8_t* scratch) {
@@ -194,7 +205,7 @@ void Program::pool(int x, int y, const Pooling& pooling) {
 void Program::quantize(int x, int y, int64_t elements, const Quantization& quantization) {
   require(x, elements * 4);
   require(y, elements);
-  const int64_t parts = parts_of(elements, 1 << 13);
+  const int64_t parts = parts_of(elements);
   push(parts, [=, this](int64_t task, uint8_t*) {
     const Range range = part_of(elements, parts, task);
     const float* from = reinterpret_cast<const float*>(memory(x)) + range.begin;
@@ -209,7 +220,7 @@ void Program::quantize_planes(int x, int y, int64_t images, int64_t channels, in
   require(y, elements);
   constexpr int64_t kRun = 1024;  // pixels whose quantized planes stay in the first-level cache
   const int64_t runs = (pixels + kRun - 1) / kRun, total = images * runs;
-  const int64_t parts = std::min(total, parts_of(elements, 1 << 13));
+  const int64_t parts = std::min(total, parts_of(elements));
   push(
       parts,
       [=, this](int64_t task, uint8_t* scratch) {
@@ -228,7 +239,7 @@ void Program::quantize_planes(int x, int y, int64_t images, int64_t channels, in
 void Program::dequantize(int x, int y, int64_t elements, const Quantization& quantization) {
   require(x, elements);
   require(y, elements * 4);
-  const int64_t parts = parts_of(elements, 1 << 13);
+  const int64_t parts = parts_of(elements);
   push(parts, [=, this](int64_t task, uint8_t*) {
     const Range range = part_of(elements, parts, task);
     float* to = reinterpret_cast<float*>(memory(y)) + range.begin;
@@ -240,7 +251,7 @@ void Program::look_up(int x, int y, int64_t elements, const uint8_t* table) {
   require(x, elements);
   require(y, elements);
   auto own = std::make_shared<std::vector<uint8_t>>(table, table + 256);
-  const int64_t parts = parts_of(elements, 1 << 13);
+  const int64_t parts = parts_of(elements);
   push(parts, [=, this](int64_t task, uint8_t*) {
     const Range range = part_of(elements, parts, task);
     kernels_.look_up(own->data(), memory(x) + range.begin, memory(y) + range.begin, range.end - range.begin);
@@ -278,7 +289,7 @@ void Program::transpose(int x, int y, int64_t outer, int64_t rows, int64_t colum
   const int64_t plane = product({rows, columns, inner}), total = product({outer, plane});
   require(x, total);
   require(y, total);
-  const int64_t parts = std::min(outer, parts_of(total, 1 << 13));
+  const int64_t parts = std::min(outer, parts_of(total));
   push(parts, [=, this](int64_t task, uint8_t*) {
     const Range range = part_of(outer, parts, task);
     for (int64_t i = range.begin; i < range.end; i++) {
@@ -298,7 +309,7 @@ void Program::copy(int x, int y, int64_t rows, int64_t run, int64_t x_offset, in
         "a copy that cannot be");
   require(x, x_offset + product({rows, x_pitch}) - x_pitch + run);
   require(y, y_offset + product({rows, y_pitch}) - y_pitch + run);
-  const int64_t parts = std::min(rows, parts_of(rows * run, 1 << 14));
+  const int64_t parts = std::min(rows, parts_of(rows * run / 32));
   push(parts, [=, this](int64_t task, uint8_t*) {
     const Range range = part_of(rows, parts, task);
     for (int64_t i = range.begin; i < range.end; i++)

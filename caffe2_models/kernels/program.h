@@ -65,7 +65,7 @@ class Program {
   void require(int buffer, int64_t bytes, bool slack = false) const;
   void pad(int x, int y, const Window& window, int64_t channels, uint8_t value);
   void push(int64_t tasks, std::function<void(int64_t, uint8_t*)> run, int64_t scratch_bytes = 0);
-  int64_t parts_of(int64_t work, int64_t least) const;
+  int64_t parts_of(int64_t instructions) const;
 
   const Kernels& kernels_;
   std::shared_ptr<ThreadPool> pool_;

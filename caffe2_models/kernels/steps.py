@@ -113,9 +113,7 @@ def fits_int32(weight: Int8Tensor, bias: np.ndarray) -> bool:
 def make_window(images: int, height: int, width: int, fit: Fit):
     """Where a window's taps lie; the pads at the far end follow from the output's size."""
     before = fit.pads[:2]
-    return _int8.Window(
-        images, (height, width), fit.output, fit.kernel, fit.stride, fit.dilation, before
-    )
+    return _int8.Window(images, (height, width), fit.output, fit.kernel, fit.stride, fit.dilation, before)
 
 
 def lowest(operator) -> int:
@@ -133,9 +131,7 @@ def average_pool(step, constants):
     fit = operator.window.fit(height, width)
     factors = int8.average_multiplier(fit.area, x.scale, operator.Y_scale)
     window = make_window(images, height, width, fit)
-    return call(
-        "average", window, channels, x.zero_point, *factors, operator.Y_zero_point, lowest(operator)
-    )
+    return call("average", window, channels, x.zero_point, *factors, operator.Y_zero_point, lowest(operator))
 
 
 @kernel("Int8MaxPool", "Int8MaxPoolRelu")

@@ -13,7 +13,7 @@ int64_t process() { return 1; }
 int64_t process() { return getpid(); }
 #endif
 
-constexpr int kSpins = 4000;  // some ten microseconds: about a step's length
+constexpr int kSpins = 1000;  // some ten microseconds: about a step's length
 
 inline void pause() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -23,17 +23,65 @@ inline void pause() {
 #endif
 }
 
-template <class Condition>
-void spin_until(const Condition& condition) {
-  for (int i = 0; !condition(); i++) {
-    if (i < kSpins) pause();
-    else std::this_thread::yield();
-  }
-}
-
 }  // namespace
 
-ThreadPool::ThreadPool(int threads) : threads_(threads), scratch_(static_cast<size_t>(threads)) {}
+// One run. It is shared with the helpers and outlives the run where one of them is held up. Such a helper
+// finds no task left, and so touches nothing else of the run: steps are read by those who have drawn a task
+// of them.
+struct ThreadPool::Job {
+  struct alignas(64) Counter {
+    std::atomic<int64_t> value{0};
+  };
+
+  Job(int64_t steps, int threads)
+      : threads(threads),
+        tasks(static_cast<size_t>(steps)),
+        counters(static_cast<size_t>(steps * (threads + 1))) {}
+
+  const int threads;
+  const Step* steps = nullptr;
+  std::vector<int64_t> tasks;     // of each step
+  std::vector<Counter> counters;  // of each step: tasks drawn from each thread's share, tasks done
+  std::vector<AlignedVector<uint8_t>> scratch;
+
+  // Where the tasks end that are a thread's own: thread 0 has the first ones.
+  int64_t share_end(int64_t total, int thread) const {
+    return (total * (thread + 1) + threads - 1) / threads;
+  }
+
+  void reset(const Step* first, int64_t scratch_bytes) {
+    steps = first;
+    for (size_t i = 0; i < tasks.size(); i++) tasks[i] = first[i].tasks;
+    for (Counter& counter : counters) counter.value.store(0, std::memory_order_relaxed);
+    scratch.resize(static_cast<size_t>(threads));
+    for (auto& memory : scratch)
+      if (static_cast<int64_t>(memory.size()) < scratch_bytes)
+        memory.resize(static_cast<size_t>(scratch_bytes));
+  }
+
+  void work(int thread) {
+    for (size_t i = 0; i < tasks.size(); i++) {
+      Counter* drawn = &counters[i * static_cast<size_t>(threads + 1)];
+      std::atomic<int64_t>& done = drawn[threads].value;
+      int64_t ran = 0;
+      for (int k = 0; k < threads; k++) {
+        const int owner = (thread + k) % threads;
+        const int64_t end = share_end(tasks[i], owner),
+                      begin = owner > 0 ? share_end(tasks[i], owner - 1) : 0;
+        for (int64_t task; (task = begin + drawn[owner].value.fetch_add(1, std::memory_order_relaxed)) < end;
+             ran++)
+          steps[i].run(task, scratch[static_cast<size_t>(thread)].data());
+      }
+      done.fetch_add(ran, std::memory_order_acq_rel);
+      for (int spins = 0; done.load(std::memory_order_acquire) != tasks[i]; spins++) {
+        if (spins < kSpins) pause();
+        else std::this_thread::yield();
+      }
+    }
+  }
+};
+
+ThreadPool::ThreadPool(int threads) : threads_(threads) {}
 
 ThreadPool::~ThreadPool() {
   if (process_ != process()) {  // these threads are another process's
@@ -41,8 +89,9 @@ ThreadPool::~ThreadPool() {
     return;
   }
   {
-    std::lock_guard<std::mutex> lock(sleep_);
+    std::lock_guard<std::mutex> lock(mutex_);
     closing_ = true;
+    jobs_.fetch_add(1, std::memory_order_release);
   }
   wake_.notify_all();
   for (std::thread& helper : helpers_) helper.join();
@@ -55,70 +104,39 @@ void ThreadPool::start_helpers() {
 
 void ThreadPool::run(const Step* steps, int64_t count, int64_t scratch_bytes) {
   std::lock_guard<std::mutex> run_lock(one_run_);
-  for (auto& scratch : scratch_)
-    if (static_cast<int64_t>(scratch.size()) < scratch_bytes)
-      scratch.resize(static_cast<size_t>(scratch_bytes));
+  if (threads_ > 1 && helpers_.empty()) start_helpers();
+  if (!spare_ || spare_.use_count() > 1 || static_cast<int64_t>(spare_->tasks.size()) != count)
+    spare_ = std::make_shared<Job>(count, threads_);
+  const std::shared_ptr<Job> job = spare_;
+  job->reset(steps, scratch_bytes);
 
-  if (threads_ == 1) {
-    for (int64_t i = 0; i < count; i++)
-      for (int64_t task = 0; task < steps[i].tasks; task++) steps[i].run(task, scratch_[0].data());
-    return;
-  }
-
-  if (helpers_.empty()) start_helpers();
-  if (count > capacity_) {
-    progress_ = std::make_unique<Progress[]>(static_cast<size_t>(count));
-    capacity_ = count;
-  }
-  for (int64_t i = 0; i < count; i++) {
-    progress_[i].drawn.store(0, std::memory_order_relaxed);
-    progress_[i].done.store(0, std::memory_order_relaxed);
-  }
-  steps_ = steps;
-  count_ = count;
-  inside_.store(0, std::memory_order_release);
-  if (process_ == process()) {
-    {
-      std::lock_guard<std::mutex> lock(sleep_);
-      job_.fetch_add(1, std::memory_order_release);
-    }
+  const bool helped = threads_ > 1 && process_ == process();
+  auto publish = [&](std::shared_ptr<Job> published) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    job_ = std::move(published);
+    if (job_) jobs_.fetch_add(1, std::memory_order_release);
+  };
+  if (helped) {
+    publish(job);
     wake_.notify_all();
   }
-  work(0);
-  spin_until([this] {
-    int nobody = 0;
-    return inside_.compare_exchange_weak(nobody, -1, std::memory_order_acq_rel);
-  });
+  job->work(0);
+  if (helped) publish(nullptr);
 }
 
 void ThreadPool::help(int thread) {
   uint64_t seen = 0;
   for (;;) {
-    for (int i = 0; i < kSpins && job_.load(std::memory_order_acquire) == seen; i++) pause();
-    if (job_.load(std::memory_order_acquire) == seen) {
-      std::unique_lock<std::mutex> lock(sleep_);
-      wake_.wait(lock, [&] { return closing_ || job_.load(std::memory_order_acquire) != seen; });
+    for (int i = 0; i < kSpins && jobs_.load(std::memory_order_acquire) == seen; i++) pause();
+    std::shared_ptr<Job> job;
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      wake_.wait(lock, [&] { return jobs_.load(std::memory_order_acquire) != seen; });
       if (closing_) return;
+      seen = jobs_.load(std::memory_order_acquire);
+      job = job_;
     }
-    seen = job_.load(std::memory_order_acquire);
-    int inside = inside_.load(std::memory_order_acquire);
-    while (inside >= 0 && !inside_.compare_exchange_weak(inside, inside + 1, std::memory_order_acq_rel)) {}
-    if (inside < 0) continue;  // the run ended before this thread woke
-    work(thread);
-    inside_.fetch_sub(1, std::memory_order_acq_rel);
-  }
-}
-
-void ThreadPool::work(int thread) {
-  uint8_t* scratch = scratch_[static_cast<size_t>(thread)].data();
-  for (int64_t i = 0; i < count_; i++) {
-    const Step& step = steps_[i];
-    Progress& progress = progress_[i];
-    for (int64_t task; (task = progress.drawn.fetch_add(1, std::memory_order_relaxed)) < step.tasks;) {
-      step.run(task, scratch);
-      progress.done.fetch_add(1, std::memory_order_acq_rel);
-    }
-    spin_until([&] { return progress.done.load(std::memory_order_acquire) == step.tasks; });
+    if (job) job->work(thread);
   }
 }
 

@@ -20,8 +20,9 @@ struct Step {
   std::function<void(int64_t task, uint8_t* scratch)> run;
 };
 
-// The calling thread and its helpers draw tasks from a counter, so that a helper that comes late, or not at
-// all (the machine is busy, the process was forked), costs nothing but its share. Between runs helpers sleep.
+// Each thread first takes its own share of a step's tasks, the same part of every step, so that it finds in
+// its cache what it wrote there; then what is left of others' shares. A helper that comes late, or not at all
+// (the machine is busy, the process was forked), costs nothing but its share. Between runs helpers sleep.
 class ThreadPool {
  public:
   explicit ThreadPool(int threads);
@@ -36,30 +37,22 @@ class ThreadPool {
   void run(const Step* steps, int64_t count, int64_t scratch_bytes);
 
  private:
-  struct alignas(64) Progress {
-    std::atomic<int64_t> drawn{0}, done{0};
-  };
+  struct Job;
 
   void start_helpers();
   void help(int thread);
-  void work(int thread);
 
   const int threads_;
   int64_t process_ = 0;  // in which the helpers run: a forked child has none
-  std::mutex one_run_;
-  std::vector<AlignedVector<uint8_t>> scratch_;
   std::vector<std::thread> helpers_;
+  std::mutex one_run_;
+  std::shared_ptr<Job> spare_;  // the last run's
 
-  // The job at hand. Helpers enter while inside_ >= 0, which counts them.
-  const Step* steps_ = nullptr;
-  int64_t count_ = 0;
-  std::unique_ptr<Progress[]> progress_;
-  int64_t capacity_ = 0;
-  std::atomic<int> inside_{-1};
-  std::atomic<uint64_t> job_{0};
-  bool closing_ = false;
-  std::mutex sleep_;
+  std::mutex mutex_;  // of what follows
   std::condition_variable wake_;
+  std::shared_ptr<Job> job_;  // null between runs
+  std::atomic<uint64_t> jobs_{0};
+  bool closing_ = false;
 };
 
 }  // namespace int8

@@ -272,15 +272,15 @@ def buffer_to_take_over(instruction: Instruction, position: int) -> Buffer | Non
 def assign_offsets(buffers: list[Buffer]) -> int:
     """Offsets at which no two buffers that are alive together overlap; returns the bytes that all take.
 
-    The largest first, each as low as it goes.
+    The largest first, each as low as it goes. Between them lie the bytes that kernels read past a buffer.
     """
     placed: list[Buffer] = []
     for buffer in sorted(buffers, key=lambda buffer: -buffer.nbytes):
         for other in placed:
             alive_together = other.first <= buffer.last and buffer.first <= other.last
-            if alive_together and buffer.offset + buffer.nbytes > other.offset:
-                end = -(-(other.offset + other.nbytes) // ALIGNMENT) * ALIGNMENT
-                buffer.offset = max(buffer.offset, end)
+            if alive_together and buffer.offset + buffer.nbytes + kernels.SLACK > other.offset:
+                end = other.offset + other.nbytes + kernels.SLACK
+                buffer.offset = max(buffer.offset, -(-end // ALIGNMENT) * ALIGNMENT)
         placed.append(buffer)
         placed.sort(key=lambda other: other.offset)
     return max((buffer.offset + buffer.nbytes for buffer in buffers), default=0)
