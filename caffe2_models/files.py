@@ -23,6 +23,8 @@ from caffe2_models.wire import (
 MAX_FILE_BYTES = 1 << 30
 MAX_OPERATORS = 100_000
 
+TEXT_SUFFIXES = (".pbtxt", ".prototxt")
+
 OPERATOR_FIELD = caffe2_pb2.NetDef.OP_FIELD_NUMBER
 ARGUMENT_FIELD = caffe2_pb2.OperatorDef.ARG_FIELD_NUMBER
 FLOATS_FIELD = caffe2_pb2.Argument.FLOATS_FIELD_NUMBER
@@ -54,7 +56,7 @@ def read_net(path: str | os.PathLike) -> caffe2_pb2.NetDef:
                 raise ModelError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB, which no mobile net is")
             if size == 0:
                 raise ModelError(f"{path}: is empty; a Caffe2 net was expected")
-            if path.suffix in (".pbtxt", ".prototxt"):
+            if path.suffix in TEXT_SUFFIXES:
                 return text_format.Parse(file.read().decode(), caffe2_pb2.NetDef())
             return _read_binary(file, size)
     except FileNotFoundError:

@@ -36,7 +36,7 @@ def requantization_scale(x_scale: float, w_scale: float, y_scale: float) -> np.f
     Raises ModelError outside [2^-32, 1), where QNNPACK refuses to make the operator (at 1 or more) or is not
     meant to work (below).
     """
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         scale = np.float32(np.float32(x_scale) * np.float32(w_scale)) / np.float32(y_scale)
     if not MIN_REQUANTIZATION_SCALE <= scale < 1:
         raise ModelError(
@@ -70,7 +70,7 @@ def requantize(acc: np.ndarray, scale: np.float32, zero_point: int, relu: bool =
 
 def check_ratio(x_scale: float, y_scale: float, lowest_exponent: int) -> np.float32:
     """x_scale / y_scale in float32; ModelError outside [2^lowest_exponent, 2^8), where QNNPACK refuses."""
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         ratio = np.float32(x_scale) / np.float32(y_scale)
     if not 2.0**lowest_exponent <= ratio < 2.0**8:
         raise ModelError(

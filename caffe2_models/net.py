@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,7 +135,7 @@ class Net:
         check_names(self.predict)
         check_names(self.init)
         self.operators = [Node(op, index) for index, op in enumerate(predict.op)]
-        self._init_operators = [Node(op, index) for index, op in enumerate(self.init.op)]
+        self.init_operators = [Node(op, index) for index, op in enumerate(self.init.op)]
 
     @property
     def name(self) -> str:
@@ -164,7 +164,7 @@ class Net:
         """What the init net computes, without stand-ins for the input."""
         values: dict[str, Value] = {}
         self.parameter_types  # noqa: B018  every declared size is checked before memory is taken
-        for node in self._init_operators:
+        for node in self.init_operators:
             if set(node.outputs) & set(self.inputs):
                 continue
             with node.context():
@@ -176,8 +176,8 @@ class Net:
     def parameter_types(self) -> dict[str, TensorType]:
         """Types of the parameters, from the init net alone, without filling them."""
         types: dict[str, TensorType] = {}
-        self._require_supported(self._init_operators)
-        for node in self._init_operators:
+        self._require_supported(self.init_operators)
+        for node in self.init_operators:
             types.update(zip(node.outputs, node.infer(types)[1], strict=True))
             if sum(t.nbytes for t in types.values()) > MAX_BLOB_BYTES:
                 raise ModelError(f"the parameters would take more than {MAX_BLOB_BYTES >> 20} MiB")
@@ -192,7 +192,7 @@ class Net:
             size = recorded.size
         stand_ins = {
             name: node.infer({})[1][0].shape
-            for node in self._init_operators
+            for node in self.init_operators
             for name in node.outputs
             if name in self.inputs and not node.inputs
         }
@@ -259,7 +259,7 @@ class Net:
 
     @functools.cached_property
     def _filled(self) -> set[str]:
-        return {name for node in self._init_operators for name in node.outputs}
+        return {name for node in self.init_operators for name in node.outputs}
 
     @functools.cached_property
     def _read(self) -> set[str]:
@@ -276,9 +276,7 @@ class Net:
 
     @functools.cached_property
     def _stand_ins(self) -> list[str]:
-        fills = {
-            name for node in self._init_operators if node.type in STAND_IN_FILLS for name in node.outputs
-        }
+        fills = {name for node in self.init_operators if node.type in STAND_IN_FILLS for name in node.outputs}
         for node in self.operators:
             if node.inputs and node.inputs[0] in fills:
                 return [node.inputs[0]]
@@ -301,7 +299,7 @@ class Net:
 
     def require_supported(self) -> None:
         """Raises UnsupportedError that lists all operators of both nets that are not in the table."""
-        self._require_supported([*self._init_operators, *self.operators])
+        self._require_supported([*self.init_operators, *self.operators])
 
     def _require_supported(self, nodes: list[Node]) -> None:
         unknown = sorted({node.type or "(no type)" for node in nodes if node.type not in OPERATORS})
@@ -348,17 +346,17 @@ def last_uses(nodes: list[Node], kept: Iterable[str]) -> list[list[str]]:
     return dead
 
 
-def peak_bytes(steps: list[Step], kept: Iterable[str] = ()) -> int:
-    """The most that blobs take at a time where each goes after its last use but for those to keep, in bytes.
+def peak_bytes(steps: list[Step], kept: Iterable[str] = (), without: Container[str] = ()) -> int:
+    """The most that blobs take at a time, in bytes, where each goes after its last use but for those to keep.
 
-    Parameters that are read once count from their use on.
+    Blobs in `without`, say parameters, do not count.
     """
     dead_after = last_uses([step.operator for step in steps], kept)
     live: dict[str, int] = {}
     peak = 0
     for step, dead in zip(steps, dead_after, strict=True):
         for names, types in ((step.operator.inputs, step.inputs), (step.operator.outputs, step.outputs)):
-            live.update((name, t.nbytes) for name, t in zip(names, types, strict=True))
+            live.update((n, t.nbytes) for n, t in zip(names, types, strict=True) if n not in without)
         peak = max(peak, sum(live.values()))
         for name in dead:
             live.pop(name, None)

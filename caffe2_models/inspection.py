@@ -1,0 +1,62 @@
+"""What is wrong with a net: everything at once, where running it would stop at the first."""
+
+from collections.abc import Mapping
+
+from caffe2_models.errors import ModelError
+from caffe2_models.net import Net, Node
+from caffe2_models.operators import OPERATORS
+from caffe2_models.tensors import TensorType
+
+
+def find_problems(net: Net, inputs: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """One line for each thing that cannot be, on inputs of these shapes.
+
+    Operators that are not supported, blobs that nothing writes, parameters, shapes and arguments that do not
+    fit, scales that QNNPACK refuses. What follows from a problem is not told again; nor are the unknown
+    parameters of a graph without its init net.
+    """
+    problems, types = [], {}
+    lost = set() if net.init_operators else set(net.predict.external_input) - set(inputs)
+    for name, shape in inputs.items():
+        types[name] = TensorType(tuple(shape))
+    for label, nodes in (("init", net.init_operators), ("predict", net.operators)):
+        for node in nodes:
+            if label == "init" and types.keys() & set(node.outputs):
+                continue  # a stand-in for an input
+            problem = _step(node, types, lost)
+            if problem is not None:
+                problems.append(f"{label}: {problem}")
+    problems += [
+        f"output {name} is never written" for name in net.outputs if name not in types and name not in lost
+    ]
+    return problems
+
+
+def find_idle(net: Net) -> list[str]:
+    """Notes on what does no harm: parameters that nobody reads."""
+    read = {name for node in net.operators for name in node.inputs} | set(net.outputs)
+    read |= {name for node in net.init_operators for name in node.inputs}
+    written = dict.fromkeys(name for node in net.init_operators for name in node.outputs)
+    return [f"parameter {name} is never read" for name in written if name not in read]
+
+
+def _step(node: Node, types: dict[str, TensorType], lost: set[str]) -> str | None:
+    """Infer one operator's outputs into `types`; those that cannot be told go into `lost`."""
+    undefined = [name for name in node.inputs if name not in types and name not in lost]
+    if undefined:
+        problem = f"{node}: blob {', '.join(undefined)} is read before anything writes it"
+    elif node.type not in OPERATORS:
+        problem = f"{node}: operator {node.type} is not supported"
+    elif any(name in lost for name in node.inputs):
+        problem = None
+    else:
+        try:
+            types.update(zip(node.outputs, node.infer(types)[1], strict=True))
+            lost.difference_update(node.outputs)
+            return None
+        except ModelError as error:
+            problem = str(error)
+    lost.update(node.outputs, undefined)
+    for name in node.outputs:
+        types.pop(name, None)
+    return problem

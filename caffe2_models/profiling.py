@@ -1,0 +1,165 @@
+"""What a net costs: operator by operator its work, parameters and memory, and on a runtime its time."""
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from caffe2_models.build import make_init
+from caffe2_models.net import Net, Node, Step, last_uses, peak_bytes
+from caffe2_models.proto import caffe2_pb2
+from caffe2_models.runtimes import create_session
+from caffe2_models.runtimes.session import Session
+from caffe2_models.tensors import TensorType, Value
+
+
+@dataclass(frozen=True)
+class OperatorCost:
+    """One operator; parameters counts those it is the first to read, ms is None where it was not timed."""
+
+    index: int
+    type: str
+    outputs: list[str]
+    shape: list[int]
+    dtype: str
+    scale: float | None
+    zero_point: int | None
+    macs: int
+    parameters: int
+    activation_bytes: int
+    ms: float | None = None
+
+
+@dataclass(frozen=True)
+class NetCost:
+    """A net's operators, and the whole of it.
+
+    weight_bytes are the parameters'; largest_pair_bytes what the largest operator reads and writes of
+    activations; peak_bytes the most that activations take at a time where each goes after its last use.
+    ms is the median of whole runs.
+    """
+
+    name: str
+    operators: list[OperatorCost]
+    macs: int
+    parameters: int
+    weight_bytes: int
+    largest_pair_bytes: int
+    peak_bytes: int
+    ms: float | None = None
+
+    def to_dict(self) -> dict:
+        """As it goes into JSON."""
+        return dataclasses.asdict(self)
+
+    def with_times(self, whole: float, operators: Sequence[float]) -> "NetCost":
+        """The same with times in ms; operators may be empty."""
+        times = operators or [None] * len(self.operators)
+        timed = [dataclasses.replace(row, ms=ms) for row, ms in zip(self.operators, times, strict=True)]
+        return dataclasses.replace(self, ms=whole, operators=timed)
+
+
+def cost(net: Net, inputs: Mapping[str, tuple[int, ...] | TensorType]) -> NetCost:
+    """What the net costs on inputs of these shapes, without running it.
+
+    Raises ModelError as Net.walk does.
+    """
+    steps, read, rows, pairs = list(net.walk(inputs)), set(), [], []
+    for step in steps:
+        inputs_of = list(zip(step.operator.inputs, step.inputs, strict=True))
+        weights = {name: t for name, t in inputs_of if name in net.parameter_types}
+        pairs.append(sum(t.nbytes for name, t in inputs_of if name not in weights))
+        pairs[-1] += sum(t.nbytes for t in step.outputs)
+        rows.append(_row(step, sum(t.size for name, t in weights.items() if name not in read), pairs[-1]))
+        read.update(weights)
+    weights = [net.parameter_types[name] for name in read]
+    return NetCost(
+        name=net.name,
+        operators=rows,
+        macs=sum(row.macs for row in rows),
+        parameters=sum(t.size for t in weights),
+        weight_bytes=sum(t.nbytes for t in weights),
+        largest_pair_bytes=max(pairs, default=0),
+        peak_bytes=peak_bytes(steps, net.outputs, without=net.parameter_types),
+    )
+
+
+def _row(step: Step, parameters: int, activation_bytes: int) -> OperatorCost:
+    node, first = step.operator, step.outputs[0] if step.outputs else TensorType((0,))
+    return OperatorCost(
+        index=node.index,
+        type=node.type,
+        outputs=node.outputs,
+        shape=list(first.shape),
+        dtype=first.dtype.name,
+        scale=first.scale,
+        zero_point=first.zero_point,
+        macs=step.macs,
+        parameters=parameters,
+        activation_bytes=activation_bytes,
+    )
+
+
+def random_feeds(inputs: Mapping[str, tuple[int, ...]], seed: int = 0) -> dict[str, np.ndarray]:
+    """Standard normal values of these shapes, float32."""
+    rng = np.random.default_rng(seed)
+    return {name: rng.normal(0, 1, shape).astype(np.float32) for name, shape in inputs.items()}
+
+
+def time_net(session: Session, feeds: Mapping[str, Value], runs: int, warmup: int = 1) -> float:
+    """Median ms of a whole run."""
+    return _median_ms(lambda: session.run(feeds), runs, warmup)
+
+
+def time_operators(session: Session, feeds: Mapping[str, Value], runs: int, warmup: int = 1) -> list[float]:
+    """Median ms of each operator.
+
+    Caffe2 and the reference time their operators within the net. The other runtimes fuse them, so there each
+    operator runs as a net of its own: what it takes alone, which may be more than its share of the whole.
+    """
+    if session.backend == "caffe2":
+        return session.benchmark(dict(feeds), warmup, runs)[1:]
+    return [
+        _median_ms(_operator_call(session, node, values), runs, warmup)
+        for node, values in _moments(session.net, feeds)
+    ]
+
+
+def _operator_call(session: Session, node: Node, values: list[Value]) -> Callable[[], object]:
+    """What runs one operator on its inputs in the runtime of the session."""
+    if session.backend == "reference":
+        return lambda: node.compute(values)
+    inputs = dict(zip(node.inputs, values, strict=True))
+    parameters = {name: value for name, value in inputs.items() if name in session.net.parameters}
+    feeds = {name: value for name, value in inputs.items() if name not in parameters}
+    predict = caffe2_pb2.NetDef(op=[node.proto], external_input=list(inputs))
+    alone = create_session(
+        Net(predict, make_init(parameters)), session.backend, session.threads, approximate=True
+    )
+    return lambda: alone.run(feeds)
+
+
+def _moments(net: Net, feeds: Mapping[str, Value]) -> Iterator[tuple[Node, list[Value]]]:
+    """Every operator with its inputs at its moment of a run."""
+    blobs = {**net.parameters, **feeds}
+    dead_after = last_uses(net.operators, ())
+    for node in net.operators:
+        values = [blobs[name] for name in node.inputs]
+        yield node, values
+        blobs.update(zip(node.outputs, node.compute(values), strict=True))
+        for name in dead_after[node.index]:
+            blobs.pop(name, None)
+
+
+def _median_ms(call: Callable[[], object], runs: int, warmup: int) -> float:
+    for _ in range(warmup):
+        call()
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return 1000 * statistics.median(times)
