@@ -9,7 +9,15 @@ from caffe2_models.preprocessing import Preprocessing
 from exporters import torch_to_onnx
 from exporters.caffe2_to_onnx import to_onnx
 from exporters.onnx_to_caffe2 import convert
-from exporters.verification import TOLERANCE, compare, make_samples, real_caffe2_is_at_hand, run_net, run_onnx
+from exporters.verification import (
+    TOLERANCE,
+    Sample,
+    compare,
+    make_samples,
+    real_caffe2_is_at_hand,
+    run_net,
+    run_onnx,
+)
 
 # The forms after PyTorch, whose output each is compared with.
 FORMS = ("ONNX Runtime", "our runtime", "round trip", "real Caffe2")
@@ -43,7 +51,7 @@ def sweep(name: str, size: int | None = None) -> Row:
     preprocessing = Preprocessing(**module.default_cfg)
     shape = (1, 3, preprocessing.size, preprocessing.size)
     samples = make_samples({torch_to_onnx.INPUT: shape}, preprocessing)
-    torch_to_onnx.randomize_statistics(module, samples)
+    torch_to_onnx.randomize_statistics(module, _statistics_samples(preprocessing))
     start = time.perf_counter()
     model = torch_to_onnx.export(module, shape, preprocessing=preprocessing, name=name)
     exported = time.perf_counter()
@@ -63,3 +71,10 @@ def sweep(name: str, size: int | None = None) -> Row:
         differences[form] = max(pair.max_difference / pair.largest for pair in pairs)
     operators = Counter(node.type for node in net.operators)
     return Row(name, preprocessing.size, operators, exported - start, converted - exported, differences)
+
+
+def _statistics_samples(preprocessing: Preprocessing) -> list[Sample]:
+    """Images enough to measure a variance from, also where the last maps are single pixels."""
+    size = preprocessing.size
+    count = max(1, min(8, (224 // size) ** 2))
+    return make_samples({torch_to_onnx.INPUT: (count, 3, size, size)}, preprocessing, seed=1)

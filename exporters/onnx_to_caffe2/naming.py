@@ -1,6 +1,5 @@
 """Readable blob names: a layer's output is called after its module, its parameters after the layer."""
 
-import ast
 import re
 
 # What a parameter is to its operator, by input position.
@@ -22,9 +21,8 @@ def layer_name(kind: str, node_name: str, scope: str, output: str) -> str:
     "blocks.0.1.conv_dw"; other exporters' own names are kept.
     """
     if scope:
-        modules = ast.literal_eval(scope)[:-1] if scope.startswith("[") else []
-        name = next((str(module) for module in reversed(modules) if module), "")
-        return name or _clean(output)
+        modules = [module for module in re.findall(r"'([^']*)'", scope)[:-1] if module]
+        return modules[-1] if modules else _clean(output)
     if node_name.startswith("/"):
         *modules, operator = node_name.strip("/").split("/")
         return _join(modules) or operator
