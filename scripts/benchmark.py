@@ -2,9 +2,9 @@
 """Speed and memory of float32 nets on the onnxruntime runtime; with --all, every other benchmark after it.
 
 Each network is exported to ONNX with random weights and converted to Caffe2. Its ONNX form in ONNX Runtime,
-its Caffe2 form here, and the real Caffe2 (where CAFFE2_PYTHON names it) then take turns on one thread; figures
-are medians, in ms. Memory is what a process of its own grows by at its peak, from loading the net to the end
-of two runs, the runtime's library being loaded before; beside it stand the weights and the largest pair of
+its Caffe2 form here, and the real Caffe2 (where CAFFE2_PYTHON names it) take turns on one thread; figures are
+medians, in ms. Memory is what a process of its own grows by at its peak, from loading the net to the end of
+two runs, the runtime's library being loaded before; beside it stand the weights and the largest pair of
 activations (what one operator reads and writes).
 """
 

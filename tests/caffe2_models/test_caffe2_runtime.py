@@ -56,7 +56,7 @@ def assert_close(got, want, tolerance, only_shape=False):
 
 
 def test_every_input_byte_of_the_tables():
-    """Int8Sigmoid, Int8LeakyRelu and Int8Softmax over many scales: where the C library's exp rounds matters."""
+    """Int8Sigmoid, Int8LeakyRelu and Int8Softmax over many scales: how the C library rounds matters."""
     rng = np.random.default_rng(0)
     for _ in range(40):
         scale, zero_point = float(np.float32(np.exp(rng.uniform(-9, 2)))), int(rng.integers(0, 256))

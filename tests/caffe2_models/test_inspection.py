@@ -171,3 +171,8 @@ def test_every_case_has_a_cost():
         if all(value.dtype == np.float32 for value in case.feeds.values()):
             found = cost(case.net(), {name: value.shape for name, value in case.feeds.items()})
             assert found.macs >= 0 and found.peak_bytes > 0, kind
+
+
+def test_the_list_of_operators_is_up_to_date(root):
+    done = script(root, "scripts/list_operators.py")
+    assert done.stdout == (root / "docs" / "operators.md").read_text(), "run scripts/list_operators.py"

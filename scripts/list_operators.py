@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+"""List the Caffe2 operators that are supported, in Markdown: docs/operators.md."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from caffe2_models.command import run
+from caffe2_models.operators import OPERATORS, Operator
+
+HEAD = """# Operators
+
+What `python scripts/list_operators.py` prints. Every operator has its output shapes and types, its exact
+computation, its lowering to ONNX and its cost in one class of `caffe2_models/operators/`. Arguments stand with
+Caffe2's defaults, [in brackets] where there is none; those without either must be given; others are ignored, as
+Caffe2 ignores them. Of operators marked `int8` the runtimes `reference`, `exact` and `caffe2` compute every
+byte; `onnxruntime` approximates them where asked to.
+
+A *window* is given as `kernel`, `stride`, `pad`, `dilation`, as their `_h _w` and `_t _l _b _r` forms, or as
+the lists `kernels`, `strides`, `pads`, `dilations`; `legacy_pad` 1 (VALID), 2 (SAME) and 3 (Caffe's pooling)
+are known, and `global_pooling`. Images are in NCHW order, or in NHWC where `order` says so.
+"""
+
+TABLE = "| operator | | arguments | inputs |\n|---|---|---|---|"
+
+# Fields that stand for several arguments, or for none.
+SPELLED = {
+    "window": "window",
+    "adj": "`adj`, `adj_h adj_w` or `adjs`",
+    "scalar": "`value`=0, `dtype`",
+    "values": "`values`",
+    "outputs": None,
+}
+
+
+def main(argv: list[str]) -> None:
+    print(document(), end="")
+
+
+def document() -> str:
+    """The whole page."""
+    families: dict[str, list[str]] = {}
+    for name, operator in OPERATORS.items():
+        families.setdefault(operator.__module__.rpartition(".")[2], []).append(row(name, operator))
+    parts = [HEAD]
+    for family, rows in families.items():
+        parts.append(f"## {family.replace('_', ' ')}\n\n{TABLE}\n" + "\n".join(sorted(rows)) + "\n")
+    return "\n".join(parts)
+
+
+def row(name: str, operator: type[Operator]) -> str:
+    types = " ".join(sorted(operator.dtypes)) if operator.dtypes is not None else "any"
+    exact = "" if operator.exact_in_onnx else "int8"
+    arguments = ", ".join(filter(None, (argument(field) for field in dataclasses.fields(operator))))
+    return f"| {name} | {exact} | {arguments} | {'quantized' if operator.takes_quantized else types} |"
+
+
+def argument(field: dataclasses.Field) -> str | None:
+    """`name`=default"""
+    if field.name in SPELLED:
+        return SPELLED[field.name]
+    if field.default is dataclasses.MISSING:
+        return f"`{field.name}`"
+    default = field.default
+    if default is None or default in ((), ""):
+        return f"[`{field.name}`]"
+    if isinstance(default, float):
+        default = f"{default:.8g}"
+    elif isinstance(default, bool):
+        default = int(default)
+    return f"`{field.name}`={default}"
+
+
+if __name__ == "__main__":
+    run(main)
