@@ -13,10 +13,10 @@ from caffe2_models.operators import OPERATORS, Operator
 HEAD = """# Operators
 
 What `python scripts/list_operators.py` prints. Every operator has its output shapes and types, its exact
-computation, its lowering to ONNX and its cost in one class of `caffe2_models/operators/`. Arguments stand with
-Caffe2's defaults, [in brackets] where there is none; those without either must be given; others are ignored, as
-Caffe2 ignores them. Of operators marked `int8` the runtimes `reference`, `exact` and `caffe2` compute every
-byte; `onnxruntime` approximates them where asked to.
+computation, its lowering to ONNX and its cost in one class of `caffe2_models/operators/`. Arguments stand
+with Caffe2's defaults, [in brackets] where there is none; those without either must be given; others are
+ignored, as Caffe2 ignores them. Of operators marked `int8` the runtimes `reference`, `exact` and `caffe2`
+compute every byte; `onnxruntime` approximates them where asked to.
 
 A *window* is given as `kernel`, `stride`, `pad`, `dilation`, as their `_h _w` and `_t _l _b _r` forms, or as
 the lists `kernels`, `strides`, `pads`, `dilations`; `legacy_pad` 1 (VALID), 2 (SAME) and 3 (Caffe's pooling)
