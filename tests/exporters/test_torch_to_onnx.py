@@ -13,6 +13,8 @@ from exporters.onnx_files import get_onnx_preprocessing, graph_inputs, set_onnx_
 from exporters.onnx_to_caffe2 import convert
 from exporters.verification import compare, make_samples, run_net, run_onnx
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 class Classifier(nn.Module):
     """What mobile classifiers are made of: BN to fold, a residual, SE, activations, pooling, a view."""

@@ -15,6 +15,8 @@ from exporters.sweep import sweep
 from mobile_cv.model_zoo import list_models
 from mobile_cv.model_zoo.registry import canonical_name
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SHARDS = 12
 SMALL, ODD = 64, 75
 MODELS = [name for name in list_models() if canonical_name(name) == name]
