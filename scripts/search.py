@@ -102,9 +102,7 @@ def main(argv: list[str]) -> int:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     target = parser.add_argument_group("what is sought")
     target.add_argument(
         "--space", default="fbnet", metavar="NAME", help="fbnet (in its form for the data), or F.json"
@@ -267,8 +265,8 @@ def finish(
         accuracies = [accuracy for _, accuracy in random]
         latencies = [latency for latency, _ in random]
         print(
-            f"{len(random)} random networks of {min(latencies):.4g} to {max(latencies):.4g} ms, in PyTorch: "
-            f"top-1 {statistics.median(accuracies):.2f} % (median), "
+            f"random networks ({len(random)}) of {min(latencies):.4g} to {max(latencies):.4g} ms, "
+            f"in PyTorch: top-1 {statistics.median(accuracies):.2f} % (median), "
             f"{min(accuracies):.2f} to {max(accuracies):.2f} %"
         )
     results = {
