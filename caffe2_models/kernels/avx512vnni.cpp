@@ -212,9 +212,31 @@ bool has_avx512vnni() {
          __builtin_cpu_supports("avx512vnni");
 }
 
+#define VBMI __attribute__((target("avx512f,avx512bw,avx512vbmi")))
+
+// A table of 256 bytes is four registers.
+VBMI void look_up_vbmi(const uint8_t* table, const uint8_t* x, uint8_t* y, int64_t count) {
+  const __m512i first = _mm512_loadu_si512(table), second = _mm512_loadu_si512(table + 64);
+  const __m512i third = _mm512_loadu_si512(table + 128), fourth = _mm512_loadu_si512(table + 192);
+  int64_t i = 0;
+  for (; i + 64 <= count; i += 64) {
+    const __m512i bytes = _mm512_loadu_si512(x + i);
+    const __m512i low = _mm512_permutex2var_epi8(first, bytes, second);
+    const __m512i high = _mm512_permutex2var_epi8(third, bytes, fourth);
+    _mm512_storeu_si512(y + i, _mm512_mask_blend_epi8(_mm512_movepi8_mask(bytes), low, high));
+  }
+  look_up(table, x + i, y + i, count - i);
+}
+
+Kernels with_vbmi(Kernels kernels) {
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512vbmi")) kernels.look_up = look_up_vbmi;
+  return kernels;
+}
+
 }  // namespace
 
-const Kernels avx512vnni = make_kernels<Avx512Vnni>("avx512vnni", has_avx512vnni);
+const Kernels avx512vnni = with_vbmi(make_kernels<Avx512Vnni>("avx512vnni", has_avx512vnni));
 
 }  // namespace int8
 

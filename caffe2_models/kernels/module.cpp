@@ -171,13 +171,32 @@ PYBIND11_MODULE(_int8, m) {
           },
           py::arg("x"), py::arg("y"), py::arg("elements"), py::arg("table"))
       .def(
+          "look_up_floats",
+          [](Program& p, int x, int y, int64_t elements, const Array<float>& table) {
+            p.look_up_floats(x, y, elements, static_cast<const float*>(exactly(table, 256)));
+          },
+          py::arg("x"), py::arg("y"), py::arg("elements"), py::arg("table"))
+      .def(
+          "look_up_gated",
+          [](Program& p, int x, int gate, int y, int64_t images, int64_t pixels, int64_t channels,
+             const Array<uint8_t>& table) {
+            const void* content = exactly(table, 256 * 256);
+            p.look_up_gated(x, gate, y, images, pixels, channels, static_cast<const uint8_t*>(content));
+          },
+          py::arg("x"), py::arg("gate"), py::arg("y"), py::arg("images"), py::arg("pixels"),
+          py::arg("channels"), py::arg("table"))
+      .def(
           "softmax",
           [](Program& p, int x, int y, int64_t rows, int64_t channels, const Array<int64_t>& table) {
             p.softmax(x, y, rows, channels, static_cast<const int64_t*>(exactly(table, 256)));
           },
           py::arg("x"), py::arg("y"), py::arg("rows"), py::arg("channels"), py::arg("table"))
-      .def("transpose", &Program::transpose, py::arg("x"), py::arg("y"), py::arg("outer"), py::arg("rows"),
-           py::arg("columns"), py::arg("inner"))
+      .def(
+          "gather",
+          [](Program& p, int x, int y, int64_t run, const Array<int32_t>& positions) {
+            p.gather(x, y, run, std::vector<int32_t>(positions.data(), positions.data() + positions.size()));
+          },
+          py::arg("x"), py::arg("y"), py::arg("run"), py::arg("positions"))
       .def("copy", &Program::copy, py::arg("x"), py::arg("y"), py::arg("rows"), py::arg("run"),
            py::arg("x_offset"), py::arg("x_pitch"), py::arg("y_offset"), py::arg("y_pitch"))
       .def("__len__", &Program::size)

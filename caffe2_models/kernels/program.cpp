@@ -258,6 +258,38 @@ void Program::look_up(int x, int y, int64_t elements, const uint8_t* table) {
   });
 }
 
+void Program::look_up_floats(int x, int y, int64_t elements, const float* table) {
+  require(x, elements);
+  require(y, elements * 4);
+  auto own = std::make_shared<std::vector<float>>(table, table + 256);
+  const int64_t parts = parts_of(elements);
+  push(parts, [=, this](int64_t task, uint8_t*) {
+    const Range range = part_of(elements, parts, task);
+    const uint8_t* from = memory(x);
+    float* to = reinterpret_cast<float*>(memory(y));
+    for (int64_t i = range.begin; i < range.end; i++) to[i] = (*own)[from[i]];
+  });
+}
+
+void Program::look_up_gated(int x, int gate, int y, int64_t images, int64_t pixels, int64_t channels,
+                            const uint8_t* table) {
+  const int64_t elements = product({images, pixels, channels}), rows = images * pixels;
+  require(x, elements);
+  require(gate, images * channels);
+  require(y, elements);
+  auto own = std::make_shared<std::vector<uint8_t>>(table, table + 256 * 256);
+  const int64_t parts = std::min(rows, parts_of(2 * elements));
+  push(parts, [=, this](int64_t task, uint8_t*) {
+    const Range range = part_of(rows, parts, task);
+    for (int64_t row = range.begin; row < range.end; row++) {
+      const uint8_t* gates = memory(gate) + row / pixels * channels;
+      const uint8_t* from = memory(x) + row * channels;
+      uint8_t* to = memory(y) + row * channels;
+      for (int64_t c = 0; c < channels; c++) to[c] = own->data()[gates[c] * 256 + from[c]];
+    }
+  });
+}
+
 void Program::softmax(int x, int y, int64_t rows, int64_t channels, const int64_t* table) {
   const int64_t elements = product({rows, channels});
   require(x, elements);
@@ -285,20 +317,21 @@ void Program::softmax(int x, int y, int64_t rows, int64_t channels, const int64_
   });
 }
 
-void Program::transpose(int x, int y, int64_t outer, int64_t rows, int64_t columns, int64_t inner) {
-  const int64_t plane = product({rows, columns, inner}), total = product({outer, plane});
-  require(x, total);
-  require(y, total);
-  const int64_t parts = std::min(outer, parts_of(total));
+void Program::gather(int x, int y, int64_t run, std::vector<int32_t> positions) {
+  const int64_t runs = static_cast<int64_t>(positions.size());
+  require(y, product({runs, run}));
+  const auto [first, last] = std::minmax_element(positions.begin(), positions.end());
+  check(*first >= 0, "a position that cannot be");
+  require(x, *last + run);
+  auto own = std::make_shared<std::vector<int32_t>>(std::move(positions));
+  const int64_t parts = parts_of(runs * (1 + run / 32));
   push(parts, [=, this](int64_t task, uint8_t*) {
-    const Range range = part_of(outer, parts, task);
-    for (int64_t i = range.begin; i < range.end; i++) {
-      const uint8_t* from = memory(x) + i * plane;
-      uint8_t* to = memory(y) + i * plane;
-      for (int64_t column = 0; column < columns; column++)
-        for (int64_t row = 0; row < rows; row++, to += inner)
-          if (inner == 1) *to = from[row * columns + column];
-          else std::memcpy(to, from + (row * columns + column) * inner, static_cast<size_t>(inner));
+    const Range range = part_of(runs, parts, task);
+    const uint8_t* from = memory(x);
+    uint8_t* to = memory(y) + range.begin * run;
+    for (int64_t i = range.begin; i < range.end; i++, to += run) {
+      if (run == 1) *to = from[(*own)[i]];
+      else std::memcpy(to, from + (*own)[i], static_cast<size_t>(run));
     }
   });
 }

@@ -41,11 +41,14 @@ class Program {
                        const Quantization& quantization);
   void dequantize(int x, int y, int64_t elements, const Quantization& quantization);
   void look_up(int x, int y, int64_t elements, const uint8_t* table);
+  void look_up_floats(int x, int y, int64_t elements, const float* table);
+  // y[image, pixel, c] = table[gate[image, c]][x[image, pixel, c]]; table: 256 x 256.
+  void look_up_gated(int x, int gate, int y, int64_t images, int64_t pixels, int64_t channels,
+                     const uint8_t* table);
   // Softmax over rows of `channels`: see caffe2_models.int8.softmax.
   void softmax(int x, int y, int64_t rows, int64_t channels, const int64_t* table);
-  // y[outer, i, :] = x[outer, i / columns + i % columns * rows, :]: a transposition of the two middle axes,
-  // bytes.
-  void transpose(int x, int y, int64_t outer, int64_t rows, int64_t columns, int64_t inner);
+  // Runs of bytes from given positions, one after the other.
+  void gather(int x, int y, int64_t run, std::vector<int32_t> positions);
   // Copies `rows` runs of `run` bytes: from x at x_offset every x_pitch bytes to y at y_offset every y_pitch
   // bytes.
   void copy(int x, int y, int64_t rows, int64_t run, int64_t x_offset, int64_t x_pitch, int64_t y_offset,

@@ -20,6 +20,7 @@ from caffe2_models.tensors import Int8Tensor, TensorType, Value
 Constants = list[Value | None]
 
 LARGEST_ADD_SHIFT = 32  # beyond it every sum rounds to zero, as at 32
+MAX_MOVED = 1 << 24  # bytes whose positions a plan keeps
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,17 @@ def look_up(size: int, table: np.ndarray) -> Kernel:
     return call("look_up", size, table, in_place=True)
 
 
+def look_up_floats(size: int, table: np.ndarray) -> Kernel:
+    """A float32 function of each byte; table is float32[256]."""
+    return call("look_up_floats", size, table)
+
+
+def look_up_gated(shape: tuple[int, ...], table: np.ndarray) -> Kernel:
+    """A function of each byte of [N, ..., C] and of its gate's, [N, C]; table is uint8[gate, byte]."""
+    images, *pixels, channels = shape
+    return call("look_up_gated", images, math.prod(pixels), channels, table, reads=(0, 1))
+
+
 @kernel("Int8Quantize")
 def quantize(step, constants):
     y = step.outputs[0]
@@ -198,13 +210,17 @@ def reshape(step, constants):
     return Kernel(emit=None)
 
 
-@kernel("Int8ChannelShuffle")
-def channel_shuffle(step, constants):
-    operator, x = step.operator.operator, step.inputs[0]
-    if operator.order != "NHWC":
+@kernel("Int8ChannelShuffle", "Int8ResizeNearest", "Int8Slice", "Int8Transpose")
+def move(step, constants):
+    """Where each byte comes from is told by the operator itself, applied to the bytes' positions."""
+    node, x = step.operator, step.inputs[0]
+    if x.size > MAX_MOVED or any(value is None for value in constants[1:]):
         return None
-    channels, groups = x.shape[-1], operator.group
-    return call("transpose", x.size // channels, groups, channels // groups, 1)
+    positions = Int8Tensor(np.arange(x.size, dtype=np.int32).reshape(x.shape), x.scale, x.zero_point)
+    rows = node.compute([positions, *constants[1:]])[0].data.reshape(-1, step.outputs[0].shape[-1])
+    if not (np.diff(rows, axis=1) == 1).all():
+        rows = rows.reshape(-1, 1)
+    return call("gather", rows.shape[1], np.ascontiguousarray(rows[:, 0]))
 
 
 @kernel("Int8Concat")

@@ -7,13 +7,13 @@ those that no kernel covers as calls of their own `compute`, in between.
 import os
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from caffe2_models import kernels
-from caffe2_models.kernels import steps
-from caffe2_models.net import Net, Node, Step
+from caffe2_models.kernels.fusion import fuse
+from caffe2_models.kernels.graph import Blob, Buffer, Graph, Instruction
+from caffe2_models.net import Net
 from caffe2_models.runtimes.session import Session, input_types, type_key
 from caffe2_models.tensors import Int8Tensor, TensorType, Value
 
@@ -40,106 +40,9 @@ class ExactSession(Session):
                 if len(self._plans) == MAX_PLANS:
                     self._plans.pop(next(iter(self._plans)))
                 graph = Graph(self.net, input_types(feeds), outputs)
+                fuse(graph)
                 self._plans[key] = Plan(graph, self.instruction_set, self._pool)
             return self._plans[key].run(feeds)
-
-
-@dataclass(eq=False)
-class Buffer:
-    """Bytes in the arena, alive from the instruction that writes them to the last that reads them."""
-
-    nbytes: int
-    first: int
-    last: int
-    offset: int = 0
-
-
-@dataclass(eq=False)
-class Blob:
-    """One value of a blob: a name that is written twice makes two. `constant` is what is known beforehand."""
-
-    type: TensorType
-    constant: Value | None = None
-    writer: "Instruction | None" = None
-    readers: "list[Instruction]" = field(default_factory=list)
-    buffer: Buffer | None = None  # where kernels write or read it
-
-    @property
-    def is_read_by_kernels(self) -> bool:
-        return any(reader.kernel is not None and self in reader.reads for reader in self.readers)
-
-
-@dataclass(eq=False)
-class Instruction:
-    """One operator in its place; its own `compute` runs where kernel is None."""
-
-    node: Node
-    inputs: list[Blob]
-    outputs: list[Blob]
-    kernel: steps.Kernel | None
-    workspace: Buffer | None = None
-
-    @property
-    def reads(self) -> list[Blob]:
-        """The inputs that its kernel reads from buffers."""
-        return [self.inputs[position] for position in self.kernel.reads]
-
-
-class Graph:
-    """A net for feeds of given types: instructions in order, as many as the outputs asked for need."""
-
-    def __init__(self, net: Net, types: dict[str, TensorType], outputs: list[str]):
-        self.feeds = {name: Blob(given) for name, given in types.items()}
-        current = {name: Blob(TensorType.of(value), value) for name, value in net.parameters.items()}
-        current.update(self.feeds)
-        self.instructions = [self._trace(step, current) for step in net.walk(types)]
-        self.outputs = {name: current[name] for name in outputs}
-        self._drop_unneeded()
-        self._fuse_image_quantization()
-
-    def _trace(self, step: Step, current: dict[str, Blob]) -> Instruction:
-        node = step.operator
-        inputs = [current[name] for name in node.inputs]
-        outputs = [Blob(known, known.value) for known in step.outputs]
-        kernel = steps.find_kernel(step, [blob.constant for blob in inputs])
-        if kernel is not None:
-            reads_constants = any(inputs[position].constant is not None for position in kernel.reads)
-            if reads_constants or any(blob.constant is None for blob in outputs[1:]):
-                kernel = None
-        instruction = Instruction(node, inputs, outputs, kernel)
-        for blob in inputs:
-            blob.readers.append(instruction)
-        for blob in outputs:
-            blob.writer = instruction
-        current.update(zip(node.outputs, outputs, strict=True))
-        return instruction
-
-    def _drop_unneeded(self) -> None:
-        wanted, kept = set(self.outputs.values()), []
-        for instruction in reversed(self.instructions):
-            if wanted.intersection(instruction.outputs):
-                kept.append(instruction)
-                wanted.update(instruction.inputs)
-            else:
-                for blob in instruction.inputs:
-                    blob.readers.remove(instruction)
-        self.instructions = kept[::-1]
-
-    def _fuse_image_quantization(self) -> None:
-        """NCHW2NHWC that only Int8Quantize reads: both in one pass over the image."""
-        for quantize in list(self.instructions):
-            (nhwc, *_) = quantize.inputs or [None]
-            if quantize.node.type != "Int8Quantize" or quantize.kernel is None or nhwc.writer is None:
-                continue
-            turn = nhwc.writer
-            if turn.node.type != "NCHW2NHWC" or nhwc.readers != [quantize] or nhwc in self.outputs.values():
-                continue
-            (image,) = turn.inputs
-            if image.constant is None:
-                quantize.inputs = [image]
-                quantize.kernel = steps.quantize_planes(image.type, quantize.outputs[0].type)
-                image.readers = [quantize if reader is turn else reader for reader in image.readers]
-                self.instructions.remove(turn)
 
 
 class Plan:
@@ -147,7 +50,9 @@ class Plan:
 
     def __init__(self, graph: Graph, instruction_set: str, pool: kernels.ThreadPool):
         self.graph = graph
-        self.program = kernels.Program(instruction_set, pool, place(graph))
+        arena_bytes = place(graph)
+        self.program = kernels.Program(instruction_set, pool, arena_bytes)
+        self._arena = self.program.array(self.program.buffer(0, arena_bytes))
         self._numbers: dict[Blob | Buffer, int] = {}  # of the program's buffers
         self._external: set[Blob] = set()
         self.segments = self._compile()
@@ -163,16 +68,24 @@ class Plan:
                 continue
             results = segment.node.compute([self._get(values, blob) for blob in segment.inputs])
             for blob, value in zip(segment.outputs, results, strict=True):
-                self._set(values, blob, value)
-        return {name: self._get(values, blob) for name, blob in self.graph.outputs.items()}
+                self._set(values, blob, self._own(value))
+        return {name: self._own(self._get(values, blob)) for name, blob in self.graph.outputs.items()}
 
     def _get(self, values: dict[Blob, Value], blob: Blob) -> Value:
+        """A blob's value; where a kernel wrote it, a view of the arena."""
         if blob.constant is not None:
             return blob.constant
-        if blob not in values:
-            data = self._bytes(blob)[: blob.type.nbytes].copy()
-            values[blob] = with_quantization(data.view(blob.type.dtype).reshape(blob.type.shape), blob.type)
-        return values[blob]
+        if blob in values:
+            return values[blob]
+        data = self._bytes(blob)[: blob.type.nbytes]
+        return with_quantization(data.view(blob.type.dtype).reshape(blob.type.shape), blob.type)
+
+    def _own(self, value: Value) -> Value:
+        """The value, copied where it is a view of the arena: kernels will write there again."""
+        data = value.data if isinstance(value, Int8Tensor) else value
+        if not np.may_share_memory(data, self._arena):
+            return value
+        return Int8Tensor(data.copy(), value.scale, value.zero_point) if data is not value else data.copy()
 
     def _set(self, values: dict[Blob, Value], blob: Blob, value: Value) -> None:
         values[blob] = value

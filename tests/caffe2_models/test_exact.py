@@ -79,6 +79,11 @@ def assert_same(have, want):
         np.testing.assert_array_equal(other, value, err_msg=name)
 
 
+def kernels_alone(session) -> bool:
+    """Whether every operator of the session's last plan became a kernel's."""
+    return all(isinstance(segment, range) for segment in list(session._plans.values())[-1].segments)
+
+
 BLOBS = ["nhwc", "image", "depthwise", "narrow", "stem", "wide", "real", "pooled", "logits", "fc_w", "data"]
 
 
@@ -175,6 +180,79 @@ def test_what_no_kernel_covers_runs_on_the_reference():
     assert_same(fed.session("exact").run(feeds), fed.session("reference").run(feeds))
 
 
+ACTIVATIONS = {
+    "HardSigmoid": dict(alpha=1 / 6, beta=0.5),
+    "Swish": {},
+    "Sigmoid": {},
+    "Tanh": {},
+    "Elu": dict(alpha=1.0),
+    "Gelu": {},
+    "Relu": {},
+    "Clip": dict(min=0.0, max=6.0),
+    "Softplus": {},
+}
+
+
+@needs_kernels
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+def test_islands_of_float_become_tables(kind):
+    """x * activation(x), in float between two quantized blobs; another reader wants it in float."""
+    net = Builder()
+    net.convolution("image", "x", (17, 3, 3, 3), zero_point=90)
+    net.add("Int8Dequantize", ["x"], "real")
+    net.add(kind, ["real"], "activated", **ACTIVATIONS[kind])
+    net.add("Mul", ["real", "activated"], "product")
+    net.add("Int8Quantize", ["product"], "y", 0.03, 60)
+    net, feeds = net.net("y"), {"data": images()}
+    session, reference = net.session("exact", threads=2), net.session("reference")
+    for outputs in (["y"], ["product"], ["activated", "y"], ["real", "product"]):
+        assert_same(session.run(feeds, outputs), reference.run(feeds, outputs))
+        assert kernels_alone(session)
+
+
+@needs_kernels
+def test_gates_become_tables():
+    """Squeeze-and-excite: hard-swish of an image times a gate for each of its channels."""
+    net = Builder()
+    net.convolution("image", "x", (20, 3, 3, 3), zero_point=90)
+    net.add("Int8AveragePool", ["x"], "pooled", 0.05, 90, global_pooling=1, order="NHWC")
+    net.convolution("pooled", "excited", (20, 1, 1, 20), zero_point=128)
+    net.add("Int8Dequantize", ["excited"], "gate")
+    net.add("HardSigmoid", ["gate"], "gate", alpha=1 / 6, beta=0.5)
+    net.add("Int8Dequantize", ["x"], "real")
+    net.add("HardSigmoid", ["real"], "hard", alpha=1 / 6, beta=0.5)
+    net.add("Mul", ["real", "hard"], "swished")
+    for first, second in (["swished", "gate"], ["gate", "swished"]):
+        net.add("Mul", [first, second], f"gated_{first}")
+        net.add("Int8Quantize", [f"gated_{first}"], f"y_{first}", 0.02, 60)
+    net, feeds = net.net("y_swished", "y_gate"), {"data": images()}
+    session, reference = net.session("exact", threads=2), net.session("reference")
+    outputs = ["gated_gate", "y_gate"]
+    assert_same(session.run(feeds, outputs), reference.run(feeds, outputs))
+    assert_same(session.run(feeds), reference.run(feeds))
+    assert kernels_alone(session)
+
+
+@needs_kernels
+def test_islands_that_are_no_functions_of_bytes():
+    """A softmax over channels, a constant for each channel, two images: `compute` runs them."""
+    net = Builder()
+    net.convolution("image", "x", (8, 3, 3, 3), zero_point=90)
+    net.convolution("image", "z", (8, 1, 1, 3), zero_point=90)
+    for name in "xz":
+        net.add("Int8Dequantize", [name], f"{name}_real")
+    net.add("Softmax", ["x_real"], "soft", axis=3)
+    net.add("Mul", ["soft", "x_real"], "weighed")
+    net.parameters["slope"] = np.linspace(-1, 1, 8, dtype=np.float32)
+    net.add("Mul", ["z_real", "slope"], "sloped")
+    net.add("Add", ["weighed", "sloped"], "sum")
+    net.add("Add", ["x_real", "z_real"], "plain")
+    for name in ("sum", "sloped", "plain"):
+        net.add("Int8Quantize", [name], f"{name}_y", 0.04, 99)
+    net, feeds = net.net("sum_y", "sloped_y", "plain_y"), {"data": images()}
+    assert_same(net.session("exact").run(feeds), net.session("reference").run(feeds))
+
+
 @needs_kernels
 def test_errors_name_the_operator():
     net = Builder()
@@ -224,7 +302,7 @@ def test_published_nets(name, instruction_set, monkeypatch):
     session = net.session("exact", threads=2)
     assert_same(session.run(feeds, blobs), net.session("reference").run(feeds, blobs))
     assert_same(session.run(feeds), net.session("reference").run(feeds))
-    assert all(isinstance(segment, range) for segment in list(session._plans.values())[-1].segments)
+    assert kernels_alone(session)
 
 
 @needs_kernels

@@ -202,14 +202,25 @@ def test_quantize_and_dequantize(scale, zero_point, channels, seed):
     assert_equal(operator_net("Int8Dequantize", ["x"], {}), {"x": every_byte})
 
 
-@pytest.mark.parametrize("kind, arguments", [
-    ("Int8Relu", dict(Y_scale=0.1, Y_zero_point=77)),
-    ("Int8LeakyRelu", dict(Y_scale=0.3, Y_zero_point=5, alpha=0.2)),
-    ("Int8Sigmoid", dict(Y_scale=1 / 256, Y_zero_point=0)),
-    ("Int8Flatten", dict(Y_scale=0.1, Y_zero_point=77)),
-    ("Int8Reshape", dict(Y_scale=0.1, Y_zero_point=77, shape=(4, -1))),
-    ("Int8ChannelShuffle", dict(Y_scale=0.1, Y_zero_point=77, group=3, order="NHWC")),
-])  # fmt: skip
+ALIKE = dict(Y_scale=0.1, Y_zero_point=77)
+
+
+@pytest.mark.parametrize(
+    "kind, arguments",
+    [
+        ("Int8Relu", ALIKE),
+        ("Int8LeakyRelu", dict(Y_scale=0.3, Y_zero_point=5, alpha=0.2)),
+        ("Int8Sigmoid", dict(Y_scale=1 / 256, Y_zero_point=0)),
+        ("Int8Flatten", ALIKE),
+        ("Int8Reshape", dict(shape=(4, -1), **ALIKE)),
+        ("Int8ChannelShuffle", dict(group=3, order="NHWC", **ALIKE)),
+        ("Int8Transpose", dict(axes=(0, 3, 1, 2), **ALIKE)),
+        ("Int8Transpose", dict(axes=(0, 2, 1, 3), **ALIKE)),
+        ("Int8ResizeNearest", dict(height_scale=2.0, width_scale=1.5, **ALIKE)),
+        ("Int8Slice", dict(starts=(0, 0, 0, 3), ends=(-1, -1, -1, 40), **ALIKE)),
+        ("Int8Slice", dict(starts=(0, 1, 0, 0), ends=(-1, 3, -1, -1), **ALIKE)),
+    ],
+)
 def test_functions_and_moves_of_bytes(kind, arguments):
     x = tensor(np.random.default_rng(1), (2, 4, 5, 66), 77, float(np.float32(0.1)))
     assert_equal(operator_net(kind, ["x"], {}, **arguments), {"x": x}, threads=2)
@@ -267,7 +278,15 @@ def test_steps_stay_within_their_buffers(instruction_set):
         lambda: program.add(x, y, y, 17, 1, 0, 1, 0, 20, 0, 0),
         lambda: program.add(x, y, y, 16, 1, 0, 1, 0, 33, 0, 0),
         lambda: program.softmax(x, y, 2, 9, np.zeros(256, np.int64)),
-        lambda: program.transpose(x, y, 2**40, 2**20, 2**20, 2**20),
+        lambda: program.look_up_floats(x, y, 5, np.zeros(256, np.float32)),
+        lambda: program.look_up_floats(x, y, 4, np.zeros(255, np.float32)),
+        lambda: program.look_up_gated(x, x, y, 1, 1, 17, np.zeros(65536, np.uint8)),
+        lambda: program.look_up_gated(x, x, y, 1, 4, 4, np.zeros(65535, np.uint8)),
+        lambda: program.gather(x, y, 1, [0, -1]),
+        lambda: program.gather(x, y, 4, [0, 13]),
+        lambda: program.gather(x, y, 4, [0] * 5),
+        lambda: program.gather(x, y, 2**62, [0, 0]),
+        lambda: program.gather(x, y, 1, []),
         lambda: program.copy(x, y, 2, 8, 1, 8, 0, 8),
         lambda: program.copy(x, y, 2, 8, 0, 8, 0, 2**62),
         lambda: program.copy(x, y, 2, 8, -1, 8, 0, 8),
