@@ -2,10 +2,11 @@
 """Speed and memory of float32 nets on the onnxruntime runtime; with --all, every other benchmark after it.
 
 Each network is exported to ONNX with random weights and converted to Caffe2. Its ONNX form in ONNX Runtime,
-its Caffe2 form here, and the real Caffe2 (where CAFFE2_PYTHON names it) take turns on one thread; figures are
-medians, in ms. Memory is what a process of its own grows by at its peak, from loading the net to the end of
-two runs, the runtime's library being loaded before; beside it stand the weights and the largest pair of
-activations (what one operator reads and writes).
+its Caffe2 form here, and the real Caffe2 (where CAFFE2_PYTHON names it, by its own clock) take turns on one
+thread; figures are medians, in ms of processor time. Memory is what a process of its own grows by at its
+peak, from loading the net to the end of two runs, the runtime's library being loaded before; beside it stand
+what ONNX Runtime takes for the ONNX form, the weights, and the largest pair of activations (what one operator
+reads and writes).
 """
 
 import argparse
@@ -33,6 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MODELS = "mobilenetv2_100,mnasnet_100,fbnetc_100,efficientnet_b0"
 LEAST_RATIO = 0.95
 MIB = 1 << 20
+IMAGE = (1, 3, 224, 224)  # what the networks of MODELS take
 ONNX_FORM, OURS, CAFFE2 = "ONNX Runtime", "onnxruntime", "Caffe2"
 
 
@@ -65,7 +67,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--all", action="store_true", help="also the benchmarks of int8 and of the latency table"
     )
     parser.add_argument("--check", action="store_true", help="exit with 1 where the bar is not reached")
-    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
+    parser.add_argument("--memory-of", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.rounds < 1:
         raise ModelError("--rounds must be at least 1")
@@ -80,17 +82,21 @@ def measure(name: str, folder: Path, args: argparse.Namespace) -> dict:
     net = load_net(f"{prefix}.predict.pb", f"{prefix}.init.pb")
     shapes = net.input_shapes()
     costs, times = cost(net, shapes), take_turns(net, onnx_path, random_feeds(shapes), args.rounds)
-    growth = subprocess.run(
-        [sys.executable, __file__, "--memory-of", prefix], check=True, capture_output=True, text=True
-    )
     return {
         "name": name,
         "macs": costs.macs,
         **times,
-        "peak": int(growth.stdout),
+        "peak": peak_growth_elsewhere(prefix),
+        "peak alone": peak_growth_elsewhere(onnx_path),
         "weights": costs.weight_bytes,
         "pair": costs.largest_pair_bytes,
     }
+
+
+def peak_growth_elsewhere(path: Path) -> int:
+    """peak_growth(path) in a process of its own."""
+    command = [sys.executable, __file__, "--memory-of", path]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def quietly(script: str, *arguments) -> None:
@@ -102,21 +108,35 @@ def quietly(script: str, *arguments) -> None:
 
 
 def take_turns(net: Net, onnx_path: Path, feeds: dict[str, np.ndarray], rounds: int) -> dict[str, float]:
-    """Each runtime's median ms, in rounds in which each runs the net once."""
-    calls = {ONNX_FORM: onnx_call(onnx_path, feeds), OURS: session_call(net, "onnxruntime", feeds)}
+    """Each runtime's median ms, in rounds in which each runs the net."""
+    timers = {
+        ONNX_FORM: processor_timer(onnx_call(onnx_path, feeds)),
+        OURS: processor_timer(session_call(net, feeds)),
+    }
     if os.environ.get("CAFFE2_PYTHON"):
-        calls[CAFFE2] = session_call(net, "caffe2", feeds)
-    times: dict[str, list[float]] = {label: [] for label in calls}
-    for _ in range(rounds + 1):
-        for label, call in calls.items():
-            start = time.perf_counter()
-            call()
-            times[label].append(1000 * (time.perf_counter() - start))
-    return {label: statistics.median(values[1:]) for label, values in times.items()}
+        caffe2 = net.session("caffe2", threads=1)
+        timers[CAFFE2] = lambda: caffe2.benchmark(feeds, warmup=1, runs=1)[0]
+    times: dict[str, list[float]] = {label: [] for label in timers}
+    for _ in range(rounds):
+        for label, timer in timers.items():
+            times[label].append(timer())
+    return {label: statistics.median(values) for label, values in times.items()}
 
 
-def session_call(net: Net, backend: str, feeds: dict[str, np.ndarray]) -> Callable[[], object]:
-    session = net.session(backend, threads=1)
+def processor_timer(call: Callable[[], object]) -> Callable[[], float]:
+    """What gives the ms of processor time of a second call after a first, which has filled the caches."""
+
+    def timer() -> float:
+        call()
+        start = time.process_time()
+        call()
+        return 1000 * (time.process_time() - start)
+
+    return timer
+
+
+def session_call(net: Net, feeds: dict[str, np.ndarray]) -> Callable[[], object]:
+    session = net.session("onnxruntime", threads=1)
     return lambda: session.run(feeds)
 
 
@@ -128,15 +148,20 @@ def onnx_call(path: Path, feeds: dict[str, np.ndarray]) -> Callable[[], object]:
     return lambda: session.run(None, inputs)
 
 
-def peak_growth(prefix: str) -> int:
-    """Bytes by which this process grows at its peak while it loads the net, prepares it and runs it twice."""
+def peak_growth(path: Path) -> int:
+    """Bytes by which this process grows at its peak while it loads a net, prepares it and runs it twice.
+
+    path is an ONNX file, for ONNX Runtime alone, or the prefix of a Caffe2 net.
+    """
     relu = caffe2_pb2.OperatorDef(type="Relu", input=["x"], output=["y"])
     Net(caffe2_pb2.NetDef(op=[relu])).session("onnxruntime", threads=1).run({"x": np.zeros(1)})
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = memory("VmRSS")
-    net = load_net(f"{prefix}.predict.pb", f"{prefix}.init.pb")
-    feeds = random_feeds(net.input_shapes())
-    call = session_call(net, "onnxruntime", feeds)
+    if path.suffix == ".onnx":
+        call = onnx_call(path, random_feeds({"data": IMAGE}))
+    else:
+        net = load_net(f"{path}.predict.pb", f"{path}.init.pb")
+        call = session_call(net, random_feeds(net.input_shapes()))
     call()
     call()
     return memory("VmHWM") - before
@@ -152,13 +177,12 @@ def print_table(rows: list[dict]) -> None:
     """Markdown: times in ms, how many times as fast ours is, memory in MiB."""
     labels = [label for label in (CAFFE2, ONNX_FORM, OURS) if label in rows[0]]
     titles = ["net", "M MAdds", *(f"{label}, ms" for label in labels), f"{ONNX_FORM} / {OURS}"]
-    titles += ["memory, MiB", "weights", "largest pair", "memory / (weights + pair)"]
+    titles += ["memory, MiB", f"{ONNX_FORM} alone", "weights", "largest pair"]
     print(f"| {' | '.join(titles)} |\n|---{'|---:' * (len(titles) - 1)}|")
     for row in rows:
         cells = [row["name"], f"{row['macs'] / 1e6:.0f}", *(f"{row[label]:.2f}" for label in labels)]
         cells.append(f"{row[ONNX_FORM] / row[OURS]:.3f}")
-        cells += [f"{row[key] / MIB:.1f}" for key in ("peak", "weights", "pair")]
-        cells.append(f"{row['peak'] / (row['weights'] + row['pair']):.2f}")
+        cells += [f"{row[key] / MIB:.1f}" for key in ("peak", "peak alone", "weights", "pair")]
         print(f"| {' | '.join(cells)} |")
 
 

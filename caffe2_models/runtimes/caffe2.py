@@ -1,6 +1,5 @@
 """The caffe2 runtime: the real Caffe2, in this interpreter or in the one that CAFFE2_PYTHON names."""
 
-import contextlib
 import functools
 import importlib.util
 import itertools
@@ -8,6 +7,8 @@ import os
 import signal
 import subprocess
 import tempfile
+import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -44,11 +45,6 @@ class Caffe2Session(Session):
         """Milliseconds of the whole net, then of each operator, by Caffe2's own clock."""
         return self._ask({"command": "benchmark", "warmup": warmup, "runs": runs}, feeds)[0]["milliseconds"]
 
-    def close(self) -> None:
-        """Give the net's memory back."""
-        with contextlib.suppress(ModelError):
-            self._engine.ask({"command": "unload", "number": self._number})
-
     def _ask(self, header, feeds):
         if not self._engine.alive:
             self._engine = self._load()
@@ -64,29 +60,53 @@ class Caffe2Session(Session):
         protos = [(name, np.frombuffer(proto.SerializeToString(), np.uint8)) for name, proto in
                   [("init", self.net.init), ("predict", predict)]]  # fmt: skip
         engine.ask({"command": "load", "number": self._number, "inputs": self.net.inputs}, protos)
+        weakref.finalize(self, engine.dropped.append, self._number)
         return engine
 
 
-class InProcess:
-    """Caffe2 in this interpreter."""
+class Engine:
+    """A Caffe2 that answers requests, one at a time; several sessions share it.
+
+    dropped holds the numbers of nets whose sessions are gone: their memory is given back before the next
+    request.
+    """
 
     alive = True
 
+    def __init__(self):
+        self.dropped: list[int] = []
+        self._turn = threading.Lock()
+
+    def ask(self, header: dict, arrays=()) -> tuple[dict, list]:
+        """(header, arrays) of the reply. Raises ModelError where Caffe2 refuses, or dies."""
+        with self._turn:
+            while self.dropped:
+                self._exchange({"command": "unload", "number": self.dropped.pop()}, ())
+            return self._exchange(header, arrays)
+
+    def _exchange(self, header, arrays):
+        raise NotImplementedError
+
+
+class InProcess(Engine):
+    """Caffe2 in this interpreter."""
+
     def __init__(self, threads):
+        super().__init__()
         self._server = caffe2_server.Server(threads)
 
-    def ask(self, header, arrays=()):
-        """(header, arrays) of the reply. Raises ModelError where Caffe2 refuses."""
+    def _exchange(self, header, arrays):
         try:
             return caffe2_server.answer(self._server, header, list(arrays))
         except RuntimeError as error:
             raise ModelError(f"Caffe2: {_first_line(str(error))}") from None
 
 
-class ChildProcess:
+class ChildProcess(Engine):
     """Caffe2 in another interpreter, asked over a pipe."""
 
     def __init__(self, interpreter: str, threads: int | None):
+        super().__init__()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed with the object
         arguments = [interpreter, caffe2_server.__file__, *([str(threads)] if threads is not None else [])]
         environment = dict(os.environ)
@@ -108,9 +128,8 @@ class ChildProcess:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def ask(self, header, arrays=()):
-        """(header, arrays) of the reply. Raises ModelError where Caffe2 refuses, or dies."""
-        self._log.seek(0)
+    def _exchange(self, header, arrays):
+        self._log.seek(0)  # the child writes at this offset too
         self._log.truncate()
         try:
             caffe2_server.write_message(self._process.stdin, header, arrays)
@@ -144,20 +163,20 @@ class ChildProcess:
         return _first_line((telling or lines or ["no message"])[-1])
 
 
-def _engine(threads: int | None):
+def _engine(threads: int | None) -> Engine:
     """The Caffe2 to ask; one for each number of threads, started when needed, and anew after a crash."""
-    engine = _start_engine(threads)
+    interpreter = os.environ.get(INTERPRETER)
+    engine = _start_engine(interpreter, threads)
     if not engine.alive:
         _start_engine.cache_clear()
-        engine = _start_engine(threads)
+        engine = _start_engine(interpreter, threads)
     return engine
 
 
 @functools.lru_cache(maxsize=4)
-def _start_engine(threads: int | None):
+def _start_engine(interpreter: str | None, threads: int | None) -> Engine:
     if _is_importable():
         return InProcess(threads)
-    interpreter = os.environ.get(INTERPRETER)
     if not interpreter:
         raise ModelError(f"Caffe2 is not installed here; {REMEDY}")
     return ChildProcess(str(Path(interpreter).expanduser()), threads)

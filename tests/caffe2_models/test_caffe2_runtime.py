@@ -36,9 +36,7 @@ def test_operators(kind):
 def test_random_nets(seed, steps):
     """Every blob of every net, in every runtime; quantized ones byte for byte."""
     net, feeds, blobs = random_net(np.random.default_rng(seed), steps)
-    session = net.session("caffe2", threads=1)
-    want = session.run(feeds, blobs)
-    session.close()
+    want = net.session("caffe2", threads=1).run(feeds, blobs)
     for backend in [*EXACT, *([] if net.is_quantized else ["onnxruntime"])]:
         got = net.session(backend, threads=1).run(feeds, blobs)
         for name in blobs:
