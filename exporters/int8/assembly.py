@@ -1,6 +1,6 @@
 """The int8 net: every layer as its Int8 operator or, in an island, in float, and the operators between the two."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 
 import numpy as np
 
@@ -21,20 +21,21 @@ BINARY = {"Mul", "Add", "Sub", "Div", "Sum", "Max", "Min"}
 WITH_ORDER = {"AveragePool", "MaxPool"}
 
 
-def assemble(
-    graph: Graph,
-    choices: list[bool],
-    scales: Scales,
-    weights: Mapping[str, QuantizedWeight],
-    biases: Mapping[str, np.ndarray],
-) -> Net:
-    """choices: which layers are int8. weights, biases (real values): by the output blob of their layer."""
-    writer = _Writer(graph, scales)
+WeightsFor = Callable[["Writer", Layer, str], tuple[QuantizedWeight, np.ndarray]]
+
+
+def assemble(graph: Graph, choices: list[bool], scales: Scales, weights_for: WeightsFor) -> Net:
+    """choices: which layers are int8.
+
+    weights_for(writer, layer, source) gives a layer's weight and bias (real values) when its turn comes; source is the
+    int8 blob that the layer reads.
+    """
+    writer = Writer(graph, scales)
     for layer, chosen in zip(graph.layers, choices, strict=True):
         if not chosen:
             writer.add_float(layer)
         elif layer.is_weighted:
-            writer.add_weighted(layer, weights[layer.output], biases[layer.output])
+            writer.add_weighted(layer, *weights_for(writer, layer, writer.int8(layer.inputs[0])))
         else:
             writer.add_int8(layer, [writer.requantized(layer, name) for name in layer.inputs])
     return writer.finish()
@@ -47,7 +48,7 @@ def quantize_bias(bias: np.ndarray, input_scale: float, weight_scale: float) -> 
     return Int8Tensor(steps.astype(np.int32), scale, 0)
 
 
-class _Writer:
+class Writer:
     """Writes operators; knows in which forms a blob is at hand, and makes the others when they are asked for."""
 
     def __init__(self, graph: Graph, scales: Scales):
@@ -65,6 +66,10 @@ class _Writer:
         self.predict.external_output.extend(self.graph.outputs)
         copy_preprocessing(self.graph.source, self.predict)
         return Net(self.predict, make_init(self.parameters, f"{self.predict.name}_init"))
+
+    def forms_of(self, blob: str) -> list[str]:
+        """The names under which a blob of the graph is in the net so far."""
+        return [forms[blob] for forms in (self._int8, self._nhwc, self._nchw) if blob in forms]
 
     def int8(self, blob: str) -> str:
         """The blob in int8, NHWC."""

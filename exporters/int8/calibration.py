@@ -1,24 +1,80 @@
-"""Running the float graph over calibration images, and choosing ranges from what it shows."""
+"""Running the float graph over calibration images: statistics of every activation, samples of every layer."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
 from caffe2_models.command import progress
-from exporters.int8.graph import Graph
-from exporters.int8.scales import Range
-from exporters.int8.statistics import Histogram, Statistics
+from exporters.int8.graph import Graph, Layer
+from exporters.int8.sampling import Positions, apply_rows, draw_positions, read_inputs
+from exporters.int8.statistics import Statistics
 
-BATCH_BYTES = 1 << 28  # of all blobs of a batch
+BATCH_BYTES = 1 << 27  # of a batch's activations
+SAMPLES = 4096  # pixels of each layer, over all images
 
 
 class Images(Protocol):
-    """Calibration images: float32 [channels, height, width] each, as often as one likes."""
+    """Calibration images: float32 [channels, height, width] each, in the same order every time."""
 
     def __len__(self) -> int: ...
 
     def __iter__(self) -> Iterator[np.ndarray]: ...
+
+
+@dataclass
+class Samples:
+    """A layer's outputs before its clamp, float32 [S, O], at positions in the first images.
+
+    high: the float net's clamp of each channel from above, [O].
+    """
+
+    positions: Positions
+    values: np.ndarray
+    high: np.ndarray
+
+
+@dataclass
+class Calibration:
+    """What the images show of a graph: blob -> Statistics; output blob of a layer with weights -> Samples.
+
+    Samples come from the first `sampled` images.
+    """
+
+    sampled: int
+    blobs: dict[str, Statistics] = field(default_factory=dict)
+    samples: dict[str, Samples] = field(default_factory=dict)
+
+
+def calibrate(graph: Graph, images: Images, sampled: int, threads: int | None = None) -> Calibration:
+    """One pass over all images; the first `sampled` of them give the samples."""
+    session = graph.to_net().session("onnxruntime", threads)
+    blobs = list(graph.shapes)
+    result = Calibration(sampled, {name: Statistics(_channels(graph.shapes[name])) for name in blobs})
+    rng = np.random.default_rng(0)
+    layers = [layer for layer in graph.weighted if layer.type != "ConvTranspose"] if sampled else []
+    for layer in layers:
+        positions = draw_positions(sampled, graph.shapes[layer.output], SAMPLES, rng)
+        values = np.empty((len(positions.image), len(layer.bias)), np.float32)
+        result.samples[layer.output] = Samples(positions, values, np.full(len(layer.bias), layer.high))
+    start = 0
+    with progress(total=len(images), desc="calibration", unit="image") as bar:
+        for batch in batches(images, batch_size(graph)):
+            values = session.run({graph.inputs[0]: batch}, outputs=blobs)
+            for name in blobs:
+                result.blobs[name].add(values[name])
+            for layer in layers if start < sampled else ():
+                _sample(graph, layer, values[layer.inputs[0]], result.samples[layer.output], start)
+            start += len(batch)
+            bar.update(len(batch))
+    return result
+
+
+def batch_size(graph: Graph) -> int:
+    """Images in a batch whose activations together take about BATCH_BYTES."""
+    bytes_per_image = 4 * sum(int(np.prod(shape)) for shape in graph.shapes.values())
+    return int(np.clip(BATCH_BYTES // max(bytes_per_image, 1), 1, 16))
 
 
 def batches(images: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
@@ -33,123 +89,13 @@ def batches(images: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
         yield np.stack(pending)
 
 
-def run(
-    graph: Graph, images: Images, blobs: list[str], threads: int | None, what: str
-) -> Iterator[dict[str, np.ndarray]]:
-    """The float graph over all images: blob -> [N, ...] for each batch."""
-    session = graph.to_net().session("onnxruntime", threads)
-    bytes_per_image = 4 * sum(int(np.prod(shape)) for shape in graph.shapes.values()) * 2
-    size = int(np.clip(BATCH_BYTES // max(bytes_per_image, 1), 1, 8))
-    with progress(total=len(images), desc=what, unit="image") as bar:
-        for batch in batches(images, size):
-            yield session.run({graph.inputs[0]: batch}, outputs=blobs)
-            bar.update(len(batch))
+def _sample(graph: Graph, layer: Layer, x: np.ndarray, samples: Samples, start: int) -> None:
+    """Fill in the samples that lie in the images from `start` on."""
+    stop = start + len(x)
+    chosen = np.flatnonzero((samples.positions.image >= start) & (samples.positions.image < stop))
+    inputs = read_inputs(x, layer, graph, samples.positions.of_images(start, stop))
+    samples.values[chosen] = apply_rows(layer.rows, inputs) + layer.bias
 
 
-def collect(
-    graph: Graph, images: Images, threads: int | None = None, what: str = "calibration"
-) -> dict[str, Statistics]:
-    """Statistics of every activation, and of what comes before each clamp."""
-    blobs = list(graph.inputs)
-    for layer in graph.layers:
-        blobs += dict.fromkeys([layer.before_clamp, layer.output])
-    statistics = {name: Statistics() for name in blobs}
-    for values in run(graph, images, blobs, threads, what):
-        for name, value in values.items():
-            statistics[name].add(value)
-    return statistics
-
-
-def minimum_maximum(blob: Statistics) -> Range:
-    return Range(blob.low, blob.high)
-
-
-def moving_average(blob: Statistics) -> Range:
-    """Of the images' extremes, the later ones weighing more."""
-    return Range(blob.average_low, blob.average_high)
-
-
-def percentile(blob: Statistics, share: float = 0.9999) -> Range:
-    """What holds this share of all values, as much left out at either end."""
-    histogram = blob.histogram
-    cumulative = np.cumsum(histogram.counts) / max(histogram.counts.sum(), 1)
-    left_out = (1 - share) / 2
-    first = int(np.searchsorted(cumulative, left_out, side="right"))
-    last = int(np.searchsorted(cumulative, 1 - left_out, side="left"))
-    edges = histogram.edges
-    return _within(blob, Range(edges[first], edges[min(last, len(edges) - 2) + 1]))
-
-
-def mean_square_error(blob: Statistics) -> Range:
-    """The range with the least expected squared error, of rounding within and of clipping outside it."""
-    histogram = blob.histogram
-    seen = histogram.counts > 0
-    values, weights = histogram.centres[seen], histogram.counts[seen]
-
-    def error(extent: Range) -> float:
-        step = max(extent.high - extent.low, 1e-30) / 255
-        outside = np.maximum(values - extent.high, 0) + np.maximum(extent.low - values, 0)
-        inside = weights[outside == 0].sum()
-        return inside * step**2 / 12 + (weights * outside**2).sum()
-
-    return _search(blob, error)
-
-
-def kullback_leibler(blob: Statistics) -> Range:
-    """The range whose 256 steps keep most of the histogram's information (as TensorRT calibrates)."""
-    histogram = blob.histogram
-
-    def error(extent: Range) -> float:
-        return _divergence(histogram, extent)
-
-    return _search(blob, error)
-
-
-METHODS: dict[str, Callable[[Statistics], Range]] = {
-    "minmax": minimum_maximum,
-    "moving-average": moving_average,
-    "percentile": percentile,
-    "mse": mean_square_error,
-    "kl": kullback_leibler,
-}
-
-
-def _within(blob: Statistics, extent: Range) -> Range:
-    return Range(max(extent.low, blob.low), min(extent.high, blob.high))
-
-
-def _search(blob: Statistics, error: Callable[[Range], float]) -> Range:
-    """The best of ranges that shrink from the extremes, either end by itself."""
-    best = Range(min(blob.low, 0.0), max(blob.high, 0.0))
-    for _ in range(2):
-        highs = [Range(best.low, max(blob.high, 0.0) * share) for share in SHARES]
-        best = min(highs, key=error) if blob.high > 0 else best
-        lows = [Range(min(blob.low, 0.0) * share, best.high) for share in SHARES]
-        best = min(lows, key=error) if blob.low < 0 else best
-    return best
-
-
-SHARES = np.linspace(1.0, 0.2, 81)
-
-
-def _divergence(histogram: Histogram, extent: Range) -> float:
-    """Kullback-Leibler divergence of the histogram from its own clipped to the range and put into 256 steps."""
-    edges, counts = histogram.edges, histogram.counts.astype(np.float64)
-    centres = histogram.centres
-    step = (extent.high - extent.low) / 255
-    if not step > 0:
-        return np.inf
-    clipped = np.clip(centres, extent.low, extent.high)
-    bins = np.clip(np.rint((clipped - extent.low) / step), 0, 255).astype(int)
-    inside = (edges[1:] > extent.low) & (edges[:-1] < extent.high)
-    reference = np.where(inside, counts, 0.0)
-    first, last = np.flatnonzero(inside)[[0, -1]]
-    reference[first] += counts[:first].sum()
-    reference[last] += counts[last + 1 :].sum()
-    filled = inside & (counts > 0)
-    totals = np.bincount(bins[inside], weights=counts[inside], minlength=256)
-    members = np.bincount(bins[filled], minlength=256)
-    model = np.where(filled, totals[bins] / np.maximum(members[bins], 1), 0.0)
-    p, q = reference / reference.sum(), model / max(model.sum(), 1e-30)
-    both = p > 0
-    return float((p[both] * np.log(p[both] / np.maximum(q[both], 1e-12))).sum())
+def _channels(shape: tuple[int, ...]) -> int:
+    return shape[1] if len(shape) > 1 else 1

@@ -4,9 +4,9 @@ import argparse
 
 from caffe2_models import Net
 from caffe2_models.preprocessing import Preprocessing, get_preprocessing, set_preprocessing
-from exporters.int8.calibration import METHODS
 from exporters.int8.images import open_images
 from exporters.int8.quantizer import quantize
+from exporters.int8.recipe import DEFAULT, find_recipe
 
 CALIBRATION_IMAGES = 100
 
@@ -14,7 +14,9 @@ CALIBRATION_IMAGES = 100
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of --int8, besides --calibration-data and --calibration-images."""
     group = parser.add_argument_group("int8")
-    group.add_argument("--calibration-method", choices=list(METHODS), default="minmax")
+    group.add_argument(
+        "--recipe", default=DEFAULT, metavar="NAME", help="best, fast, minmax, or a .json file"
+    )
 
 
 def command(net: Net, arguments: argparse.Namespace) -> int:
@@ -25,7 +27,7 @@ def command(net: Net, arguments: argparse.Namespace) -> int:
     set_preprocessing(net.predict, preprocessing)
     count = arguments.calibration_images or CALIBRATION_IMAGES
     images = open_images(arguments.calibration_data, count, preprocessing, shape[1])
-    int8 = quantize(net, images, shapes, arguments.calibration_method)
+    int8 = quantize(net, images, find_recipe(arguments.recipe), shapes).net
     int8.save(arguments.c2_prefix)
     print(f"{arguments.c2_prefix}.init.pb, {arguments.c2_prefix}.predict.pb: {len(int8.operators)} operators")
     return 0

@@ -37,6 +37,10 @@ def prepare(net: Net, input_shapes: Mapping[str, tuple[int, ...]]) -> Graph:
     _rewrite(graph)
     for layer in [layer for layer in graph.layers if layer.type == "Affine"]:
         _affine_to_arithmetic(graph, layer)
+    written = {name for layer in graph.layers for name in layer.outputs}
+    graph.shapes = {
+        name: shape for name, shape in graph.shapes.items() if name in written or name in graph.inputs
+    }
     return graph
 
 

@@ -1,26 +1,90 @@
 """The pipeline: a Caffe2 float net and calibration images in, an int8 net out."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
 
 from caffe2_models import Net
 from exporters.int8.assembly import assemble
-from exporters.int8.calibration import METHODS, Images, collect
+from exporters.int8.calibration import Calibration, Images, calibrate
+from exporters.int8.channels import importances
+from exporters.int8.corrections import absorb_biases, remove_dead_channels
+from exporters.int8.equalization import equalize
 from exporters.int8.forms import plan
+from exporters.int8.graph import Graph
 from exporters.int8.preparation import prepare
+from exporters.int8.ranges import METHODS
+from exporters.int8.recipe import Recipe
+from exporters.int8.reconstruction import Reconstruction
 from exporters.int8.scales import Scales
-from exporters.int8.weights import round_to_nearest
+from exporters.int8.simulation import images_that_fit
+from exporters.int8.weights import round_to_nearest, weight_range
 
 
-def quantize(net: Net, images: Images, input_shapes, method="minmax", threads=None) -> Net:
-    graph = prepare(net, input_shapes)
+@dataclass
+class Quantized:
+    """What came out, and of what: the int8 net, the float graph before and after corrections, its calibration."""
+
+    net: Net
+    original: Graph
+    graph: Graph
+    calibration: Calibration
+    scales: Scales
+    dead: int
+    absorbed: int
+    factors: dict[str, np.ndarray]
+
+
+def quantize(
+    net: Net,
+    images: Images,
+    recipe: Recipe = Recipe(),
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+    threads: int | None = None,
+) -> Quantized:
+    """The int8 form of a float net whose one input is images like these.
+
+    Raises ModelError for a net that cannot be quantized.
+    """
+    original = prepare(net, input_shapes or net.input_shapes())
+    graph = original.copy()
     choices = plan(graph)
-    statistics = collect(graph, images, threads)
-    ranges = {name: METHODS[method](statistics[name]) for name in graph.shapes if name in statistics}
+    sampled = min(len(images), images_that_fit(graph, choices))
+    calibration = calibrate(graph, images, sampled, threads)
+    dead = remove_dead_channels(graph, calibration) if recipe.dead_channels else 0
+    factors = equalize(graph, calibration) if recipe.equalization else {}
+    absorbed = absorb_biases(graph, calibration) if recipe.absorption else 0
+    importance = importances(graph, calibration)
+    if factors or absorbed:
+        calibration.blobs = calibrate(graph, images, 0, threads).blobs
+    ranges = {name: METHODS[recipe.ranges](statistics) for name, statistics in calibration.blobs.items()}
     scales = Scales(graph, choices, ranges)
-    weights = {
-        layer.output: round_to_nearest(layer, scales[layer.inputs[0]].scale)
-        for layer, chosen in zip(graph.layers, choices)
-        if chosen and layer.is_weighted
-    }
-    scales.legalize({name: weight.quantization.scale for name, weight in weights.items()})
-    biases = {layer.output: layer.bias for layer in graph.weighted}
-    return assemble(graph, choices, scales, weights, biases)
+    layers = [
+        layer for layer, chosen in zip(graph.layers, choices, strict=True) if chosen and layer.is_weighted
+    ]
+    nearest = {layer.output: round_to_nearest(layer, scales[layer.inputs[0]].scale) for layer in layers}
+    scales.legalize({name: weight.quantization.scale for name, weight in nearest.items()})
+    if recipe.simulates:
+        first = [image for image, _ in zip(images, range(sampled), strict=False)]
+        limits = {
+            layer.output: weight_range(before.weight)
+            for layer, before in zip(graph.weighted, original.weighted, strict=True)
+        }
+        weights_for = Reconstruction(
+            graph,
+            scales,
+            calibration.samples,
+            importance,
+            limits,
+            recipe,
+            {graph.inputs[0]: np.stack(first)},
+            threads,
+        )
+    else:
+
+        def weights_for(writer, layer, source):
+            return nearest[layer.output], layer.bias
+
+    int8 = assemble(graph, choices, scales, weights_for)
+    return Quantized(int8, original, graph, calibration, scales, dead, absorbed, factors)

@@ -10,7 +10,6 @@ from exporters.int8.forms import FORMS, Output
 from exporters.int8.graph import Graph, Layer
 
 STEPS = 255
-MAX_BIAS = 2.0**30
 
 # What QNNPACK accepts of (input scale / output scale), and of (input scale * weight scale / output scale).
 ADD_RATIOS = (2.0**-14, 2.0**8)

@@ -1,11 +1,19 @@
-"""Quantized weights: one scale and zero point for a layer's whole weight."""
+"""Quantized weights: one scale and zero point for a layer's whole weight, and the rounding of its values.
+
+A row w of weights, quantized to v, errs by (w - v) H (w - v)' on average, H being the covariance of the inputs that it
+multiplies (a shift of the mean is the bias's to mend). Ranges and roundings are chosen to keep that small.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from exporters.int8.graph import Layer
-from exporters.int8.scales import MAX_BIAS, Quantization, Range
+from exporters.int8.scales import Quantization, Range
+
+MAX_BIAS = 2.0**30  # int32 with room for the accumulators
+DAMPING = 0.01  # of the mean variance, added to every variance: inputs that hardly vary still count
+SHARES = np.linspace(1.0, 0.4, 25)  # of the weight's range, that the search for the best one tries
 
 
 @dataclass(frozen=True)
@@ -21,18 +29,83 @@ class QuantizedWeight:
         return self.quantization.dequantize(self.data)
 
 
-def smallest_scale(layer: Layer, input_scale: float) -> float:
-    """The weight scale below which the layer's bias would leave int32."""
-    return float(np.abs(layer.bias).max(initial=0)) / (input_scale * MAX_BIAS)
+def weight_range(weight: np.ndarray) -> Range:
+    return Range(float(weight.min(initial=0)), float(weight.max(initial=0)))
 
 
 def weight_quantization(layer: Layer, extent: Range, input_scale: float) -> Quantization:
-    """Steps that cover a range, no finer than the bias allows."""
-    return Quantization.of_range(extent).at_least(smallest_scale(layer, input_scale))
+    """Steps that cover a range, no finer than lets the layer's bias fit into int32."""
+    finest = float(np.abs(layer.bias).max(initial=0)) / (input_scale * MAX_BIAS)
+    return Quantization.of_range(extent).at_least(finest)
 
 
 def round_to_nearest(layer: Layer, input_scale: float) -> QuantizedWeight:
-    """The weight over its whole range, each value to the nearest step."""
-    extent = Range(float(layer.weight.min(initial=0)), float(layer.weight.max(initial=0)))
-    quantization = weight_quantization(layer, extent, input_scale)
+    """The weight's whole range, each value to the nearest step."""
+    quantization = weight_quantization(layer, weight_range(layer.weight), input_scale)
     return QuantizedWeight(quantization.quantize(layer.weight), quantization)
+
+
+def damped_covariance(inputs: np.ndarray) -> np.ndarray:
+    """Covariance [G, K, K], float64, of inputs [G, S, K], with a ridge that makes it regular."""
+    centred = inputs - inputs.mean(axis=1, keepdims=True)
+    covariance = (centred.swapaxes(1, 2) @ centred).astype(np.float64) / inputs.shape[1]
+    ridge = DAMPING * np.einsum("gkk->g", covariance) / covariance.shape[1]
+    ridge = np.where(ridge > 0, ridge, 1.0)
+    return covariance + ridge[:, None, None] * np.eye(covariance.shape[1])
+
+
+def mean_errors(difference: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Mean squared error [G, R] of rows that are off by `difference` [G, R, K]."""
+    return np.einsum("grk,grk->gr", difference @ covariance, difference)
+
+
+def best_range(
+    layer: Layer, covariance: np.ndarray, importance: np.ndarray, input_scale: float, limit: Range
+) -> Quantization:
+    """Of shrinking ranges, and of `limit`, the steps with the least error of nearest rounding.
+
+    importance: of each output channel's error, [O]. `limit` is tried too: the range that weights from
+    quantization-aware training lie on the steps of.
+    """
+    rows = layer.rows.reshape(len(covariance), -1, covariance.shape[1])
+    own = weight_range(layer.weight)
+    candidates = [limit, *(Range(own.low * share, own.high * share) for share in SHARES)]
+    weights = importance.reshape(rows.shape[:2])
+
+    def error(quantization: Quantization) -> float:
+        difference = quantization.dequantize(quantization.quantize(rows)) - rows
+        return float((weights * mean_errors(difference, covariance)).sum())
+
+    return min((weight_quantization(layer, extent, input_scale) for extent in candidates), key=error)
+
+
+def round_with_compensation(
+    layer: Layer, covariance: np.ndarray, quantization: Quantization
+) -> QuantizedWeight:
+    """Round weight after weight, and spread each one's error over those that are still free.
+
+    Optimal brain quantization in the order and with the Cholesky factor of GPTQ (Frantar et al. 2022), for all groups
+    [G, K, K] at once.
+    """
+    groups, size = covariance.shape[:2]
+    order = np.argsort(-np.einsum("gkk->gk", covariance), axis=1)
+    index = np.arange(groups)[:, None]
+    upper = _inverse_factor(covariance[index[:, :, None], order[:, :, None], order[:, None, :]])
+    upper = upper.astype(np.float32)
+    rows = layer.rows.reshape(groups, -1, size)
+    left = np.take_along_axis(rows, order[:, None, :], axis=2).astype(np.float32)
+    data = np.empty(rows.shape, np.uint8)
+    for k in range(size):
+        column = left[:, :, k]
+        data[:, :, k] = quantization.quantize(column)
+        error = (column - quantization.dequantize(data[:, :, k])) / upper[:, k, k, None]
+        left[:, :, k + 1 :] -= error[:, :, None] * upper[:, None, k, k + 1 :]
+    back = np.argsort(order, axis=1)
+    data = np.take_along_axis(data, back[:, None, :], axis=2)
+    return QuantizedWeight(data.reshape(layer.weight.shape), quantization)
+
+
+def _inverse_factor(covariance: np.ndarray) -> np.ndarray:
+    """Upper triangular U [G, K, K] with U'U = covariance^-1."""
+    inverse = np.linalg.inv(covariance)
+    return np.linalg.cholesky((inverse + inverse.swapaxes(1, 2)) / 2).swapaxes(1, 2)

@@ -1,0 +1,81 @@
+"""The int8 net run as far as it is written, on images held in memory."""
+
+import numpy as np
+
+from caffe2_models import Int8Tensor, Net
+from caffe2_models.build import make_init
+from caffe2_models.proto import caffe2_pb2
+from caffe2_models.tensors import Value
+from exporters.int8.graph import Graph
+
+LIVE_BYTES = 1 << 30  # of all blobs that are held at one time
+BATCH = 8
+
+
+class Simulation:
+    """Values of the blobs of an int8 net that is being written: those that later operators may read.
+
+    The fastest exact runtime computes them, so they are what the phone will compute.
+    """
+
+    def __init__(
+        self, predict: caffe2_pb2.NetDef, parameters: dict[str, Value], feeds: dict[str, np.ndarray], threads
+    ):
+        """predict and parameters grow; feeds: input -> [N, ...] of all images."""
+        self.predict, self.parameters, self.threads = predict, parameters, threads
+        self._values: dict[str, Value] = dict(feeds)
+        self._images = len(next(iter(feeds.values())))
+        self._done = 0
+
+    def __getitem__(self, blob: str) -> Value:
+        return self._values[blob]
+
+    def advance(self) -> None:
+        """Run the operators that were written since."""
+        operators = self.predict.op[self._done :]
+        self._done = len(self.predict.op)
+        if not operators:
+            return
+        net = caffe2_pb2.NetDef(op=operators)
+        read = dict.fromkeys(name for op in operators for name in op.input)
+        written = [name for op in operators for name in op.output]
+        fed = [name for name in read if name in self._values]
+        parameters = {name: self.parameters[name] for name in read if name in self.parameters}
+        net.external_input.extend([*fed, *parameters])
+        net.external_output.extend(written)
+        session = Net(net, make_init(parameters)).session("auto", self.threads)
+        parts = []
+        for start in range(0, self._images, BATCH):
+            batch = slice(start, start + BATCH)
+            parts.append(session.run({name: _take(self._values[name], batch) for name in fed}))
+        for name in written:
+            self._values[name] = _join([part[name] for part in parts])
+
+    def forget(self, names: list[str]) -> None:
+        """Let go of blobs that nobody will read."""
+        for name in names:
+            self._values.pop(name, None)
+
+
+def images_that_fit(graph: Graph, choices: list[bool]) -> int:
+    """How many images' blobs take LIVE_BYTES at most, where the graph is widest."""
+    last_use = {name: index for index, layer in enumerate(graph.layers) for name in layer.inputs}
+    sizes: dict[str, int] = {}
+    widest = 1
+    for index, (layer, is_int8) in enumerate(zip(graph.layers, choices, strict=True)):
+        sizes[layer.output] = int(np.prod(graph.shapes[layer.output])) * (1 if is_int8 else 5)
+        widest = max(widest, sum(sizes.values()))
+        sizes = {name: size for name, size in sizes.items() if last_use.get(name, -1) > index}
+    return max(LIVE_BYTES // widest, 1)
+
+
+def _take(value: Value, batch: slice) -> Value:
+    if isinstance(value, Int8Tensor):
+        return Int8Tensor(value.data[batch], value.scale, value.zero_point)
+    return value[batch]
+
+
+def _join(parts: list[Value]) -> Value:
+    if isinstance(parts[0], Int8Tensor):
+        return Int8Tensor(np.concatenate([part.data for part in parts]), parts[0].scale, parts[0].zero_point)
+    return np.concatenate(parts)
