@@ -60,7 +60,7 @@ class Caffe2Session(Session):
         protos = [(name, np.frombuffer(proto.SerializeToString(), np.uint8)) for name, proto in
                   [("init", self.net.init), ("predict", predict)]]  # fmt: skip
         engine.ask({"command": "load", "number": self._number, "inputs": self.net.inputs}, protos)
-        weakref.finalize(self, engine.dropped.append, self._number)
+        self.close = weakref.finalize(self, engine.dropped.append, self._number)  # gives the memory back
         return engine
 
 
