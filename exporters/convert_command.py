@@ -2,6 +2,7 @@
 
 import argparse
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from caffe2_models import Net
@@ -16,8 +17,11 @@ from exporters.onnx_to_caffe2 import convert
 from exporters.verification import input_shapes, make_samples, report, verify_net
 
 
-def main(argv: list[str]) -> int:
-    """Convert and compare with ONNX Runtime, then quantize where asked; 1 where a check does not hold."""
+def main(argv: list[str], open_images: Callable | None = None) -> int:
+    """Convert and compare with ONNX Runtime, then quantize where asked; 1 where a check does not hold.
+
+    open_images reads the calibration images of --int8: (folder, limit, preprocessing, channels) -> images.
+    """
     arguments = parse(argv)
     if arguments.onnx is None:
         net, status = Net(read_net(arguments.c2_predict), read_net(arguments.c2_init)), 0
@@ -25,7 +29,7 @@ def main(argv: list[str]) -> int:
         net, status = convert_file(arguments)
     if not arguments.int8 or status != 0:
         return status
-    return int8.command(net, arguments)
+    return int8.command(net, arguments, open_images)
 
 
 def convert_file(arguments: argparse.Namespace) -> tuple[Net, int]:

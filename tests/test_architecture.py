@@ -20,9 +20,6 @@ MAY_IMPORT = {
 # The one stage that reads PyTorch models, and so imports torch and the zoo.
 TORCH_STAGE = {"exporters/torch_to_onnx.py"}
 
-# What --int8 puts together: images read as the validator reads them, latency from the table.
-EXTRA = {"exporters/int8/images.py": {"validate"}, "exporters/int8/cli.py": {"runtime_lut"}}
-
 
 def imports(path: Path) -> set[str]:
     """The top-level packages that a source file imports anywhere in it."""
@@ -40,7 +37,7 @@ def test_packages_import_only_what_they_may(root, package):
     for path in sorted((root / package).rglob("*.py")):
         name = path.relative_to(root).as_posix()
         allowed = (
-            MAY_IMPORT[package] | ({"mobile_cv"} if name in TORCH_STAGE else set()) | EXTRA.get(name, set())
+            MAY_IMPORT[package] | ({"mobile_cv"} if name in TORCH_STAGE else set())
         )
         forbidden = (imports(path) & PACKAGES) - allowed - {package}
         assert not forbidden, f"{name} imports {sorted(forbidden)}"

@@ -1,10 +1,10 @@
 """onnx_to_caffe.py --int8: the flags, and one run of the quantizer."""
 
 import argparse
+from collections.abc import Callable
 
 from caffe2_models import Net
 from caffe2_models.preprocessing import Preprocessing, get_preprocessing, set_preprocessing
-from exporters.int8.images import open_images
 from exporters.int8.quantizer import quantize
 from exporters.int8.recipe import DEFAULT, find_recipe
 
@@ -19,10 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def command(net: Net, arguments: argparse.Namespace) -> int:
-    """Quantize the float net as the flags say; returns the exit status."""
+def command(net: Net, arguments: argparse.Namespace, open_images: Callable) -> int:
+    """Quantize the float net as the flags say; returns the exit status.
+
+    open_images(folder, limit, preprocessing, channels) gives the calibration images.
+    """
     shapes = net.input_shapes(arguments.img_size)
-    ((name, shape),) = shapes.items()
+    (shape,) = shapes.values()
     preprocessing = (get_preprocessing(net.predict) or Preprocessing()).replace(size=shape[2])
     set_preprocessing(net.predict, preprocessing)
     count = arguments.calibration_images or CALIBRATION_IMAGES

@@ -45,10 +45,7 @@ def absorb_biases(graph: Graph, calibration: Calibration) -> int:
             or any(_pads(reader.layer) or _is_far(reader, layer) for reader in readers)
         ):
             continue
-        if layer.high < np.inf:
-            capped = statistics.channel_high >= layer.high
-        else:
-            capped = np.zeros(len(layer.bias), bool)
+        capped = statistics.channel_high >= layer.high if layer.high < np.inf else np.zeros(len(layer.bias), bool)
         shift = np.where(capped, 0, np.maximum(statistics.channel_low, 0)).astype(np.float64)
         if not shift.any():
             continue

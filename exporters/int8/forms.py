@@ -164,7 +164,7 @@ FORMS = {
         Output.AS_INPUT,
         fits=_is_image,
         arguments=lambda g, y: {"kernel": 1, "group": y.operator.group},
-    ),  # fmt: skip
+    ),
     "Slice": Form("Int8Slice", Output.AS_INPUT, fits=_cuts_channels, arguments=_slice_arguments),
     "ResizeNearest": Form("Int8ResizeNearest", Output.AS_INPUT, fits=_resizes, arguments=_resize_arguments),
     "Flatten": Form("Int8Flatten", Output.AS_INPUT, fits=_flattens, ordered=False),

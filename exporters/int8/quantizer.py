@@ -39,7 +39,7 @@ class Quantized:
 def quantize(
     net: Net,
     images: Images,
-    recipe: Recipe = Recipe(),
+    recipe: Recipe | None = None,
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
     threads: int | None = None,
 ) -> Quantized:
@@ -47,6 +47,7 @@ def quantize(
 
     Raises ModelError for a net that cannot be quantized.
     """
+    recipe = recipe or Recipe()
     original = prepare(net, input_shapes or net.input_shapes())
     graph = original.copy()
     choices = plan(graph)

@@ -110,9 +110,9 @@ class Scales:
                 self._join_inputs(layer)
 
     def _join_inputs(self, layer: Layer) -> None:
-        roots = {self._find(name): name for name in layer.inputs}
+        roots = {self._find(name) for name in layer.inputs}
         union = self._ranges[layer.inputs[0]]
-        for root, name in roots.items():
+        for root in roots:
             union = union | (PROBABILITY.range if root in self._fixed else self._ranges[root])
         self._ranges[layer.output] = union
         for root in roots:
