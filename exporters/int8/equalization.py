@@ -1,8 +1,9 @@
 """Cross-layer equalization: factors for the channels between two layers that leave the float net as it is.
 
-Multiply a layer's output channel c by t[c] > 0 and divide by it the weights that read it: the net computes the same,
-for a ReLU commutes with t. But it quantizes otherwise: with t[c] = sqrt(range after / range before) the channel fills as
-much of the weights' range on one side as on the other (Nagel et al. 2019, data-free quantization).
+Multiply a layer's output channel c by t[c] > 0 and divide by it the weights that read it: the net computes
+the same, for a ReLU commutes with t. But it quantizes otherwise: with t[c] = sqrt(range after / range
+before) the channel fills as much of the weights' range on one side as on the other (Nagel et al. 2019,
+data-free quantization).
 
 A clamp from above (ReLU6) does not commute with t. All channels share the value at which uint8 saturates, and it
 stays; so a channel that reaches its clamp is left alone, and the others grow at most until they nearly do.
