@@ -55,6 +55,18 @@ def test_published_graph_comes_out(name, shared):
     assert wiring(net.predict) == wiring(published)
 
 
+@pytest.mark.parametrize("name", ["tf_mobilenetv3_small_075", "tf_mixnet_s", "FBNet-A/fp32"])
+def test_opset_does_not_change_the_net(name):
+    module = torch_to_onnx.create_module(name, img_size=SMALL)
+    nets = [
+        convert(torch_to_onnx.export(module, (1, 3, SMALL, SMALL), opset=opset)).predict
+        for opset in (9, 13, 17, torch_to_onnx.newest_opset())
+    ]
+    for net in nets[1:]:
+        assert [(op.type, arguments(op)) for op in net.op] == [(op.type, arguments(op)) for op in nets[0].op]
+        assert wiring(net) == wiring(nets[0])
+
+
 def wiring(net):
     """For each operator, which earlier operators (-1: the input, -2: a parameter) its inputs come from."""
     writer = {"data": -1}
