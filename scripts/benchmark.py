@@ -35,13 +35,13 @@ MODELS = "mobilenetv2_100,mnasnet_100,fbnetc_100,efficientnet_b0"
 LEAST_RATIO = 0.95
 MIB = 1 << 20
 IMAGE = (1, 3, 224, 224)  # what the networks of MODELS take
-ONNX_FORM, OURS, CAFFE2 = "ONNX Runtime", "onnxruntime", "Caffe2"
+ONNX_FORM, OURS, CAFFE2, REFERENCE = "ONNX Runtime", "onnxruntime", "Caffe2", "reference"
 
 
 def main(argv: list[str]) -> int:
     args = parse(argv)
     if args.memory_of is not None:
-        print(peak_growth(args.memory_of))
+        print(peak_growth(Path(args.memory_of[1]), args.memory_of[0]))
         return 0
     with tempfile.TemporaryDirectory() as folder:
         rows = [measure(name, Path(folder), args) for name in progress(args.models.split(","), desc="nets")]
@@ -56,18 +56,12 @@ def main(argv: list[str]) -> int:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--models", default=MODELS, help="of the zoo, separated by commas (default %(default)s)"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", default=MODELS, help="of the zoo, separated by commas (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=30, metavar="N", help="default %(default)s")
-    parser.add_argument(
-        "--all", action="store_true", help="also the benchmarks of int8 and of the latency table"
-    )
+    parser.add_argument("--all", action="store_true", help="also the benchmarks of int8 and of the latency table")
     parser.add_argument("--check", action="store_true", help="exit with 1 where the bar is not reached")
-    parser.add_argument("--memory-of", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--memory-of", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.rounds < 1:
         raise ModelError("--rounds must be at least 1")
@@ -86,16 +80,15 @@ def measure(name: str, folder: Path, args: argparse.Namespace) -> dict:
         "name": name,
         "macs": costs.macs,
         **times,
-        "peak": peak_growth_elsewhere(prefix),
-        "peak alone": peak_growth_elsewhere(onnx_path),
+        "memory": [peak_growth_elsewhere(*of) for of in ((ONNX_FORM, onnx_path), (OURS, prefix), (REFERENCE, prefix))],
         "weights": costs.weight_bytes,
         "pair": costs.largest_pair_bytes,
     }
 
 
-def peak_growth_elsewhere(path: Path) -> int:
-    """peak_growth(path) in a process of its own."""
-    command = [sys.executable, __file__, "--memory-of", path]
+def peak_growth_elsewhere(runtime: str, path: Path) -> int:
+    """peak_growth in a process of its own."""
+    command = [sys.executable, __file__, "--memory-of", runtime, path]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
@@ -135,8 +128,8 @@ def processor_timer(call: Callable[[], object]) -> Callable[[], float]:
     return timer
 
 
-def session_call(net: Net, feeds: dict[str, np.ndarray]) -> Callable[[], object]:
-    session = net.session("onnxruntime", threads=1)
+def session_call(net: Net, feeds: dict[str, np.ndarray], backend: str = OURS) -> Callable[[], object]:
+    session = net.session(backend, threads=1)
     return lambda: session.run(feeds)
 
 
@@ -148,20 +141,21 @@ def onnx_call(path: Path, feeds: dict[str, np.ndarray]) -> Callable[[], object]:
     return lambda: session.run(None, inputs)
 
 
-def peak_growth(path: Path) -> int:
+def peak_growth(path: Path, runtime: str) -> int:
     """Bytes by which this process grows at its peak while it loads a net, prepares it and runs it twice.
 
     path is an ONNX file, for ONNX Runtime alone, or the prefix of a Caffe2 net.
     """
+    warm = OURS if runtime == ONNX_FORM else runtime
     relu = caffe2_pb2.OperatorDef(type="Relu", input=["x"], output=["y"])
-    Net(caffe2_pb2.NetDef(op=[relu])).session("onnxruntime", threads=1).run({"x": np.zeros(1)})
+    Net(caffe2_pb2.NetDef(op=[relu])).session(warm, threads=1).run({"x": np.zeros(1)})
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = memory("VmRSS")
-    if path.suffix == ".onnx":
+    if runtime == ONNX_FORM:
         call = onnx_call(path, random_feeds({"data": IMAGE}))
     else:
         net = load_net(f"{path}.predict.pb", f"{path}.init.pb")
-        call = session_call(net, random_feeds(net.input_shapes()))
+        call = session_call(net, random_feeds(net.input_shapes()), runtime)
     call()
     call()
     return memory("VmHWM") - before
@@ -177,12 +171,12 @@ def print_table(rows: list[dict]) -> None:
     """Markdown: times in ms, how many times as fast ours is, memory in MiB."""
     labels = [label for label in (CAFFE2, ONNX_FORM, OURS) if label in rows[0]]
     titles = ["net", "M MAdds", *(f"{label}, ms" for label in labels), f"{ONNX_FORM} / {OURS}"]
-    titles += ["memory, MiB", f"{ONNX_FORM} alone", "weights", "largest pair"]
+    titles += [f"{ONNX_FORM}, MiB", f"{OURS}, MiB", f"{REFERENCE}, MiB", "weights", "largest pair"]
     print(f"| {' | '.join(titles)} |\n|---{'|---:' * (len(titles) - 1)}|")
     for row in rows:
         cells = [row["name"], f"{row['macs'] / 1e6:.0f}", *(f"{row[label]:.2f}" for label in labels)]
         cells.append(f"{row[ONNX_FORM] / row[OURS]:.3f}")
-        cells += [f"{row[key] / MIB:.1f}" for key in ("peak", "peak alone", "weights", "pair")]
+        cells += [f"{size / MIB:.1f}" for size in (*row["memory"], row["weights"], row["pair"])]
         print(f"| {' | '.join(cells)} |")
 
 
