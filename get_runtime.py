@@ -34,11 +34,12 @@ def from_zoo(name):
 def to_int8(net, shapes):
     import numpy as np
 
-    from exporters.int8 import quantize
+    from exporters.int8.quantizer import quantize
+    from exporters.int8.recipe import find_recipe
 
     (shape,) = shapes.values()
     noise = np.random.default_rng(0).standard_normal(shape[1:], np.float32)
-    return quantize(net, [noise], shapes)
+    return quantize(net, [noise], find_recipe("minmax"), shapes).net
 
 
 CONVERTERS = Converters(from_onnx, from_zoo, to_int8)
