@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Does the search beat chance? Networks found with several seeds beside random ones of the same latency.
 
-    benchmark_search.py --target-ms 0.12 --seeds 5 --random 20 > docs/search_benchmark.md
+    benchmark_search.py --target-ms 0.12 --seeds 5 --random 20
 
-All are trained alike, from scratch. Prints a Markdown table; exit status 1 where a network found misses the
-target by more than 5 %, or is less accurate than the median of the random ones. What is done is kept in
---out, so that an interrupted run goes on.
+All are trained alike, from scratch, several times each: accuracy is the mean of these trainings. Prints a
+Markdown table; exit status 1 where a network found misses the target by more than 5 %, or is less accurate
+than the median of the random ones. What is done is kept in --out, so that an interrupted run goes on.
 """
 
 import argparse
@@ -52,10 +52,10 @@ def main(argv: list[str]) -> int:
     found = []
     for seed in range(args.seeds):
         result = search(args, space, table, data, seed)
-        found.append((result, train(args, f"found-{seed}", space, result.choices, data, seed)))
+        found.append((result, train(args, f"found-{seed}", space, result.choices, data)))
     low, high = (1 - TOLERANCE) * args.target_ms, args.target_ms
     rivals = [
-        (table.of(choices), train(args, f"random-{index}", space, choices, data, index % args.seeds))
+        (table.of(choices), train(args, f"random-{index}", space, choices, data))
         for index, choices in enumerate(random_networks(space, table, low, high, args.random))
     ]
     accuracies = sorted(accuracy for _, accuracy in rivals)
@@ -85,9 +85,7 @@ def main(argv: list[str]) -> int:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--space", default="fbnet")
     parser.add_argument("--data", default="digits")
     parser.add_argument("--data-dir", metavar="DIR")
@@ -96,6 +94,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--db-dir", type=Path, metavar="D")
     parser.add_argument("--seeds", type=int, default=5, metavar="N")
     parser.add_argument("--random", type=int, default=20, metavar="N")
+    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="trainings of each network")
     parser.add_argument("--threads", type=int, default=1, metavar="N")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark"), metavar="DIR")
     parser.set_defaults(form="int8", strict=False, text_table=None)
@@ -109,13 +108,16 @@ def search(args: argparse.Namespace, space: SearchSpace, table: LatencyTable, da
     return run.result(args.target_ms)
 
 
-def train(args: argparse.Namespace, name: str, space: SearchSpace, choices, data: Data, seed: int) -> float:
-    """Top-1 on the images held out, percent, after the last epoch."""
-    torch.manual_seed(seed)
+def train(args: argparse.Namespace, name: str, space: SearchSpace, choices, data: Data) -> float:
+    """Top-1 on the images held out, percent, after the last epoch; mean over the repeats."""
     preset = trainings.PRESETS.get(data.name, TrainingSettings())
-    run = Training(build(space.architecture(choices)), data, dataclasses.replace(preset, seed=seed))
-    run.run(args.out / f"{name}.pt")
-    return run.history[-1]["test_accuracy"]
+    accuracies = []
+    for seed in range(args.repeats):
+        torch.manual_seed(seed)
+        run = Training(build(space.architecture(choices)), data, dataclasses.replace(preset, seed=seed))
+        run.run(args.out / f"{name}-{seed}.pt")
+        accuracies.append(run.history[-1]["test_accuracy"])
+    return statistics.mean(accuracies)
 
 
 if __name__ == "__main__":

@@ -72,9 +72,7 @@ def main(argv: list[str]) -> int:
     data = load_data(args, processes)
     space = get_space(args.space, data.name).fit(len(data.classes), data.mean, data.std)
     if data.size not in (None, space.network.size):
-        raise ModelError(
-            f"{data.name}: images of {data.size} pixels; space {space.name} is for {space.network.size}"
-        )
+        raise ModelError(f"{data.name}: images of {data.size} pixels; space {space.name} is for {space.network.size}")
     args.out = args.out or Path("runs") / f"{space.name}-{args.device}-{args.target_ms:g}ms"
     settings = chosen_settings(args, searching.PRESETS.get(data.name, SearchSettings()))
     train_settings = chosen_settings(args, trainings.PRESETS.get(data.name, TrainingSettings()), "train-")
@@ -104,17 +102,13 @@ def main(argv: list[str]) -> int:
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     target = parser.add_argument_group("what is sought")
-    target.add_argument(
-        "--space", default="fbnet", metavar="NAME", help="fbnet (in its form for the data), or F.json"
-    )
+    target.add_argument("--space", default="fbnet", metavar="NAME", help="fbnet (in its form for the data), or F.json")
     target.add_argument("--target-ms", type=float, required=True, metavar="X", help="latency of the network")
     target.add_argument(
         "--device", default="SM-G950U-7.0-24", metavar="NAME", help="whose latency (default: %(default)s)"
     )
     target.add_argument("--db-dir", type=Path, metavar="D", help="folder of latency tables (get_runtime.py)")
-    target.add_argument(
-        "--strict", action="store_true", help="estimate nothing that the device's table lacks"
-    )
+    target.add_argument("--strict", action="store_true", help="estimate nothing that the device's table lacks")
     target.add_argument("--form", choices=["int8", "fp32"], default="int8", help="whose latency is meant")
     target.add_argument(
         "--text-table",
@@ -158,13 +152,9 @@ def look_up(args: argparse.Namespace, space: SearchSpace) -> LatencyTable:
     if args.text_table is not None:
         table = read_text_table(args.text_table, space)
     else:
-        flags = argparse.Namespace(
-            db_dir=args.db_dir, device=args.device, mode="ave", estimate=not args.strict
-        )
+        flags = argparse.Namespace(db_dir=args.db_dir, device=args.device, mode="ave", estimate=not args.strict)
         origins: Counter[str] = Counter()
-        table = latency_table(
-            space, args.form, *choose_sources(flags), lambda net: origins.update(net.provenance)
-        )
+        table = latency_table(space, args.form, *choose_sources(flags), lambda net: origins.update(net.provenance))
         listed = ", ".join(f"{count} {origin}" for origin, count in origins.most_common())
         print(f"latencies of the candidates' operators on {args.device}: {listed}", file=sys.stderr)
     wrong = violations(table, space)
@@ -302,12 +292,8 @@ def save_plot(path: Path, results: dict) -> bool:
 
     figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
     points = results["random"]
-    axes.scatter(
-        [p["latency_ms"] for p in points], [p["test_accuracy"] for p in points], c="0.6", label="random"
-    )
-    axes.scatter(
-        [results["latency_ms"]], [results["test_accuracy"]], c="C3", marker="*", s=150, label="found"
-    )
+    axes.scatter([p["latency_ms"] for p in points], [p["test_accuracy"] for p in points], c="0.6", label="random")
+    axes.scatter([results["latency_ms"]], [results["test_accuracy"]], c="C3", marker="*", s=150, label="found")
     axes.axvline(results["target_ms"], color="0.8", linestyle="--", label="target")
     axes.set_xlabel(f"latency on {results['device']}, ms")
     axes.set_ylabel("top-1 of images held out, %")

@@ -72,9 +72,7 @@ def main(argv: list[str]) -> int:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", "-m", required=True, metavar="NAME", help="of the zoo, or F.json")
     parser.add_argument("--checkpoint", metavar="F", help="weights to begin with")
     parser.add_argument("--img-size", type=int, metavar="N", help="default: the data's or the model's own")

@@ -38,16 +38,12 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="digits, cifar10, or a folder with train/ and val/, each of a folder per class",
     )
-    group.add_argument(
-        "--data-dir", metavar="DIR", help="where CIFAR-10's archive is, or shall be downloaded to"
-    )
+    group.add_argument("--data-dir", metavar="DIR", help="where CIFAR-10's archive is, or shall be downloaded to")
     group.add_argument("-j", "--workers", type=int, default=0, metavar="N", help="processes that read images")
     group.add_argument("--threads", type=positive, metavar="N", help="of each training process on a CPU")
     group.add_argument("--cpu", action="store_true", help="leave GPUs alone")
     group.add_argument("--out", type=Path, metavar="DIR", help="folder of all that is made")
-    group.add_argument(
-        "--restart", action="store_true", help="begin anew, even where --out holds part of this run"
-    )
+    group.add_argument("--restart", action="store_true", help="begin anew, even where --out holds part of this run")
     group.add_argument("--tensorboard", action="store_true", help="write logs for TensorBoard too")
 
 

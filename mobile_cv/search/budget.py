@@ -31,9 +31,7 @@ def select(
     best = [np.full(BINS + 1, -np.inf)]  # best[k][b]: of the first k layers, with cost b
     best[0][0] = 0.0
     for layer in range(layers):
-        best.append(
-            combine([_shift(best[-1], c) + s for c, s in zip(costs[layer], scores[layer], strict=True)])
-        )
+        best.append(combine([_shift(best[-1], c) + s for c, s in zip(costs[layer], scores[layer], strict=True)]))
     lowest = min(BINS, int(np.ceil(low / step)) + layers)  # each cost is at most a step too high
     bin_ = lowest + _pick(best[-1][lowest:], rng, low, high)
     choices = []

@@ -187,9 +187,7 @@ def _unpickle(content: bytes, where: str) -> dict:
 def _batch(values: dict, where: str) -> Batch:
     """Images and labels of one pickle: rows of 3072 bytes, the red plane first."""
     labels, data = values.get(b"labels"), values.get(b"data")
-    if not isinstance(labels, list) or not all(
-        type(label) is int and 0 <= label < CLASSES for label in labels
-    ):
+    if not isinstance(labels, list) or not all(type(label) is int and 0 <= label < CLASSES for label in labels):
         raise SearchError(f"{where}: its labels are no list of numbers below {CLASSES}")
     shape = (len(labels), CHANNELS * SIDE * SIDE)
     try:

@@ -107,9 +107,7 @@ def load_digits() -> Data:
     digits = load()
     small = np.round(digits.images * (255 / 16)).astype(np.uint8)
     size = (DIGITS_SIZE, DIGITS_SIZE)
-    large = np.stack(
-        [np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)) for image in small]
-    )
+    large = np.stack([np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)) for image in small])
     images = np.repeat(large[..., None], 3, axis=3)
     held_out = np.arange(len(images)) % 3 == 2
     labels = digits.target.astype(np.int64)

@@ -1,6 +1,12 @@
-"""What the search minimizes: cross entropy joined with the expected latency."""
+"""What the search minimizes: cross entropy joined with the expected latency.
+
+of_weights: whether the latency is that of the weights of the step, as published, or that of the probabilities
+behind them. At high temperatures weights are nearly even whatever the probabilities are, so that a penalty on
+their latency drives the probabilities far beyond the target.
+"""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -14,6 +20,7 @@ class TargetLoss:
     Nothing is gained below the target, so that the network uses what it is given.
     """
 
+    of_weights: ClassVar[bool] = False
     target_ms: float
     strength: float = 5.0
 
@@ -25,6 +32,7 @@ class TargetLoss:
 class PaperLoss:
     """Cross entropy x alpha x log(latency in µs)^beta: equation 2 of FBNet (arXiv:1812.03443)."""
 
+    of_weights: ClassVar[bool] = True
     alpha: float = 0.2
     beta: float = 0.6
 
@@ -39,6 +47,7 @@ class AnnaFBNetLoss:
     log(x^beta) is beta log(x): beta only scales this loss.
     """
 
+    of_weights: ClassVar[bool] = True
     alpha: float = 0.2
     beta: float = 0.6
 

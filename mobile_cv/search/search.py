@@ -154,9 +154,7 @@ class Search(Run):
     @property
     def temperature(self) -> float:
         settings = self.settings
-        return temperature_at(
-            self.epoch, settings.temperature, settings.temperature_decay, settings.warmup_epochs
-        )
+        return temperature_at(self.epoch, settings.temperature, settings.temperature_decay, settings.warmup_epochs)
 
     def _noise(self, generator: torch.Generator) -> Tensor:
         """Gumbel noise of a step: for the whole batch, or for each sample of this process's share."""
@@ -168,22 +166,23 @@ class Search(Run):
 
     def _train_weights(self, images: Tensor, labels: Tensor, noise: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
-            weights = self.choice(noise, self.temperature, self.settings.hard)
-        figures = self._figures(self._parallel_supernet, images, labels, weights)
+            drawn = self.choice(noise, self.temperature, self.settings.hard)
+        figures = self._figures(self._parallel_supernet, images, labels, *drawn)
         self._step(self.weight_optimizer, figures["loss"])
         return figures
 
     def _train_theta(self, images: Tensor, labels: Tensor, noise: Tensor) -> dict[str, Tensor]:
         self.supernet.requires_grad_(False)
-        weights = self._parallel_choice(noise, self.temperature, self.settings.hard)
-        figures = self._figures(self.supernet, images, labels, weights)
+        drawn = self._parallel_choice(noise, self.temperature, self.settings.hard)
+        figures = self._figures(self.supernet, images, labels, *drawn)
         self._step(self.theta_optimizer, figures["loss"])
         self.supernet.requires_grad_(True)
         return figures
 
-    def _figures(self, supernet, images: Tensor, labels: Tensor, weights: Tensor) -> dict[str, Tensor]:
+    def _figures(self, supernet, images, labels, weights, probabilities) -> dict[str, Tensor]:
         logits = supernet(images, weights)
-        latency = self.processes.mean(self.table.expected(weights))
+        latency = self.table.expected(weights if self.loss.of_weights else probabilities)
+        latency = self.processes.mean(latency)
         loss = self.loss(F.cross_entropy(logits, labels), latency)
         return {"loss": loss, "accuracy": accuracy(logits, labels), "latency_ms": latency}
 

@@ -178,9 +178,7 @@ def _candidates(where: str | Path, values: object) -> tuple[str, ...]:
         raise SearchError(f"{where}: candidates are a list of different block strings")
     for value in values:
         if not isinstance(value, str) or re.search(r"_[crs]-?\d", value):
-            raise SearchError(
-                f"{where}: candidate {value!r}: a block string without repeats, channels, stride"
-            )
+            raise SearchError(f"{where}: candidate {value!r}: a block string without repeats, channels, stride")
         try:
             decode_block(f"{value}_c1")
         except ModelZooError as error:

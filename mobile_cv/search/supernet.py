@@ -68,16 +68,18 @@ class Choice(nn.Module):
         """Mean over the layers, in nats: log(candidates) where all are as likely, 0 where one is certain."""
         return float(torch.special.entr(self.probabilities()).sum(-1).mean())
 
-    def forward(self, noise: Tensor, temperature: float, hard: bool = False) -> Tensor:
-        """Gumbel-softmax weights [..., layers, candidates] from Gumbel noise of that shape.
+    def forward(self, noise: Tensor, temperature: float, hard: bool = False) -> tuple[Tensor, Tensor]:
+        """(weights [..., layers, candidates] from Gumbel noise of that shape, probabilities).
 
         hard: one candidate per layer, by the straight-through estimator (the gradient is the soft weights').
+        Probabilities are those with which hard weights take each candidate, whatever the temperature.
         """
-        soft = ((self.logits + noise) / temperature).softmax(-1)
+        logits = self.logits
+        soft, probabilities = ((logits + noise) / temperature).softmax(-1), logits.softmax(-1)
         if not hard:
-            return soft
+            return soft, probabilities
         chosen = torch.zeros_like(soft).scatter_(-1, soft.argmax(-1, keepdim=True), 1.0)
-        return chosen + soft - soft.detach() if soft.requires_grad else chosen
+        return chosen + soft - soft.detach() if soft.requires_grad else chosen, probabilities
 
 
 def gumbel_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -85,9 +87,7 @@ def gumbel_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     return -torch.empty(shape).exponential_(generator=generator).log()
 
 
-def temperature_at(
-    epoch: int, start: float = 5.0, decay: float = 0.9559974818331, constant: int = 0
-) -> float:
+def temperature_at(epoch: int, start: float = 5.0, decay: float = 0.9559974818331, constant: int = 0) -> float:
     """start, times decay per epoch after the first `constant` ones.
 
     The defaults reach 0.0024 at epoch 180, as AnnaAraslanova/FBNet has it with constant = 10.

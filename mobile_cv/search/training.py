@@ -46,9 +46,7 @@ PRESETS = {
     "digits": TrainingSettings(
         epochs=20, warmup_epochs=2, batch_size=64, weight_decay=1e-4, label_smoothing=0.05, ema_decay=0.98
     ),
-    "cifar10": TrainingSettings(
-        epochs=200, batch_size=256, weight_decay=3e-4, label_smoothing=0.1, ema_decay=0.999
-    ),
+    "cifar10": TrainingSettings(epochs=200, batch_size=256, weight_decay=3e-4, label_smoothing=0.1, ema_decay=0.999),
 }
 
 
@@ -106,9 +104,7 @@ class Training(Run):
                 self._update_average(epoch * len(keys) + number)
                 meter.add(len(labels), loss=loss, accuracy=accuracy(logits, labels))
                 means = meter.means()
-                bar.set_postfix_str(
-                    f"loss {means['loss']:.3f}, accuracy {means['accuracy']:.1f} %", refresh=False
-                )
+                bar.set_postfix_str(f"loss {means['loss']:.3f}, accuracy {means['accuracy']:.1f} %", refresh=False)
                 bar.update()
         record = {f"train_{key}": value for key, value in meter.means(self.processes).items()}
         return record | {f"test_{key}": value for key, value in self.evaluate().items()}
@@ -121,9 +117,7 @@ class Training(Run):
     def _update_average(self, step: int) -> None:
         """Towards the weights by 1 - ema_decay; faster in the first steps, to forget the start."""
         decay = min(self.settings.ema_decay, (1 + step) / (10 + step))
-        for mean, value in zip(
-            self.average.state_dict().values(), self.model.state_dict().values(), strict=True
-        ):
+        for mean, value in zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True):
             if mean.is_floating_point():
                 mean.lerp_(value, 1 - decay)
             else:

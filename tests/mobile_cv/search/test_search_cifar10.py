@@ -30,9 +30,7 @@ class Python2Pickler(pickle._Pickler):
         self.write(b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n")
         self.write(b"K\x00\x85U\x01b\x87R(K\x01")  # (0,), 'b'; then the state: version,
         self.save(array.shape)
-        self.write(
-            b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
-        )
+        self.write(b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb")
         self.write(b"\x89")  # not in Fortran's order
         self.save_string(array.tobytes())
         self.write(b"tb")
@@ -86,9 +84,7 @@ def archive(tmp_path, batches):
 
 def test_the_pickles_are_those_of_python_2(batches):
     content = dumps(batches["data_batch_1"])
-    assert content.startswith(
-        b"\x80\x02}q\x00(U\x0bbatch_labelq\x01U\x15training batch 1 of 5q\x02U\x06labels"
-    )
+    assert content.startswith(b"\x80\x02}q\x00(U\x0bbatch_labelq\x01U\x15training batch 1 of 5q\x02U\x06labels")
     # and the real unpickler, with numpy's own classes, agrees with ours about them
     loaded = pickle.loads(content, encoding="bytes")
     np.testing.assert_array_equal(loaded[b"data"], batches["data_batch_1"][b"data"])

@@ -44,16 +44,16 @@ def test_a_hard_choice_computes_that_network():
 def test_a_choice_per_sample_is_each_sample_by_itself():
     torch.manual_seed(0)
     supernet = Supernet(SPACE).eval()
-    weights = Choice(SPACE)(gumbel_noise((3, *SPACE.available.shape), generator()), 1.0).detach()
+    weights, _ = Choice(SPACE)(gumbel_noise((3, *SPACE.available.shape), generator()), 1.0)
     x = torch.randn(3, 3, 16, 16)
-    together = supernet(x, weights)
-    alone = torch.cat([supernet(x[i : i + 1], weights[i]) for i in range(3)])
+    together = supernet(x, weights.detach())
+    alone = torch.cat([supernet(x[i : i + 1], weights[i].detach()) for i in range(3)])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)  # sums in another order
 
 
 def test_absent_candidates_have_no_weight_and_no_gradient():
     choice = Choice(SPACE)
-    weights = choice(gumbel_noise((50, *SPACE.available.shape), generator()), 0.5)
+    weights, _ = choice(gumbel_noise((50, *SPACE.available.shape), generator()), 0.5)
     assert torch.equal(weights[:, ~SPACE.available], torch.zeros(50, 4))
     torch.testing.assert_close(weights.sum(-1), torch.ones(50, 3))
     (weights**2).sum().backward()
@@ -68,7 +68,7 @@ def test_samples_follow_the_probabilities():
         choice.theta[0] = torch.tensor([0.1, 0.2, 0.3, 0.4]).log()
     noise = gumbel_noise((20000, *SPACE.available.shape), generator())
     for temperature in (0.1, 5.0):
-        drawn = choice(noise, temperature, hard=True).detach().mean(0)[0]
+        drawn = choice(noise, temperature, hard=True)[0].detach().mean(0)[0]
         # four standard deviations of 20000 draws
         torch.testing.assert_close(drawn, torch.tensor([0.1, 0.2, 0.3, 0.4]), rtol=0, atol=0.014)
 
@@ -78,7 +78,7 @@ def test_straight_through_has_the_soft_gradient():
     gradients = []
     for hard in (False, True):
         choice = Choice(SPACE)
-        weights = choice(noise, 1.0, hard)
+        weights, _ = choice(noise, 1.0, hard)
         (weights * torch.arange(weights.numel()).view_as(weights)).sum().backward()
         gradients.append(choice.theta.grad)
     torch.testing.assert_close(*gradients)
@@ -112,8 +112,9 @@ def test_gradients_of_the_expected_latency_are_finite_differences(loss, per_samp
     choice = Choice(SPACE).double()
 
     def joined(theta):
-        weights = torch.func.functional_call(choice, {"theta": theta}, (noise, 1.7))
-        return loss(torch.tensor(2.0).double(), TABLE.expected(weights))
+        weights, probabilities = torch.func.functional_call(choice, {"theta": theta}, (noise, 1.7))
+        latency = TABLE.expected(weights if loss.of_weights else probabilities)
+        return loss(torch.tensor(2.0).double(), latency)
 
     theta = torch.randn(choice.theta.shape, generator=generator(1), dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(joined, theta, eps=1e-6, atol=1e-8, rtol=1e-6)
@@ -127,12 +128,8 @@ def test_expected_latency_of_a_certain_choice_is_the_networks():
 
 def test_losses_by_their_formulas():
     cross_entropy, latency = torch.tensor(2.0), torch.tensor(30.0)
-    assert float(PaperLoss(0.2, 0.6)(cross_entropy, latency)) == pytest.approx(
-        2.0 * 0.2 * math.log(30000) ** 0.6
-    )
-    assert float(AnnaFBNetLoss(0.2, 0.6)(cross_entropy, latency)) == pytest.approx(
-        2.0 * 0.2 * math.log(30000**0.6)
-    )
+    assert float(PaperLoss(0.2, 0.6)(cross_entropy, latency)) == pytest.approx(2.0 * 0.2 * math.log(30000) ** 0.6)
+    assert float(AnnaFBNetLoss(0.2, 0.6)(cross_entropy, latency)) == pytest.approx(2.0 * 0.2 * math.log(30000**0.6))
     assert float(TargetLoss(25.0, 5.0)(cross_entropy, latency)) == pytest.approx(2.0 + 5.0 * 0.2)
     assert float(TargetLoss(40.0)(cross_entropy, latency)) == 2.0
 
@@ -140,7 +137,5 @@ def test_losses_by_their_formulas():
 def test_candidates_of_weight_zero_are_not_computed():
     supernet = Supernet(SPACE).train()
     supernet(torch.randn(4, 3, 16, 16), one_hot(SPACE, [0, 0, 1]))
-    used = [
-        [int(candidate.pw.bn.num_batches_tracked) for candidate in layer[:1]] for layer in supernet.layers
-    ]
+    used = [[int(candidate.pw.bn.num_batches_tracked) for candidate in layer[:1]] for layer in supernet.layers]
     assert used == [[1], [1], [0]]

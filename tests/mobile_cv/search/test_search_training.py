@@ -75,9 +75,7 @@ def interrupt_after(epochs):
     return log
 
 
-@pytest.mark.parametrize(
-    "changes", [{}, {"per_sample": True}, {"hard": True}], ids=["batch", "per-sample", "hard"]
-)
+@pytest.mark.parametrize("changes", [{}, {"per_sample": True}, {"hard": True}], ids=["batch", "per-sample", "hard"])
 def test_a_resumed_search_is_bit_equal(tmp_path, changes):
     settings = dataclasses.replace(SETTINGS, **changes)
     whole = make_search(settings)
@@ -92,9 +90,7 @@ def test_a_resumed_search_is_bit_equal(tmp_path, changes):
 
 
 def make_training(**changes) -> Training:
-    settings = TrainingSettings(
-        **({"epochs": 3, "warmup_epochs": 1, "batch_size": 20, "ema_decay": 0.9} | changes)
-    )
+    settings = TrainingSettings(**({"epochs": 3, "warmup_epochs": 1, "batch_size": 20, "ema_decay": 0.9} | changes))
     torch.manual_seed(0)
     return Training(build(SPACE.architecture([1, 1, 0]).replace(drop_rate=0.3)), few_digits(), settings)
 
