@@ -203,9 +203,7 @@ class Net:
             elif size is not None and len(self.inputs) == 1:
                 shapes[name] = (batch, self._input_channels(name), size, size)
             else:
-                raise ModelError(
-                    f"the shape of input {name} is not recorded in the net; give it, or an image size"
-                )
+                raise ModelError(f"the shape of input {name} is not recorded in the net; give it, or an image size")
         return shapes
 
     def walk(self, input_shapes: Mapping[str, tuple[int, ...] | TensorType]) -> Iterator[Step]:
@@ -236,9 +234,7 @@ class Net:
             types.update(zip(step.operator.outputs, step.outputs, strict=True))
         return types
 
-    def infer_shapes(
-        self, input_shapes: Mapping[str, tuple[int, ...]]
-    ) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    def infer_shapes(self, input_shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         """blob -> (shape, dtype) after a run, without running anything; quantized blobs are uint8."""
         return {name: (t.shape, t.dtype) for name, t in self.infer_types(input_shapes).items()}
 
@@ -287,10 +283,7 @@ class Net:
         reached = {name}
         for node in self.operators:
             if node.inputs and node.inputs[0] in reached:
-                if (
-                    node.type in ("Conv", "Int8Conv", "Int8ConvRelu")
-                    and node.inputs[1] in self.parameter_types
-                ):
+                if node.type in ("Conv", "Int8Conv", "Int8ConvRelu") and node.inputs[1] in self.parameter_types:
                     shape = self.parameter_types[node.inputs[1]].shape
                     channels = shape[-1] if node.arguments.get_str("order") == "NHWC" else shape[1]
                     return channels * (node.arguments.get_int("group") or 1)
@@ -326,9 +319,13 @@ def check_names(net: caffe2_pb2.NetDef) -> None:
     if len(net.op) > MAX_OPERATORS:
         raise ModelError(f"{len(net.op)} operators, more than {MAX_OPERATORS}")
     names = [net.name, *net.external_input, *net.external_output]
-    for op in net.op:
-        names += (op.type, op.name, op.engine, *op.input, *op.output, *(argument.name for argument in op.arg))
-    if not all(isinstance(name, str) for name in names):  # protobuf gives bytes for what is not UTF-8
+    try:
+        for op in net.op:
+            names += (op.type, op.name, op.engine, *op.input, *op.output, *(argument.name for argument in op.arg))
+        are_text = all(isinstance(name, str) for name in names)
+    except UnicodeDecodeError:
+        are_text = False
+    if not are_text:  # what is not UTF-8 comes from protobuf as bytes, or as an error, as its version has it
         raise ModelError("a name that is no text")
     longest = max(names, key=len)
     if len(longest) > MAX_NAME:
@@ -371,9 +368,7 @@ def listing(names: list[str], limit: int = 8) -> str:
 
 def _defined(blobs: Mapping, name: str):
     if name not in blobs:
-        raise ModelError(
-            f"blob {listing([name])} is read before anything writes it (is the init net the right one?)"
-        )
+        raise ModelError(f"blob {listing([name])} is read before anything writes it (is the init net the right one?)")
     return blobs[name]
 
 
