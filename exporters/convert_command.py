@@ -17,10 +17,11 @@ from exporters.onnx_to_caffe2 import convert
 from exporters.verification import input_shapes, make_samples, report, verify_net
 
 
-def main(argv: list[str], open_images: Callable | None = None) -> int:
+def main(argv: list[str], open_images: Callable | None = None, latency: Callable | None = None) -> int:
     """Convert and compare with ONNX Runtime, then quantize where asked; 1 where a check does not hold.
 
     open_images reads the calibration images of --int8: (folder, limit, preprocessing, channels) -> images.
+    latency tells what its report says: net -> (device, ms, low, high).
     """
     arguments = parse(argv)
     if arguments.onnx is None:
@@ -29,7 +30,7 @@ def main(argv: list[str], open_images: Callable | None = None) -> int:
         net, status = convert_file(arguments)
     if not arguments.int8 or status != 0:
         return status
-    return int8.command(net, arguments, open_images)
+    return int8.command(net, arguments, open_images, latency)
 
 
 def convert_file(arguments: argparse.Namespace) -> tuple[Net, int]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from caffe2_models.errors import ModelError
 from caffe2_models.preprocessing import Preprocessing
-from validate.dataset import Dataset, open_dataset, select
+from validate.dataset import Dataset, open_dataset, open_unlabelled, select
 from validate.images import complete, normalize, pixel_table, read_crop
 
 CACHE_BYTES = 1 << 28  # of decoded crops; what does not fit is decoded again
@@ -27,8 +27,14 @@ class FolderImages:
         return len(self.indices)
 
     @property
-    def labels(self) -> np.ndarray:
-        return self.dataset.labels[self.indices]
+    def labels(self) -> np.ndarray | None:
+        labels = self.dataset.labels[self.indices]
+        return labels if self.dataset.is_labelled else None
+
+    @property
+    def is_imagenet(self) -> bool:
+        """Whether labels are indices into the standard order of 1000 classes."""
+        return self.dataset.is_imagenet
 
     def __iter__(self) -> Iterator[np.ndarray]:
         table = pixel_table(self.preprocessing)
@@ -54,6 +60,13 @@ class FolderImages:
 def open_images(
     path: str | os.PathLike, limit: int | None, preprocessing: Preprocessing, channels: int
 ) -> FolderImages:
-    """`limit` images of a folder, evenly spaced over all of them; raises ModelError where there are none."""
-    dataset = open_dataset(path)
+    """`limit` images of a folder or archive, evenly spaced over all of them; labels are known where class folders or
+    a ground truth tell them.
+
+    Raises ModelError where there are no images, or the preprocessing cannot be.
+    """
+    try:
+        dataset = open_dataset(path)
+    except ModelError:
+        dataset = open_unlabelled(path)
     return FolderImages(dataset, select(dataset, limit), preprocessing, channels)

@@ -15,6 +15,7 @@ from validate.labels import find_ground_truth, label_folders, read_ground_truth,
 
 SUFFIXES = {".jpeg", ".jpg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
 MAX_IMAGE_BYTES = 1 << 28
+UNKNOWN = -1  # the label of an image that nobody labelled
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +35,10 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def is_labelled(self) -> bool:
+        return UNKNOWN not in self.labels
 
     def read(self, index: int) -> bytes:
         """The image file's content. Raises OSError or ModelError where it cannot be had."""
@@ -70,22 +75,23 @@ def open_dataset(
     Raises ModelError (or OSError) in one line: no such path, no images, no labels.
     """
     path = Path(path)
-    if path.is_dir():
-        names, spans = _list_folder(path), None
-    elif path.is_file():
-        members = _list_archive(path)
-        names = sorted(members)
-        spans = [members[name] for name in names]
-    else:
-        raise ModelError(f"{path}: no such folder or archive of images")
-    if not names:
-        raise ModelError(f"{path}: holds no images ({', '.join(sorted(SUFFIXES))})")
+    names, spans = _list(path)
     mapping = read_label_map(Path(label_map)) if label_map is not None else None
     labels = _labels(path, names, ground_truth, mapping)
     is_imagenet = mapping is None and (
         ground_truth is not None or not _has_classes(names) or _class_of(names[0]) in synset_labels()
     )
     return Dataset(path, names, np.array(labels, np.int64), is_imagenet, spans)
+
+
+def open_unlabelled(path: str | os.PathLike) -> Dataset:
+    """List the images of a folder or .tar, whatever they show: every label is UNKNOWN.
+
+    Raises ModelError (or OSError) in one line: no such path, no images.
+    """
+    path = Path(path)
+    names, spans = _list(path)
+    return Dataset(path, names, np.full(len(names), UNKNOWN, np.int64), False, spans)
 
 
 def select(
@@ -100,6 +106,21 @@ def select(
         indices = np.arange(limit) * len(dataset) // limit
     number, count = shard
     return indices[np.arange(len(indices)) // batch_size % count == number]
+
+
+def _list(path: Path) -> tuple[list[str], list[tuple[int, int]] | None]:
+    """Names of all images, sorted, and where they lie in an archive."""
+    if path.is_dir():
+        names, spans = _list_folder(path), None
+    elif path.is_file():
+        members = _list_archive(path)
+        names = sorted(members)
+        spans = [members[name] for name in names]
+    else:
+        raise ModelError(f"{path}: no such folder or archive of images")
+    if not names:
+        raise ModelError(f"{path}: holds no images ({', '.join(sorted(SUFFIXES))})")
+    return names, spans
 
 
 def _list_folder(root: Path) -> list[str]:

@@ -76,9 +76,7 @@ class Writer:
         if blob not in self._int8:
             source = self.nhwc(blob)
             self._int8[blob] = f"{blob}_int8"
-            add_operator(
-                self.predict, "Int8Quantize", [source], [self._int8[blob]], **_output(self.scales[blob])
-            )
+            add_operator(self.predict, "Int8Quantize", [source], [self._int8[blob]], **_output(self.scales[blob]))
         return self._int8[blob]
 
     def nhwc(self, blob: str) -> str:
@@ -148,9 +146,7 @@ class Writer:
         nhwc = self._computes_in_nhwc(layer)
         inputs = [self.nhwc(name) if nhwc else self.nchw(name) for name in layer.inputs]
         if layer.is_weighted:
-            inputs += [
-                self._constant(f"{layer.output}_{part}", getattr(layer, part)) for part in ("weight", "bias")
-            ]
+            inputs += [self._constant(f"{layer.output}_{part}", getattr(layer, part)) for part in ("weight", "bias")]
         arguments = dict(layer.arguments)
         if nhwc and layer.type in WITH_ORDER:
             arguments["order"] = "NHWC"
@@ -165,8 +161,7 @@ class Writer:
     def _computes_in_nhwc(self, layer: Layer) -> bool:
         if layer.type in BINARY:
             shapes = [
-                np.shape(self.graph.constants.get(n, np.empty(self.graph.shapes.get(n, ()))))
-                for n in layer.inputs
+                np.shape(self.graph.constants.get(n, np.empty(self.graph.shapes.get(n, ())))) for n in layer.inputs
             ]
             return not layer.arguments.get("broadcast", 0) and all(len(shape) == 4 for shape in shapes)
         one = len(layer.inputs) == len(layer.outputs) == 1

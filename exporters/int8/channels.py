@@ -68,9 +68,7 @@ def _find(graph: Graph, consumers: dict, blob: str, channels: np.ndarray) -> lis
     return readers
 
 
-def _through(
-    graph: Graph, consumers: dict, layer: Layer, blob: str, channels: np.ndarray
-) -> list[Reader] | None:
+def _through(graph: Graph, consumers: dict, layer: Layer, blob: str, channels: np.ndarray) -> list[Reader] | None:
     shape = graph.shapes[blob]
     if layer.is_weighted:
         if layer.type == "FC" and len(shape) == 4:
@@ -121,9 +119,7 @@ def gains(reader: Reader, known: dict[str, np.ndarray]) -> np.ndarray:
     """What a squared error of each channel that the reader reads becomes behind it, [C]."""
     weight = reader.layer.weight.astype(np.float64).ravel()
     behind = error_weights(reader.layer, known)
-    return (
-        weight[reader.entries] ** 2 * behind[output_of_entries(reader.layer).ravel()[reader.entries]]
-    ).sum(axis=1)
+    return (weight[reader.entries] ** 2 * behind[output_of_entries(reader.layer).ravel()[reader.entries]]).sum(axis=1)
 
 
 def error_weights(layer: Layer, known: dict[str, np.ndarray]) -> np.ndarray:

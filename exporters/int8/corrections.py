@@ -6,6 +6,8 @@ from exporters.int8.calibration import Calibration
 from exporters.int8.channels import Reader, find_readers
 from exporters.int8.graph import Graph, Layer
 
+ENOUGH_VALUES = 1000  # of a channel, from which its extremes are taken to be known
+
 
 def remove_dead_channels(graph: Graph, calibration: Calibration) -> int:
     """Zero the weights around channels that no image brings to life; returns how many channels.
@@ -18,7 +20,8 @@ def remove_dead_channels(graph: Graph, calibration: Calibration) -> int:
     for layer in graph.weighted:
         if layer.low < 0:
             continue
-        dead = np.flatnonzero(calibration.blobs[layer.output].channel_high <= 0)
+        statistics = calibration.blobs[layer.output]
+        dead = np.flatnonzero((statistics.channel_high <= 0) & (statistics.values >= ENOUGH_VALUES))
         readers = find_readers(graph, layer.output)
         if not len(dead):
             continue
@@ -39,11 +42,7 @@ def absorb_biases(graph: Graph, calibration: Calibration) -> int:
     for layer in graph.weighted:
         statistics = calibration.blobs[layer.output]
         readers = find_readers(graph, layer.output)
-        if (
-            layer.low != 0
-            or not readers
-            or any(_pads(reader.layer) or _is_far(reader, layer) for reader in readers)
-        ):
+        if layer.low != 0 or not readers or any(_pads(reader.layer) or _is_far(reader, layer) for reader in readers):
             continue
         capped = statistics.channel_high >= layer.high if layer.high < np.inf else np.zeros(len(layer.bias), bool)
         shift = np.where(capped, 0, np.maximum(statistics.channel_low, 0)).astype(np.float64)

@@ -56,9 +56,7 @@ def equalize(graph: Graph, calibration: Calibration) -> dict[str, np.ndarray]:
     return factors
 
 
-def scale_channels(
-    calibration: Calibration, layer: Layer, readers: list[Reader], factors: np.ndarray
-) -> None:
+def scale_channels(calibration: Calibration, layer: Layer, readers: list[Reader], factors: np.ndarray) -> None:
     """Multiply the layer's channels, divide the weights that read them, and keep in step what was recorded."""
     along = [1] * layer.weight.ndim
     along[1 if layer.type == "ConvTranspose" else 0] = -1
@@ -125,8 +123,7 @@ class _Between:
         self.before = _Side(layer, entries, power[entries], self.importance[:, None])
         power = self.statistics.channel_power[:, None]
         self.after = [
-            _Side(reader.layer, reader.entries, power, _importance_of_entries(reader, known))
-            for reader in readers
+            _Side(reader.layer, reader.entries, power, _importance_of_entries(reader, known)) for reader in readers
         ]
 
     def balancing_factors(self) -> np.ndarray:

@@ -47,9 +47,7 @@ def window_arguments(window: Window, shape: tuple[int, ...] | None = None) -> di
         return {"global_pooling": 1}
     pads = window.fit(*shape[2:]).pads if window.legacy_pad else window.pads
     sides = (
-        {"pad": pads[0]}
-        if len(set(pads)) == 1
-        else dict(zip(("pad_t", "pad_l", "pad_b", "pad_r"), pads, strict=True))
+        {"pad": pads[0]} if len(set(pads)) == 1 else dict(zip(("pad_t", "pad_l", "pad_b", "pad_r"), pads, strict=True))
     )
     dilation = _square("dilation", window.dilation) if window.dilation != (1, 1) else {}
     return {**_square("kernel", window.kernel), **_square("stride", window.stride), **sides, **dilation}
@@ -108,9 +106,7 @@ def _cuts_channels(graph: Graph, layer: Layer) -> bool:
         and _is_image(graph, layer)
         and all(
             start == 0 and end in (-1, extent)
-            for (start, end), extent in zip(
-                others, _without_channels(graph.shapes[layer.inputs[0]]), strict=False
-            )
+            for (start, end), extent in zip(others, _without_channels(graph.shapes[layer.inputs[0]]), strict=False)
         )
     )
 
@@ -144,9 +140,7 @@ def _is_plain(graph: Graph, layer: Layer) -> bool:
 
 
 FORMS = {
-    "Conv": Form(
-        "Int8Conv", relu="Int8ConvRelu", fits=lambda g, y: y.is_weighted, arguments=_convolution_arguments
-    ),
+    "Conv": Form("Int8Conv", relu="Int8ConvRelu", fits=lambda g, y: y.is_weighted, arguments=_convolution_arguments),
     "ConvTranspose": Form(
         "Int8ConvTranspose",
         fits=lambda g, y: y.is_weighted,
@@ -196,11 +190,7 @@ def plan(graph: Graph) -> list[bool]:
     for layer in graph.layers:
         form = FORMS.get(layer.type)
         sources = graph.activations(layer)
-        reached = (
-            layer.is_weighted
-            or any(name in quantized for name in sources)
-            or _feeds_weights(layer, consumers)
-        )
+        reached = layer.is_weighted or any(name in quantized for name in sources) or _feeds_weights(layer, consumers)
         one_output = not any(name in consumers for name in layer.outputs[1:])
         choice = form is not None and reached and one_output and len(sources) > 0 and form.fits(graph, layer)
         if choice:

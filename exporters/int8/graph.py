@@ -114,14 +114,10 @@ class Graph:
     def copy(self) -> "Graph":
         """The same graph with layers of its own; arrays are shared (nobody changes one in place)."""
         layers = [
-            dataclasses.replace(
-                layer, inputs=[*layer.inputs], outputs=[*layer.outputs], arguments={**layer.arguments}
-            )
+            dataclasses.replace(layer, inputs=[*layer.inputs], outputs=[*layer.outputs], arguments={**layer.arguments})
             for layer in self.layers
         ]
-        return dataclasses.replace(
-            self, layers=layers, constants=dict(self.constants), shapes=dict(self.shapes)
-        )
+        return dataclasses.replace(self, layers=layers, constants=dict(self.constants), shapes=dict(self.shapes))
 
     def to_net(self) -> Net:
         """The graph as a Caffe2 float net: each layer's blob before the clamp under its own name."""
@@ -171,9 +167,7 @@ def read_graph(net: Net, input_shapes: Mapping[str, tuple[int, ...]]) -> Graph:
     already, is in NHWC order, or does not fit the shapes.
     """
     if net.is_quantized:
-        raise ModelError(
-            f"{net.name or 'net'}: is quantized already; give the float net that it was made from"
-        )
+        raise ModelError(f"{net.name or 'net'}: is quantized already; give the float net that it was made from")
     constants = {name: value for name, value in net.parameters.items() if not isinstance(value, Int8Tensor)}
     shapes = {name: tuple(shape) for name, shape in input_shapes.items()}
     names = _Names(node.outputs for node in net.operators)
@@ -190,9 +184,7 @@ def read_graph(net: Net, input_shapes: Mapping[str, tuple[int, ...]]) -> Graph:
                 known = node.compute([constants[name] for name in inputs])
             constants.update(zip(outputs, known, strict=True))
             continue
-        constants.update(
-            (name, t.value) for name, t in zip(outputs, step.outputs, strict=True) if t.value is not None
-        )
+        constants.update((name, t.value) for name, t in zip(outputs, step.outputs, strict=True) if t.value is not None)
         shapes.update((name, t.shape) for name, t in zip(outputs, step.outputs, strict=True))
         layers.append(Layer(node.type, inputs, outputs, arguments_of(node.proto)))
     outputs = [names.current(name) for name in net.outputs]

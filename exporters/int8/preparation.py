@@ -38,9 +38,7 @@ def prepare(net: Net, input_shapes: Mapping[str, tuple[int, ...]]) -> Graph:
     for layer in [layer for layer in graph.layers if layer.type == "Affine"]:
         _affine_to_arithmetic(graph, layer)
     written = {name for layer in graph.layers for name in layer.outputs}
-    graph.shapes = {
-        name: shape for name, shape in graph.shapes.items() if name in written or name in graph.inputs
-    }
+    graph.shapes = {name: shape for name, shape in graph.shapes.items() if name in written or name in graph.inputs}
     return graph
 
 
@@ -55,11 +53,7 @@ def drop_identity(graph: Graph) -> bool:
         if layer.type in IDENTITIES and layer.output not in graph.outputs:
             _remove(graph, layer, layer.inputs[0])
             return True
-        if (
-            layer.type in IDENTITIES
-            and layer.inputs[0] not in graph.inputs
-            and len(consumers[layer.inputs[0]]) == 1
-        ):
+        if layer.type in IDENTITIES and layer.inputs[0] not in graph.inputs and len(consumers[layer.inputs[0]]) == 1:
             _remove(graph, layer, layer.inputs[0], keep=layer.output)
             return True
     return False
@@ -234,9 +228,7 @@ def _affine(graph: Graph, layer: Layer) -> tuple[np.ndarray, np.ndarray] | None:
     if value is None:
         return None
     one, zero = np.ones_like(value), np.zeros_like(value)
-    return {"Mul": (value, zero), "Div": (one / value, zero), "Add": (one, value), "Sub": (one, -value)}[
-        layer.type
-    ]
+    return {"Mul": (value, zero), "Div": (one / value, zero), "Add": (one, value), "Sub": (one, -value)}[layer.type]
 
 
 def _per_channel(layer: Layer, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -295,9 +287,7 @@ def _cover(graph: Graph, slices: list[Layer]) -> bool:
     channels, start = graph.shapes[source][1], 0
     for cut in slices:
         starts, ends = cut.arguments["starts"], cut.arguments["ends"]
-        whole = all(
-            s == 0 and e == -1 for axis, (s, e) in enumerate(zip(starts, ends, strict=True)) if axis != 1
-        )
+        whole = all(s == 0 and e == -1 for axis, (s, e) in enumerate(zip(starts, ends, strict=True)) if axis != 1)
         if cut.inputs[0] != source or not whole or len(starts) < 2 or starts[1] != start:
             return False
         start = channels if ends[1] == -1 else ends[1]

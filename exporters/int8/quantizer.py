@@ -19,7 +19,7 @@ from exporters.int8.recipe import Recipe
 from exporters.int8.reconstruction import Reconstruction
 from exporters.int8.scales import Scales
 from exporters.int8.simulation import images_that_fit
-from exporters.int8.weights import round_to_nearest, weight_range
+from exporters.int8.weights import QuantizedWeight, round_to_nearest, weight_range
 
 
 @dataclass
@@ -31,6 +31,7 @@ class Quantized:
     graph: Graph
     calibration: Calibration
     scales: Scales
+    weights: dict[str, QuantizedWeight]
     dead: int
     absorbed: int
     factors: dict[str, np.ndarray]
@@ -61,31 +62,26 @@ def quantize(
         calibration.blobs = calibrate(graph, images, 0, threads).blobs
     ranges = {name: METHODS[recipe.ranges](statistics) for name, statistics in calibration.blobs.items()}
     scales = Scales(graph, choices, ranges)
-    layers = [
-        layer for layer, chosen in zip(graph.layers, choices, strict=True) if chosen and layer.is_weighted
-    ]
+    layers = [layer for layer, chosen in zip(graph.layers, choices, strict=True) if chosen and layer.is_weighted]
     nearest = {layer.output: round_to_nearest(layer, scales[layer.inputs[0]].scale) for layer in layers}
     scales.legalize({name: weight.quantization.scale for name, weight in nearest.items()})
-    if recipe.simulates:
-        first = [image for image, _ in zip(images, range(sampled), strict=False)]
-        limits = {
-            layer.output: weight_range(before.weight)
-            for layer, before in zip(graph.weighted, original.weighted, strict=True)
-        }
-        weights_for = Reconstruction(
-            graph,
-            scales,
-            calibration.samples,
-            importance,
-            limits,
-            recipe,
-            {graph.inputs[0]: np.stack(first)},
-            threads,
-        )
-    else:
+    choose = _reconstruction(graph, original, scales, calibration, importance, recipe, images, threads)
+    weights: dict[str, QuantizedWeight] = {}
 
-        def weights_for(writer, layer, source):
-            return nearest[layer.output], layer.bias
+    def weights_for(writer, layer, source):
+        weight, bias = choose(writer, layer, source) if choose is not None else (nearest[layer.output], layer.bias)
+        weights[layer.output] = weight
+        return weight, bias
 
     int8 = assemble(graph, choices, scales, weights_for)
-    return Quantized(int8, original, graph, calibration, scales, dead, absorbed, factors)
+    return Quantized(int8, original, graph, calibration, scales, weights, dead, absorbed, factors)
+
+
+def _reconstruction(graph, original, scales, calibration, importance, recipe, images, threads) -> Reconstruction | None:
+    """What chooses weights layer by layer, where the recipe asks for it."""
+    if not recipe.simulates:
+        return None
+    first = np.stack([image for image, _ in zip(images, range(calibration.sampled), strict=False)])
+    limits = {layer.output: weight_range(layer.weight) for layer in original.weighted}
+    feeds = {graph.inputs[0]: first}
+    return Reconstruction(graph, scales, calibration.samples, importance, limits, recipe, feeds, threads)

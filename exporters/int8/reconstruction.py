@@ -17,7 +17,7 @@ from exporters.int8.simulation import Simulation
 from exporters.int8.weights import (
     QuantizedWeight,
     best_range,
-    damped_covariance,
+    estimate_covariance,
     round_to_nearest,
     round_with_compensation,
     weight_quantization,
@@ -87,7 +87,7 @@ class Reconstruction:
     def _round(self, layer: Layer, inputs: np.ndarray, input_scale: float) -> QuantizedWeight:
         if time.monotonic() > self.deadline or not (self.recipe.clipping or self.recipe.compensation):
             return round_to_nearest(layer, input_scale)
-        covariance = damped_covariance(inputs)
+        covariance = estimate_covariance(inputs)
         quantization = weight_quantization(layer, weight_range(layer.weight), input_scale)
         if self.recipe.clipping:
             importance = self.importance[layer.output]

@@ -148,9 +148,7 @@ class Scales:
             return self._adjust(layer, inputs, y, POOL_RATIOS)
         return False
 
-    def _adjust(
-        self, layer: Layer, inputs: list[tuple[str, float]], y: float, ratios: tuple[float, float]
-    ) -> bool:
+    def _adjust(self, layer: Layer, inputs: list[tuple[str, float]], y: float, ratios: tuple[float, float]) -> bool:
         lowest, highest = ratios
         changed = False
         for name, scale in inputs:

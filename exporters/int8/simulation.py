@@ -18,9 +18,7 @@ class Simulation:
     The fastest exact runtime computes them, so they are what the phone will compute.
     """
 
-    def __init__(
-        self, predict: caffe2_pb2.NetDef, parameters: dict[str, Value], feeds: dict[str, np.ndarray], threads
-    ):
+    def __init__(self, predict: caffe2_pb2.NetDef, parameters: dict[str, Value], feeds: dict[str, np.ndarray], threads):
         """predict and parameters grow; feeds: input -> [N, ...] of all images."""
         self.predict, self.parameters, self.threads = predict, parameters, threads
         self._values: dict[str, Value] = dict(feeds)

@@ -57,6 +57,7 @@ class Statistics:
     average_low: float = 0.0
     average_high: float = 0.0
     images: int = 0
+    values: int = 0  # seen of each channel
     histogram: Histogram = field(default_factory=Histogram)
 
     def __post_init__(self):
@@ -69,6 +70,7 @@ class Statistics:
         """Record a batch [N, C, ...], float32."""
         rows = batch.reshape(batch.shape[0], self.channels, -1)
         low, high = rows.min(axis=2), rows.max(axis=2)
+        self.values += rows.shape[0] * rows.shape[2]
         self.channel_low = np.minimum(self.channel_low, low.min(axis=0))
         self.channel_high = np.maximum(self.channel_high, high.max(axis=0))
         for image_low, image_high in zip(low.min(axis=1).tolist(), high.max(axis=1).tolist(), strict=True):

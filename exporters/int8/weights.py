@@ -45,13 +45,21 @@ def round_to_nearest(layer: Layer, input_scale: float) -> QuantizedWeight:
     return QuantizedWeight(quantization.quantize(layer.weight), quantization)
 
 
-def damped_covariance(inputs: np.ndarray) -> np.ndarray:
-    """Covariance [G, K, K], float64, of inputs [G, S, K], with a ridge that makes it regular."""
+def estimate_covariance(inputs: np.ndarray) -> np.ndarray:
+    """Covariance [G, K, K], float64, of inputs [G, S, K]; always regular.
+
+    The fewer the samples, the more it is drawn to its diagonal: what K inputs have in common shows in more than K
+    samples only.
+    """
+    _, samples, size = inputs.shape
     centred = inputs - inputs.mean(axis=1, keepdims=True)
-    covariance = (centred.swapaxes(1, 2) @ centred).astype(np.float64) / inputs.shape[1]
-    ridge = DAMPING * np.einsum("gkk->g", covariance) / covariance.shape[1]
-    ridge = np.where(ridge > 0, ridge, 1.0)
-    return covariance + ridge[:, None, None] * np.eye(covariance.shape[1])
+    covariance = (centred.swapaxes(1, 2) @ centred).astype(np.float64) / samples
+    variances = np.einsum("gkk->gk", covariance)
+    covariance *= samples / (samples + size)
+    ridge = DAMPING * variances.mean(axis=1, keepdims=True)
+    diagonal = variances + np.where(ridge > 0, ridge, 1.0)
+    np.einsum("gkk->gk", covariance)[...] = diagonal
+    return covariance
 
 
 def mean_errors(difference: np.ndarray, covariance: np.ndarray) -> np.ndarray:
@@ -79,9 +87,7 @@ def best_range(
     return min((weight_quantization(layer, extent, input_scale) for extent in candidates), key=error)
 
 
-def round_with_compensation(
-    layer: Layer, covariance: np.ndarray, quantization: Quantization
-) -> QuantizedWeight:
+def round_with_compensation(layer: Layer, covariance: np.ndarray, quantization: Quantization) -> QuantizedWeight:
     """Round weight after weight, and spread each one's error over those that are still free.
 
     Optimal brain quantization in the order and with the Cholesky factor of GPTQ (Frantar et al. 2022), for all groups
