@@ -3,6 +3,10 @@
 #ifndef _WIN32
 #include <unistd.h>
 #endif
+#ifdef __linux__
+#include <pthread.h>
+#include <sched.h>
+#endif
 
 namespace int8 {
 namespace {
@@ -13,7 +17,8 @@ int64_t process() { return 1; }
 int64_t process() { return getpid(); }
 #endif
 
-constexpr int kSpins = 1000;  // some ten microseconds: about a step's length
+constexpr int kSpins = 200;       // some ten microseconds: about a step's length
+constexpr int kIdleSpins = 2000;  // between runs: about what a caller takes to begin the next
 
 inline void pause() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -117,6 +122,7 @@ void ThreadPool::run(const Step* steps, int64_t count, int64_t scratch_bytes) {
     if (job_) jobs_.fetch_add(1, std::memory_order_release);
   };
   if (helped) {
+    keep_helpers_away();
     publish(job);
     wake_.notify_all();
   }
@@ -124,10 +130,24 @@ void ThreadPool::run(const Step* steps, int64_t count, int64_t scratch_bytes) {
   if (helped) publish(nullptr);
 }
 
+// Linux may wake a helper on the very core that wakes it and move it to an idle one only milliseconds later, when
+// the run is over. Helpers may use every core that the caller may, but the one it is on.
+void ThreadPool::keep_helpers_away() {
+#ifdef __linux__
+  const int core = sched_getcpu();
+  if (core < 0 || core == callers_core_) return;
+  cpu_set_t allowed;
+  if (pthread_getaffinity_np(pthread_self(), sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) < threads_) return;
+  CPU_CLR(core, &allowed);
+  for (std::thread& helper : helpers_) pthread_setaffinity_np(helper.native_handle(), sizeof allowed, &allowed);
+  callers_core_ = core;
+#endif
+}
+
 void ThreadPool::help(int thread) {
   uint64_t seen = 0;
   for (;;) {
-    for (int i = 0; i < kSpins && jobs_.load(std::memory_order_acquire) == seen; i++) pause();
+    for (int i = 0; i < kIdleSpins && jobs_.load(std::memory_order_acquire) == seen; i++) pause();
     std::shared_ptr<Job> job;
     {
       std::unique_lock<std::mutex> lock(mutex_);
