@@ -22,8 +22,9 @@ from caffe2_models.tensors import TensorType
 from exporters.onnx_files import set_onnx_preprocessing
 from exporters.verification import Sample, run_onnx
 
-# Two batches: what differs between the graphs depends on the batch.
-BATCHES = (2, 3)
+# Two batches that follow one another: what differs between the graphs depends on the batch. They are above what
+# a net's own slices of the batch count.
+BATCHES = (6, 7)
 INT64_MAX = np.iinfo(np.int64).max
 
 
@@ -123,6 +124,8 @@ def _largest_step_alone(net: Net, sample: Sample) -> int:
 
 def _with_free_batch(net: Net, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelProto | None:
     """The model with a free batch, or None where something in the graph is made for one batch."""
+    if len({shape[0] for shape in shapes.values()}) > 1:
+        return None
     try:
         other = _Outline.of(_lower_batch(net, shapes, BATCHES[1]))
         model = _lower_batch(net, shapes, BATCHES[0])
@@ -177,14 +180,16 @@ class _Outline:
 
 
 def _freed(first: np.ndarray | None, second: np.ndarray | None, reader: tuple[str, int]) -> np.ndarray | None:
-    """A vector that depends on the batch, made free of it: shapes and the ends of slices can be."""
+    """A vector that depends on the batch, made free of it: shapes and the bounds of slices can be."""
     if first is None or second is None or first.shape != second.shape:
         return None
     different = np.flatnonzero(first != second)
     if reader == ("Reshape", 1) and len(different) == 1 and -1 not in first:
         return np.where(first != second, -1, first)
-    if reader == ("Slice", 2) and list(different) == [0]:
-        return np.where(first != second, INT64_MAX, first)
+    if reader in (("Slice", 1), ("Slice", 2)) and list(different) == [0]:
+        from_end = first[0] - BATCHES[0] * (second[0] - first[0])
+        if from_end < 0 or reader == ("Slice", 2):
+            return np.where(first != second, from_end or INT64_MAX, first)
     return None
 
 

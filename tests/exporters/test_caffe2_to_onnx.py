@@ -69,6 +69,29 @@ def test_what_is_made_for_one_batch_keeps_it():
     assert_equal_at(net, model, (4, 6, 4, 4))
 
 
+@pytest.mark.parametrize(("start", "end"), [(0, 2), (1, -1), (0, -3), (-3, -1), (-4, -2)])
+def test_slices_of_the_batch(start, end):
+    """Bounds are counted from where the net counts them, whatever the batch (-1 is the end in Caffe2)."""
+    net = net_of(f"""
+        op {{ type: "Slice" input: "data" output: "out"
+             arg {{ name: "starts" ints: {start} ints: 0 }} arg {{ name: "ends" ints: {end} ints: -1 }} }}
+        external_input: "data" external_output: "out"
+    """)
+    model = to_onnx(net, {"data": (4, 3)})
+    assert dims(model.graph.input[0]) == ["batch", 3]
+    for batch in (4, 9):
+        assert_equal_at(net, model, (batch, 3))
+
+
+def test_inputs_of_different_batches_keep_them():
+    net = net_of("""
+        op { type: "Add" input: "a" input: "b" output: "out" }
+        external_input: "a" external_input: "b" external_output: "out"
+    """)
+    model = to_onnx(net, {"a": (4, 3), "b": (1, 3)})
+    assert [dims(value) for value in model.graph.input] == [[4, 3], [1, 3]]
+
+
 @pytest.fixture(scope="module")
 def int8_net(shared):
     return load_net(shared / "models" / "mobilenet_v1_0.25_128_quant")

@@ -177,6 +177,8 @@ def _slice_axis(node: Node, x: Blob, axis: int, start: int, end: int | None) -> 
             return x
         shapes = tuple(_with(shape, axis, max(end - start, 0)) for shape in x.shapes)
     else:
+        if start <= -max(shape[axis] for shape in x.shapes):
+            start = 0
         bounds = [slice(start, end).indices(shape[axis])[:2] for shape in x.shapes]
         shapes = tuple(_with(s, axis, max(e - b, 0)) for s, (b, e) in zip(x.shapes, bounds, strict=True))
         start = start if start >= 0 else start - 1

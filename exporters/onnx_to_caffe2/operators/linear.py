@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from exporters.onnx_to_caffe2.graph import Unsupported
 from exporters.onnx_to_caffe2.registry import converts
 
 
@@ -23,24 +22,49 @@ def gemm(node, a, b, c=None, *, alpha=1.0, beta=1.0, transA=0, transB=0, broadca
 
 
 def _general(node, a, b, c, alpha: float, beta: float, trans_a: int, trans_b: int):
-    if c is not None and beta != 1 and not c.is_constant:
-        raise Unsupported("beta other than 1 with a computed C")
     product = node.add("MatMul", [a, b], trans_a=trans_a or None, trans_b=trans_b or None)
     if alpha != 1:
         product = node.add("Mul", [product, node.constant(np.float32(alpha))])
     if c is None:
         return product
-    return node.add("Add", [product, c if beta == 1 else node.constant(np.float32(beta) * c.value)])
+    if beta != 1:
+        c = _scaled(node, c, beta)
+    return node.add("Add", [product, c])
+
+
+def _scaled(node, x, factor: float):
+    if x.is_constant:
+        return node.constant(np.float32(factor) * x.value)
+    return node.add("Mul", [x, node.constant(np.float32(factor))])
 
 
 @converts("MatMul")
 def matmul(node, a, b):
-    """A constant matrix on the right is a layer; anything else is a product of activations."""
+    """A constant matrix on the right is a layer; anything else is a product of activations.
+
+    A vector is a row on the left, a column on the right, and the product has no such dimension.
+    """
+    row, column = a.rank == 1, b.rank == 1
+    if not (row or column):
+        return _product(node, a, b)
+    y = _product(node, _expanded(node, a, 0) if row else a, _expanded(node, b, 1) if column else b)
+    rank = node.output.rank + row + column
+    return node.add("Squeeze", [y], dims=[axis for axis, gone in ((rank - 2, row), (rank - 1, column)) if gone])
+
+
+def _expanded(node, x, axis: int):
+    """A vector as a matrix."""
+    if x.is_constant:
+        return node.constant(np.expand_dims(x.value, axis))
+    y = node.add("ExpandDims", [x], dims=[axis])
+    y.shapes = tuple((*shape[:axis], 1, *shape[axis:]) for shape in x.shapes)
+    return y
+
+
+def _product(node, a, b):
     if b.is_constant and b.rank == 2 and a.rank > 1:
         weight, bias = node.constant(b.value.T), node.constant(np.zeros(b.shape[1], np.float32))
         return node.add("FC", [a, weight, bias], axis=a.rank - 1 if a.rank > 2 else None)
-    if a.rank < 2 or b.rank < 2:
-        raise Unsupported("a product with a vector")
     if a.rank == b.rank == 2:
         return node.add("MatMul", [a, b])
     same_batch = [shape[:-2] for shape in a.shapes] == [shape[:-2] for shape in b.shapes]
