@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from caffe2_models import Net
+from caffe2_models.errors import ModelError
 from exporters.int8.graph import Graph, Layer, joins_channels, read_graph
 
 IDENTITIES = {"Dropout", "Copy", "EnsureCPUOutput", "StopGradient", "Alias"}
@@ -30,6 +31,9 @@ CLAMPS = {
 def prepare(net: Net, input_shapes: Mapping[str, tuple[int, ...]]) -> Graph:
     """The net's graph with constants folded and clamps fused; raises ModelError as read_graph does."""
     graph = read_graph(net, input_shapes)
+    for layer in graph.layers:
+        _free_batch(graph, layer)
+    _require_batch(graph)
     _rewrite(graph)
     for layer in graph.layers:
         if layer.type == "Affine" and len(graph.shapes[layer.output]) == 4:
@@ -49,11 +53,11 @@ def _rewrite(graph: Graph) -> None:
 
 def drop_identity(graph: Graph) -> bool:
     consumers = graph.consumers()
-    for layer in graph.layers:
-        if layer.type in IDENTITIES and layer.output not in graph.outputs:
+    for layer in filter(_is_identity, graph.layers):
+        if layer.output not in graph.outputs:
             _remove(graph, layer, layer.inputs[0])
             return True
-        if layer.type in IDENTITIES and layer.inputs[0] not in graph.inputs and len(consumers[layer.inputs[0]]) == 1:
+        if layer.inputs[0] not in graph.inputs and len(consumers[layer.inputs[0]]) == 1:
             _remove(graph, layer, layer.inputs[0], keep=layer.output)
             return True
     return False
@@ -206,6 +210,31 @@ RULES = [
     merge_split_convolution,
     drop_flattening,
 ]
+
+
+def _free_batch(graph: Graph, layer: Layer) -> None:
+    """Make a Reshape that spells out the batch, which is one image here, take any batch."""
+    if layer.type != "Reshape" or layer.inputs[0] in graph.constants:
+        return
+    old, new = graph.shapes[layer.inputs[0]], graph.shapes[layer.output]
+    if old[:1] == new[:1] == (1,):
+        layer.inputs, layer.arguments = layer.inputs[:1], {"shape": [0, *new[1:]]}
+
+
+def _require_batch(graph: Graph) -> None:
+    """Raises ModelError for a layer that mixes the images of a batch. Of a graph whose clamps are not fused yet."""
+    two = {name: (2, *graph.shapes[name][1:]) for name in graph.inputs}
+    try:
+        for layer, step in zip(graph.layers, graph.to_net().walk(two), strict=True):
+            shape = graph.shapes[layer.output]
+            if step.outputs[0].shape != (2, *shape[1:]):
+                raise ModelError(f"{layer.type} -> {layer.output} makes {list(step.outputs[0].shape)} of two images")
+    except ModelError as error:
+        raise ModelError(f"{graph.name}: the images of a batch do not stay apart: {error}") from None
+
+
+def _is_identity(layer: Layer) -> bool:
+    return layer.type in IDENTITIES or (layer.type == "ChannelShuffle" and layer.operator.group == 1)
 
 
 def _affine(graph: Graph, layer: Layer) -> tuple[np.ndarray, np.ndarray] | None:

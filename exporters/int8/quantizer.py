@@ -49,7 +49,8 @@ def quantize(
     Raises ModelError for a net that cannot be quantized.
     """
     recipe = recipe or Recipe()
-    original = prepare(net, input_shapes or net.input_shapes())
+    shapes = input_shapes or net.input_shapes()
+    original = prepare(net, {name: (1, *shape[1:]) for name, shape in shapes.items()})
     graph = original.copy()
     choices = plan(graph)
     sampled = min(len(images), images_that_fit(graph, choices))
