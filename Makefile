@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test lint proto clean
+.PHONY: install demo test lint zoo-sweep proto clean
 
 install: $(VENV)/.installed
 
@@ -21,6 +21,10 @@ test: install lint
 
 lint: install
 	$(BIN)/ruff check .
+
+# Minutes; goes on where it was interrupted. CAFFE2_PYTHON adds the real Caffe2 to the table.
+zoo-sweep: install
+	$(BIN)/python scripts/zoo_sweep.py --journal build/zoo_sweep.jsonl
 
 # The pinned compiler writes code that every protobuf from 4.25 on accepts.
 proto:

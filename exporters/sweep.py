@@ -1,9 +1,11 @@
 """The whole way of a model of the zoo, PyTorch -> ONNX -> Caffe2 -> ONNX, with every form compared."""
 
+import json
 import math
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from caffe2_models.preprocessing import Preprocessing
 from exporters import torch_to_onnx
@@ -27,12 +29,15 @@ FORMS = ("ONNX Runtime", "our runtime", "round trip", "real Caffe2")
 class Row:
     """One model at one size: what it became, how long that took (s), how far each form is from PyTorch.
 
-    differences: largest difference over the largest output, by form (FORMS); NaN where Caffe2 is not at hand.
+    size: height and width of the input; parameters: how many numbers the Caffe2 net has; operators: how many
+    of each type. differences: largest difference over the largest output, by form (FORMS); NaN where Caffe2
+    is not at hand.
     """
 
     model: str
     size: int
-    operators: Counter
+    parameters: int
+    operators: dict[str, int]
     export_seconds: float
     convert_seconds: float
     differences: dict[str, float]
@@ -69,8 +74,41 @@ def sweep(name: str, size: int | None = None) -> Row:
     for form, outputs in results.items():
         pairs = [compare(form, *triple) for triple in zip(samples, expected, outputs, strict=True)]
         differences[form] = max(pair.max_difference / pair.largest for pair in pairs)
-    operators = Counter(node.type for node in net.operators)
-    return Row(name, preprocessing.size, operators, exported - start, converted - exported, differences)
+    return Row(
+        model=name,
+        size=preprocessing.size,
+        parameters=sum(math.prod(tensor.shape) for tensor in net.parameter_types.values()),
+        operators=dict(Counter(node.type for node in net.operators).most_common()),
+        export_seconds=exported - start,
+        convert_seconds=converted - exported,
+        differences=differences,
+    )
+
+
+class Journal:
+    """Rows kept in a file, one JSON object per line, so that a sweep goes on where it was interrupted.
+
+    Several sweeps may write to one journal at the same time: each row is appended in a single write.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def read(self) -> dict[tuple[str, int], Row]:
+        """The rows so far, by model and size; a line that was cut off is left out."""
+        rows = {}
+        for line in self.path.read_text().splitlines() if self.path.exists() else ():
+            try:
+                row = Row(**json.loads(line))
+            except (ValueError, TypeError):
+                continue
+            rows[row.model, row.size] = row
+        return rows
+
+    def add(self, row: Row) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.path, "a") as file:
+            file.write(json.dumps(asdict(row)) + "\n")
 
 
 def _statistics_samples(preprocessing: Preprocessing) -> list[Sample]:

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from caffe2_models.command import ArgumentParser, progress, run
 from caffe2_models.errors import ModelError
 from caffe2_models.files import write_atomically
-from exporters.sweep import FORMS, Row, sweep
+from exporters.sweep import FORMS, Journal, Row, sweep
 from exporters.verification import TOLERANCE, real_caffe2_is_at_hand
 from mobile_cv.model_zoo import get_architecture, list_models
 from mobile_cv.model_zoo.registry import canonical_name
@@ -27,15 +27,23 @@ def main(argv: list[str]) -> int:
     arguments = parse(argv)
     jobs = [(name, size) for name in names(arguments.models) for size in sizes(name)]
     first, count = arguments.shard
-    rows, failures = [], []
-    for name, size in progress(jobs[first::count], desc="zoo"):
+    journal = Journal(arguments.journal) if arguments.journal else None
+    done = journal.read() if journal else {}
+    failures = []
+    for job in progress(jobs[first::count], desc="zoo"):
+        if job in done:
+            continue
         try:
-            rows.append(sweep(name, size))
+            done[job] = sweep(*job)
         except ModelError as error:
-            failures.append(f"{name}: {error}")
+            failures.append(f"{job[0]} at {job[1]}: {error}")
+        else:
+            if journal:
+                journal.add(done[job])
+    rows = [done[job] for job in jobs if job in done]
     failures += [f"{row.model} at {row.size}: outputs differ" for row in rows if not row.holds]
     write_atomically(arguments.output, document(rows, failures))
-    print(f"{arguments.output}: {len(rows)} rows, {len(failures)} failures")
+    print(f"{arguments.output}: {len(rows)} of {len(jobs)} rows, {len(failures)} failures")
     for failure in failures:
         print(failure)
     return 1 if failures or not rows else 0
@@ -47,6 +55,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--models", default="*", metavar="PATTERN", help="shell pattern (default: the whole zoo)"
     )
     parser.add_argument("--shard", type=shard, default=(0, 1), metavar="K/N", help="every Nth, from K")
+    parser.add_argument(
+        "--journal", type=Path, metavar="F.jsonl", help="keep each row here, and go on from the rows in it"
+    )
     parser.add_argument(
         "--output", type=Path, default=TABLE, metavar="F.md", help="(default: docs/zoo_sweep.md)"
     )
@@ -68,12 +79,10 @@ def names(pattern: str) -> list[str]:
     return found
 
 
-def sizes(name: str) -> list[int | None]:
+def sizes(name: str) -> list[int]:
     """The model's own size; models with SAME padding also at 224 and at an odd size."""
-    if not name.startswith("tf_"):
-        return [None]
     own = get_architecture(name).size
-    return [None, ODD_SIZE] if own == PLAIN_SIZE else [None, PLAIN_SIZE, ODD_SIZE]
+    return sorted({own, PLAIN_SIZE, ODD_SIZE} if name.startswith("tf_") else {own}, reverse=True)
 
 
 def document(rows: list[Row], failures: list[str]) -> str:
@@ -91,14 +100,16 @@ def document(rows: list[Row], failures: list[str]) -> str:
         f"{platform.machine()}, torch {version('torch')}, onnx {version('onnx')}, "
         f"ONNX Runtime {version('onnxruntime')}, {caffe2}.",
         "",
-        "| model | size | operators | export (s) | convert (s) | " + " | ".join(FORMS) + " |",
-        "|---|---:|---|---:|---:|" + "---:|" * len(FORMS),
+        "| model | size | parameters (M) | operators | export (s) | convert (s) | " + " | ".join(FORMS) + " |",
+        "|---|---:|---:|---|---:|---:|" + "---:|" * len(FORMS),
     ]
     for row in rows:
-        counts = ", ".join(f"{count} {kind}" for kind, count in row.operators.most_common())
+        counts = ", ".join(f"{count} {kind}" for kind, count in row.operators.items())
         gaps = " | ".join("" if math.isnan(gap) else f"{gap:.1e}" for gap in row.differences.values())
         times = f"{row.export_seconds:.2f} | {row.convert_seconds:.2f}"
-        lines.append(f"| {row.model} | {row.size} | {counts} | {times} | {gaps} |")
+        operators = f"{sum(row.operators.values())}: {counts}"
+        size = f"{row.size} | {row.parameters / 1e6:.2f}"
+        lines.append(f"| {row.model} | {size} | {operators} | {times} | {gaps} |")
     return "\n".join([*lines, "", *failures]).rstrip() + "\n"
 
 
