@@ -22,10 +22,8 @@ from caffe2_models.tensors import TensorType
 from exporters.onnx_files import set_onnx_preprocessing
 from exporters.verification import Sample, run_onnx
 
-# Two batches that follow one another: what differs between the graphs depends on the batch. They are above what
-# a net's own slices of the batch count.
+# Two batches: what differs between the graphs depends on the batch. Slices that a net makes of its batch fit.
 BATCHES = (6, 7)
-INT64_MAX = np.iinfo(np.int64).max
 
 
 def to_onnx(net: Net, shapes: Mapping[str, Sequence[int]], approximate: bool = False) -> onnx.ModelProto:
@@ -180,16 +178,12 @@ class _Outline:
 
 
 def _freed(first: np.ndarray | None, second: np.ndarray | None, reader: tuple[str, int]) -> np.ndarray | None:
-    """A vector that depends on the batch, made free of it: shapes and the bounds of slices can be."""
+    """A vector that depends on the batch, made free of it: the shapes of Reshape can be."""
     if first is None or second is None or first.shape != second.shape:
         return None
     different = np.flatnonzero(first != second)
     if reader == ("Reshape", 1) and len(different) == 1 and -1 not in first:
         return np.where(first != second, -1, first)
-    if reader in (("Slice", 1), ("Slice", 2)) and list(different) == [0]:
-        from_end = first[0] - BATCHES[0] * (second[0] - first[0])
-        if from_end < 0 or reader == ("Slice", 2):
-            return np.where(first != second, from_end or INT64_MAX, first)
     return None
 
 

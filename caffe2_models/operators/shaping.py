@@ -12,6 +12,8 @@ from caffe2_models.operators.registry import ANY, FLOAT32, NUMBERS, Operator, op
 from caffe2_models.operators.window import MAX_EXTENT, Window
 from caffe2_models.tensors import TensorType
 
+INT64_MAX = np.iinfo(np.int64).max
+
 
 def canonical_axis(axis: int, rank: int) -> int:
     """axis counted from the front; raises ModelError outside the rank."""
@@ -352,8 +354,10 @@ class Slice(Operator):
         return np.ascontiguousarray(x[tuple(slice(*bound) for bound in self._bounds(x.shape, starts, ends))])
 
     def lower(self, graph, x, starts=None, ends=None):
-        bounds = self._bounds(x.shape, starts and starts.type.value, ends and ends.type.value)
-        return graph.add("Slice", x, *(graph.ints(side) for side in zip(*bounds, strict=True)))
+        """The bounds as they are given, so that the graph fits any size: in ONNX -1 is one before the end."""
+        bounds = self.wanted(len(x.shape), starts and starts.type.value, ends and ends.type.value)
+        sides = ([v if v >= 0 else v + 1 or INT64_MAX for v in side] for side in bounds)
+        return graph.add("Slice", x, *map(graph.ints, sides), graph.ints(range(len(bounds[0]))))
 
     def _bounds(self, shape, starts: np.ndarray | None, ends: np.ndarray | None) -> list[tuple[int, int]]:
         """(start, end) along every axis."""

@@ -110,11 +110,12 @@ def _layer(node: SourceNode) -> str:
 
 
 def _add_output(graph: Graph, blobs: dict[str, Blob], name: str, source: Source) -> None:
-    """Name the output's blob; where it is an input, a constant or another output too, a copy of it."""
+    """Name the output's blob; where it is an input of another name, a constant or another output too, a copy."""
     if name not in source.first.types:
         raise ModelError(f"output {name} is computed by no node")
     blob = _lookup(blobs, name, source)
-    if blob.op is None or blob in graph.outputs:
+    is_input = blob in graph.inputs and blob.name == name
+    if (blob.op is None and not is_input) or blob in graph.outputs:
         blob = graph.add("Copy", [blob], name, 1, {}).output
     blob.name = name
     graph.outputs.append(blob)

@@ -1,8 +1,9 @@
 """Activations."""
 
+import itertools
+
 import numpy as np
 
-from exporters.onnx_to_caffe2.graph import Unsupported
 from exporters.onnx_to_caffe2.registry import converts
 
 SIXTH = 1 / 6
@@ -82,12 +83,16 @@ def leaky_relu(node, x, *, alpha=0.01):
 
 @converts("PRelu")
 def prelu(node, x, slope):
-    """Caffe2's slope is one number or one per channel."""
-    if not slope.is_constant or slope.value.size not in (1, x.shape[1]):
-        raise Unsupported("a slope that is neither one number nor one per channel")
-    if slope.value.size > 1 and slope.value.shape[1 - x.rank :][:1] != (slope.value.size,):
-        raise Unsupported("a slope that is not per channel")
-    return node.add("PRelu", [x, node.constant(slope.value.ravel())])
+    """Caffe2's slope is one number or one per channel; with any other, max(x, 0) - slope * max(-x, 0)."""
+    per_channel = (x.shape[1], *[1] * (x.rank - 2)) if x.rank > 1 else ()
+    if slope.is_constant and (slope.value.size == 1 or _without_leading_ones(slope.shape) == per_channel):
+        return node.add("PRelu", [x, node.constant(slope.value.ravel())])
+    negative = node.add("Relu", [node.add("Negative", [x])])
+    return node.add("Sub", [node.add("Relu", [x]), node.add("Mul", [negative, slope])])
+
+
+def _without_leading_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(itertools.dropwhile(lambda dim: dim == 1, shape))
 
 
 @converts("Gelu")

@@ -1,11 +1,15 @@
 """Shapes and the order of elements: reshaping, slicing, joining, padding."""
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 
 from exporters.onnx_to_caffe2.graph import Blob, Unsupported
 from exporters.onnx_to_caffe2.registry import Node, converts
+
+# Bounds of a slice beyond this mean the very end, or the beginning, of a dimension of any size.
+FAR = 1 << 20
 
 
 @converts("Reshape")
@@ -54,15 +58,25 @@ def split(node, x, *, axis=0, split=None, num_outputs=None):
 @converts("Slice", constants={1: "starts", 2: "ends", 3: "axes", 4: "steps"})
 def slice_(node, x, *, starts, ends, axes=None, steps=None):
     """Caffe2 slices one dimension at a time, without steps; a pooling of single pixels steps over the map."""
-    axes = [axis % node.output.rank for axis in (range(len(starts)) if axes is None else axes)]
+    axes = [axis % x.rank for axis in (range(len(starts)) if axes is None else axes)]
     strides = dict(zip(axes, steps or [1] * len(axes), strict=True))
-    if any(step != 1 and not (step > 1 and x.rank == 4 and axis in (2, 3)) for axis, step in strides.items()):
-        raise Unsupported("steps other than 1, but for positive ones over height and width")
+    if min(strides.values()) < 1:
+        raise Unsupported("negative steps")
     for start, end, axis in zip(starts, ends, axes, strict=True):
         x = _slice_axis(node, x, axis, start, end)
-    if all(step == 1 for step in strides.values()):
+    if x.rank == 4 and all(step == 1 or axis in (2, 3) for axis, step in strides.items()):
+        return _step(node, x, strides.get(2, 1), strides.get(3, 1))
+    for axis, step in strides.items():
+        x = x if step == 1 else _over_rows(node, x, axis, lambda rows, step=step: _step(node, rows, step, 1))
+    return x
+
+
+def _step(node: Node, x: Blob, rows: int, columns: int) -> Blob:
+    """Every so many rows and columns of a map."""
+    if rows == columns == 1:
         return x
-    return node.add("MaxPool", [x], kernel=1, stride_h=strides.get(2, 1), stride_w=strides.get(3, 1))
+    shapes = tuple((*s[:2], -(-s[2] // rows), -(-s[3] // columns)) for s in x.shapes)
+    return _typed(node.add("MaxPool", [x], kernel=1, stride_h=rows, stride_w=columns), shapes)
 
 
 @converts("Gather")
@@ -103,29 +117,26 @@ def pad(node, x, *, pads=None, paddings=None, value=0.0, axes=None, mode="consta
     """PadImage pads height and width; negative pads cut."""
     pads = list(pads if pads is not None else paddings)
     axes = [axis % x.rank for axis in (range(x.rank) if axes is None else axes)]
-    begins = dict(zip(axes, pads[: len(axes)], strict=True))
-    ends = dict(zip(axes, pads[len(axes) :], strict=True))
-    if x.rank != 4 or any(max(begins.get(axis, 0), ends.get(axis, 0)) > 0 for axis in (0, 1)):
-        raise Unsupported("padding of other dimensions than height and width")
-    if mode == "wrap":
-        raise Unsupported("mode wrap")
-    for axis in axes:
-        if min(begins[axis], ends[axis]) < 0:
-            end = min(ends[axis], 0)
-            x = _slice_axis(node, x, axis, max(-begins[axis], 0), end if end < 0 else None)
-    sides = {
-        "pad_t": begins.get(2, 0),
-        "pad_l": begins.get(3, 0),
-        "pad_b": ends.get(2, 0),
-        "pad_r": ends.get(3, 0),
-    }
-    sides = {side: max(count, 0) for side, count in sides.items()}
-    if not any(sides.values()):
+    sides = dict(zip(axes, zip(pads[: len(axes)], pads[len(axes) :], strict=True), strict=True))
+    if mode not in ("constant", "reflect", "edge"):
+        raise Unsupported(f"mode {mode}")
+    filling = {"value": float(value) or None} if mode == "constant" else {"mode": mode}
+    for axis, (begin, end) in sides.items():
+        if min(begin, end) < 0:
+            x = _slice_axis(node, x, axis, max(-begin, 0), end if end < 0 else None)
+    sides = {axis: (max(begin, 0), max(end, 0)) for axis, (begin, end) in sides.items() if max(begin, end) > 0}
+    if x.rank == 4 and sides.keys() <= {2, 3}:
+        return _pad_map(node, x, *sides.get(2, (0, 0)), *sides.get(3, (0, 0)), **filling)
+    for axis, (begin, end) in sides.items():
+        x = _over_rows(node, x, axis, lambda rows, ends=(begin, end): _pad_map(node, rows, *ends, 0, 0, **filling))
+    return x
+
+
+def _pad_map(node: Node, x: Blob, top: int, bottom: int, left: int, right: int, **filling) -> Blob:
+    if not any((top, bottom, left, right)):
         return x
-    mode = None if mode == "constant" else mode
-    return node.add(
-        "PadImage", [x], **sides, mode=mode, value=float(value) if value and mode is None else None
-    )
+    y = node.add("PadImage", [x], pad_t=top, pad_l=left, pad_b=bottom, pad_r=right, **filling)
+    return _typed(y, tuple((*s[:2], s[2] + top + bottom, s[3] + left + right) for s in x.shapes))
 
 
 @converts("DepthToSpace")
@@ -177,23 +188,36 @@ def _slice_axis(node: Node, x: Blob, axis: int, start: int, end: int | None) -> 
             return x
         shapes = tuple(_with(shape, axis, max(end - start, 0)) for shape in x.shapes)
     else:
-        if start <= -max(shape[axis] for shape in x.shapes):
-            start = 0
+        start, end = (0 if start < -FAR else start), (None if end is not None and end > FAR else end)
         bounds = [slice(start, end).indices(shape[axis])[:2] for shape in x.shapes]
         shapes = tuple(_with(s, axis, max(e - b, 0)) for s, (b, e) in zip(x.shapes, bounds, strict=True))
         start = start if start >= 0 else start - 1
-        end = (
-            -1
-            if end is None or end >= max(shape[axis] for shape in x.shapes)
-            else end
-            if end >= 0
-            else end - 1
-        )
+        end = -1 if end is None else end if end >= 0 else end - 1
     if 0 in itertools.chain(*shapes):
         raise Unsupported("a slice of nothing")
     starts, ends = [0] * x.rank, [-1] * x.rank
     starts[axis], ends[axis] = start, end
     return _typed(node.add("Slice", [x], starts=starts, ends=ends), shapes)
+
+
+def _over_rows(node: Node, x: Blob, axis: int, change: Callable[[Blob], Blob]) -> Blob:
+    """What `change` makes of x as a map whose rows run along the axis: Caffe2 pads and steps over maps only."""
+    rank = x.rank
+    if rank > 4:
+        raise Unsupported("more than 4 dimensions")
+    if rank < 4:
+        shapes = tuple((*s, *[1] * (4 - rank)) for s in x.shapes)
+        x = _typed(node.add("ExpandDims", [x], dims=list(range(rank, 4))), shapes)
+    y = change(x) if axis == 2 else _swapped_with_rows(node, change(_swapped_with_rows(node, x, axis)), axis)
+    if rank == 4:
+        return y
+    return _typed(node.add("Squeeze", [y], dims=list(range(rank, 4))), tuple(s[:rank] for s in y.shapes))
+
+
+def _swapped_with_rows(node: Node, x: Blob, axis: int) -> Blob:
+    order = list(range(4))
+    order[axis], order[2] = 2, axis
+    return _typed(node.add("Transpose", [x], axes=order), tuple(tuple(s[i] for i in order) for s in x.shapes))
 
 
 def _dim(x: Blob, axis: int) -> tuple[int, int]:
