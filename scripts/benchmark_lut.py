@@ -113,7 +113,8 @@ def large_table(folder: Path) -> None:
         row(f"lookups by Table.{look_up.__name__}", f"{len(signatures) / seconds / 1e6:.1f} M/s")
     command = [sys.executable, ROOT / "get_runtime.py", "--model_path", "ChamNet-A/int8"]
     row("get_runtime.py, cold start, no table (estimate)", command_time(command))
-    row(f"get_runtime.py, cold start, {RECORDS:,} records, most operators missing", command_time([*command, "--db_dir", folder]))
+    what = f"get_runtime.py, cold start, {RECORDS:,} records, most operators missing"
+    row(what, command_time([*command, "--db_dir", folder]))
 
 
 def load(path: Path) -> Table:
