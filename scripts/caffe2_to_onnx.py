@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from caffe2_models import load_net
 from caffe2_models.command import ArgumentParser, run
 from caffe2_models.preprocessing import get_preprocessing
-from exporters.caffe2_to_onnx import compare_int8, to_onnx
+from exporters.caffe2_to_onnx import INT8_FORMS, compare_int8, to_onnx
 from exporters.onnx_files import save_onnx
 from exporters.verification import compare, make_samples, report, run_net, run_onnx
 
@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
     else:
         net = load_net(f"{arguments.c2_prefix}.predict.pb", f"{arguments.c2_prefix}.init.pb")
     shapes = net.input_shapes(arguments.img_size)
-    model = to_onnx(net, shapes, approximate=arguments.int8 == "qdq")
+    model = to_onnx(net, shapes, arguments.int8)
     save_onnx(model, arguments.output)
     data = model.graph.input[0]
     dims = [dim.dim_param or str(dim.dim_value) for dim in data.type.tensor_type.shape.dim]
@@ -48,7 +48,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     source.add_argument("--model-dir", metavar="D", help="read the net in this folder")
     parser.add_argument("output", metavar="OUT.onnx")
     parser.add_argument("--img-size", type=int, metavar="N", help="height and width, if not recorded")
-    parser.add_argument("--int8", choices=["qdq"], help="form of an int8 net (rounds elsewhere than QNNPACK)")
+    parser.add_argument("--int8", choices=INT8_FORMS, help="form of an int8 net (rounds elsewhere than QNNPACK)")
     return parser.parse_args(argv)
 
 

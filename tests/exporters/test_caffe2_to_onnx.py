@@ -6,7 +6,8 @@ import pytest
 from google.protobuf import text_format
 from onnx import numpy_helper
 
-from caffe2_models import Net, load_net
+from caffe2_models import Int8Tensor, Net, load_net
+from caffe2_models.build import add_fill, add_operator
 from caffe2_models.errors import UnsupportedError
 from caffe2_models.preprocessing import Preprocessing, set_preprocessing
 from caffe2_models.proto import caffe2_pb2
@@ -102,20 +103,69 @@ def test_int8_net_must_be_asked_for(int8_net):
         to_onnx(int8_net, {"data": (1, 3, 128, 128)})
 
 
-def test_int8_net_as_qdq_classifies_as_the_net_does(int8_net, shared):
+@pytest.mark.parametrize(("form", "operators"), [("qdq", {"Conv"}), ("qlinear", {"QLinearConv"})])
+def test_int8_net_classifies_as_the_net_does(int8_net, shared, form, operators):
     """On real crops. A quarter-width net's logits are close together: two of twenty may change places."""
     expected = np.load(shared / "models" / "mobilenet_v1_0.25_128_quant" / "expected.npz")
     crops = next(array for array in expected.values() if array.ndim == 4)
     data = ((crops.transpose(0, 3, 1, 2).astype(np.float32) / 255) - 0.5) / 0.5
-    model = to_onnx(int8_net, {"data": (1, 3, 128, 128)}, approximate=True)
+    model = to_onnx(int8_net, {"data": (1, 3, 128, 128)}, form)
     onnx.checker.check_model(model, full_check=True)
+    assert dims(model.graph.input[0])[0] == "batch"
     kinds = {node.op_type for node in model.graph.node}
-    assert {"QuantizeLinear", "DequantizeLinear", "Conv"} <= kinds
+    assert kinds & {"Conv", "QLinearConv"} == operators
+    assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
     assert all(numpy_helper.to_array(t).dtype != np.float32 or not t.dims for t in model.graph.initializer)
     report = compare_int8(int8_net, model, [Sample("crops", {"data": data})])
     assert report.images == len(crops)
     assert report.agreement >= 0.9
     assert 0 < report.differing < 0.5  # near, not equal; and the report says by how much
-    assert report.step_alone == 1  # QNNPACK and the QDQ form round a value to neighbours at most
+    assert report.step_alone == 1  # QNNPACK and ONNX Runtime round a value to neighbours at most
     assert report.step >= 1 and report.blob
+    assert {"qdq": "QDQ", "qlinear": "QLinear"}[form] + " form against the int8 net" in str(report)
     assert "same top-1 on" in str(report)
+
+
+@pytest.fixture
+def int8_layers():
+    """Two convolutions, the second with a Relu whose zero is byte 20, and a fully connected layer."""
+    rng = np.random.default_rng(3)
+    predict, init = caffe2_pb2.NetDef(), caffe2_pb2.NetDef()
+
+    def layer(kind, x, y, shape, scale, zero_point, **arguments):
+        weight = Int8Tensor(rng.integers(0, 256, shape, np.uint8), 0.01, 120)
+        bias = Int8Tensor(rng.integers(-900, 900, shape[0], np.int32), scales[x] * 0.01, 0)
+        add_fill(init, f"{y}_w", weight)
+        add_fill(init, f"{y}_b", bias)
+        scales[y] = scale
+        add_operator(predict, kind, [x, f"{y}_w", f"{y}_b"], [y], Y_scale=scale, Y_zero_point=zero_point, **arguments)
+
+    scales = {"q": 0.02}
+    add_operator(predict, "NCHW2NHWC", ["data"], ["n"])
+    add_operator(predict, "Int8Quantize", ["n"], ["q"], Y_scale=0.02, Y_zero_point=128)
+    layer("Int8Conv", "q", "a", (6, 3, 3, 4), 0.1, 110, kernel=3, pad=1, stride=2, order="NHWC")
+    layer("Int8ConvRelu", "a", "b", (6, 1, 1, 6), 0.2, 20, kernel=1, order="NHWC")
+    layer("Int8ConvRelu", "b", "c", (6, 3, 3, 1), 0.2, 0, kernel=3, group=6, order="NHWC")
+    layer("Int8FC", "c", "d", (5, 24), 0.5, 128)
+    add_operator(predict, "Int8Dequantize", ["d"], ["out"])
+    predict.external_input.append("data")
+    predict.external_output.append("out")
+    return Net(predict, init)
+
+
+def test_qlinear_form_has_no_float_layer_that_it_need_not_have(int8_layers):
+    samples = [Sample("random", {"data": np.random.default_rng(0).uniform(-2, 2, (3, 4, 8, 8)).astype(np.float32)})]
+    qdq, qlinear = (to_onnx(int8_layers, {"data": (1, 4, 8, 8)}, form) for form in ("qdq", "qlinear"))
+    onnx.checker.check_model(qlinear, full_check=True)
+    kinds = [node.op_type for node in qlinear.graph.node if node.op_type in ("Conv", "Gemm", "QLinearConv")]
+    assert kinds == ["QLinearConv", "Conv", "QLinearConv", "QLinearConv"]  # ONNX clamps bytes at 0 and 255 only
+    near, again = (compare_int8(int8_layers, model, samples) for model in (qdq, qlinear))
+    assert max(near.step_alone, again.step_alone) <= 1
+    assert again.step <= near.step + 1
+    assert again.output <= 2 * 0.5  # two steps of the last layer
+
+
+def test_float_net_has_one_form_only(shared):
+    net = load_net(shared / "models" / "squeezenet_trafficlight")
+    models = [to_onnx(net, {"data": (1, 3, 227, 227)}, form) for form in (None, "qlinear")]
+    assert models[0] == models[1]
