@@ -191,8 +191,8 @@ class Int8LeakyRelu(Int8Activation):
     alpha: float = 0.01
 
     def infer(self, x):
-        if not int8.SMALLEST_NORMAL <= self.alpha <= 1:
-            raise ModelError(f"a slope of {self.alpha:.6g}; QNNPACK takes positive ones up to 1")
+        if not int8.SMALLEST_NORMAL <= self.alpha < 1:
+            raise ModelError(f"a slope of {self.alpha:.6g}; Caffe2 takes positive ones below 1")
         return super().infer(x)
 
     def table(self, scale, zero_point):

@@ -9,9 +9,9 @@ from caffe2_models.build import add_operator, make_init
 from caffe2_models.operators import OPERATORS
 from caffe2_models.operators.elementwise import Elementwise
 from caffe2_models.proto import caffe2_pb2
-from exporters.int8.forms import FORMS, Output
+from exporters.int8.forms import FORMS, NO_BEND
 from exporters.int8.graph import Graph, Layer, add_clamp, copy_preprocessing
-from exporters.int8.scales import Quantization, Scales
+from exporters.int8.scales import Quantization, Scales, rescaling
 from exporters.int8.weights import QuantizedWeight
 
 INT32 = np.iinfo(np.int32)
@@ -35,7 +35,8 @@ def assemble(graph: Graph, choices: list[bool], scales: Scales, weights_for: Wei
         if not chosen:
             writer.add_float(layer)
         elif layer.is_weighted:
-            writer.add_weighted(layer, *weights_for(writer, layer, writer.int8(layer.inputs[0])))
+            source = writer.requantized(layer, layer.inputs[0])
+            writer.add_weighted(layer, source, *weights_for(writer, layer, source))
         else:
             writer.add_int8(layer, [writer.requantized(layer, name) for name in layer.inputs])
     return writer.finish()
@@ -104,22 +105,22 @@ class Writer:
         return self._nchw[blob]
 
     def requantized(self, layer: Layer, blob: str) -> str:
-        """The blob in int8, quantized as the layer's output is where the layer demands it."""
-        wanted = self.scales[layer.output]
-        if FORMS[layer.type].output is not Output.AS_INPUT or self.scales[blob] == wanted:
+        """The blob in int8, quantized as the layer reads it."""
+        own, wanted = self.scales[blob], self.scales.read(layer, blob)
+        if own == wanted:
             return self.int8(blob)
         name = f"{blob}_for_{layer.output}_int8"
-        self._rescale(self.int8(blob), name, wanted)
+        self._rescale(self.int8(blob), name, own, wanted)
         return name
 
-    def add_weighted(self, layer: Layer, weight: QuantizedWeight, bias: np.ndarray) -> None:
+    def add_weighted(self, layer: Layer, source: str, weight: QuantizedWeight, bias: np.ndarray) -> None:
+        """source: the int8 blob that the layer reads."""
         blob = layer.inputs[0]
-        source = self.int8(blob)
         names = [f"{layer.output}_w_int8", f"{layer.output}_b_int8"]
         data = _weight_for(layer, weight.data, self.graph.shapes[blob])
         scale, zero_point = weight.quantization.scale, weight.quantization.zero_point
         self.parameters[names[0]] = Int8Tensor(data, scale, zero_point)
-        self.parameters[names[1]] = quantize_bias(bias, self.scales[blob].scale, scale)
+        self.parameters[names[1]] = quantize_bias(bias, self.scales.read(layer, blob).scale, scale)
         self.add_int8(layer, [source, *names])
 
     def add_int8(self, layer: Layer, inputs: list[str]) -> None:
@@ -138,7 +139,7 @@ class Writer:
             **_output(wide or self.scales[blob]),
         )
         if wide is not None:
-            self._rescale(made, name, self.scales[blob])
+            self._rescale(made, name, wide, self.scales[blob])
         self._int8[blob] = name
 
     def add_float(self, layer: Layer) -> None:
@@ -168,17 +169,14 @@ class Writer:
         return one and (layer.type in WITH_ORDER or (issubclass(OPERATORS[layer.type], Elementwise) and "axis" not in (
             layer.operator.__dataclass_fields__)))  # fmt: skip
 
-    def _rescale(self, source: str, target: str, quantization: Quantization) -> None:
-        """A leaky ReLU of slope 1: the same values at another scale and zero point."""
-        add_operator(
-            self.predict,
-            "Int8LeakyRelu",
-            [source],
-            [target],
-            alpha=1.0,
-            order="NHWC",
-            **_output(quantization),
-        )
+    def _rescale(self, source: str, target: str, before: Quantization, after: Quantization) -> None:
+        """Leaky ReLUs that hardly bend: the same values at another scale and zero point."""
+        *between, last = rescaling(before, after)
+        for step, quantization in enumerate([*between, last]):
+            output = target if quantization is last else f"{target}/step_{step}"
+            arguments = {"alpha": NO_BEND, "order": "NHWC", **_output(quantization)}
+            add_operator(self.predict, "Int8LeakyRelu", [source], [output], **arguments)
+            source = output
 
     def _constant(self, name: str, value: np.ndarray, suffix: str = "") -> str:
         name += suffix if np.ndim(value) == 4 else ""

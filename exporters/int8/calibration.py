@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from caffe2_models.command import progress
+from caffe2_models.errors import ModelError
 from exporters.int8.graph import Graph, Layer
 from exporters.int8.sampling import Positions, apply_rows, draw_positions, read_inputs
 from exporters.int8.statistics import Statistics
@@ -63,6 +64,7 @@ def calibrate(graph: Graph, images: Images, sampled: int, threads: int | None = 
         for batch in batches(images, batch_size(graph)):
             values = session.run({graph.inputs[0]: batch}, outputs=blobs)
             for name in blobs:
+                _require_finite(graph, name, values[name])
                 result.blobs[name].add(values[name])
             for layer in layers if start < sampled else ():
                 _sample(graph, layer, values[layer.inputs[0]], result.samples[layer.output], start)
@@ -95,6 +97,11 @@ def _sample(graph: Graph, layer: Layer, x: np.ndarray, samples: Samples, start: 
     chosen = np.flatnonzero((samples.positions.image >= start) & (samples.positions.image < stop))
     inputs = read_inputs(x, layer, graph, samples.positions.of_images(start, stop))
     samples.values[chosen] = apply_rows(layer.rows, inputs) + layer.bias
+
+
+def _require_finite(graph: Graph, blob: str, values: np.ndarray) -> None:
+    if not (np.isfinite(values.min(initial=0)) and np.isfinite(values.max(initial=0))):
+        raise ModelError(f"{graph.name}: {blob} is not finite on the calibration images; is their preprocessing right?")
 
 
 def _channels(shape: tuple[int, ...]) -> int:

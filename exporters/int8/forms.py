@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from caffe2_models.operators.window import Window
 from exporters.int8.graph import Graph, Layer, joins_channels
 
+NO_BEND = 1 - 2.0**-24  # the slope of a leaky ReLU next to 1, which Caffe2 refuses
+
 
 class Output(enum.Enum):
     """How an operator's output may be quantized."""
@@ -156,7 +158,7 @@ FORMS = {
     "ChannelShuffle": Form(
         "Int8ChannelShuffle",
         Output.AS_INPUT,
-        fits=_is_image,
+        fits=lambda g, y: _is_image(g, y) and y.operator.group > 1,
         arguments=lambda g, y: {"kernel": 1, "group": y.operator.group},
     ),
     "Slice": Form("Int8Slice", Output.AS_INPUT, fits=_cuts_channels, arguments=_slice_arguments),
@@ -167,11 +169,11 @@ FORMS = {
     "Relu": Form("Int8Relu", Output.AS_INPUT, fits=_is_plain),
     "LeakyRelu": Form(
         "Int8LeakyRelu",
-        fits=lambda g, y: _is_plain(g, y) and 0 < y.operator.alpha <= 1,
+        fits=lambda g, y: _is_plain(g, y) and 0 < y.operator.alpha <= NO_BEND,
         arguments=lambda g, y: {"alpha": y.operator.alpha},
     ),
-    # A leaky ReLU of slope 1 changes scale and zero point, whose ends saturate: that is a Clip.
-    "Clip": Form("Int8LeakyRelu", fits=_is_plain, arguments=lambda g, y: {"alpha": 1.0}),
+    # A leaky ReLU without a bend changes scale and zero point, whose ends saturate: that is a Clip.
+    "Clip": Form("Int8LeakyRelu", fits=_is_plain, arguments=lambda g, y: {"alpha": NO_BEND}),
     "Sigmoid": Form("Int8Sigmoid", Output.PROBABILITY, fits=_is_plain),
     "Softmax": Form("Int8Softmax", Output.PROBABILITY, fits=_is_row_softmax),
 }

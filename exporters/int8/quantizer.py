@@ -17,7 +17,7 @@ from exporters.int8.preparation import prepare
 from exporters.int8.ranges import METHODS
 from exporters.int8.recipe import Recipe
 from exporters.int8.reconstruction import Reconstruction
-from exporters.int8.scales import Scales
+from exporters.int8.scales import Quantization, Scales
 from exporters.int8.simulation import images_that_fit
 from exporters.int8.weights import QuantizedWeight, round_to_nearest, weight_range
 
@@ -64,13 +64,15 @@ def quantize(
     ranges = {name: METHODS[recipe.ranges](statistics) for name, statistics in calibration.blobs.items()}
     scales = Scales(graph, choices, ranges)
     layers = [layer for layer, chosen in zip(graph.layers, choices, strict=True) if chosen and layer.is_weighted]
-    nearest = {layer.output: round_to_nearest(layer, scales[layer.inputs[0]].scale) for layer in layers}
-    scales.legalize({name: weight.quantization.scale for name, weight in nearest.items()})
+    scales.legalize({layer.output: Quantization.of_range(weight_range(layer.weight)).scale for layer in layers})
     choose = _reconstruction(graph, original, scales, calibration, importance, recipe, images, threads)
     weights: dict[str, QuantizedWeight] = {}
 
     def weights_for(writer, layer, source):
-        weight, bias = choose(writer, layer, source) if choose is not None else (nearest[layer.output], layer.bias)
+        if choose is not None:
+            weight, bias = choose(writer, layer, source)
+        else:
+            weight, bias = round_to_nearest(layer, scales.finest_weight_scale(layer)), layer.bias
         weights[layer.output] = weight
         return weight, bias
 

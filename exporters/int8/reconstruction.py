@@ -12,7 +12,7 @@ from exporters.int8.assembly import Writer
 from exporters.int8.calibration import Samples
 from exporters.int8.graph import Graph, Layer
 from exporters.int8.sampling import apply_rows, read_inputs
-from exporters.int8.scales import Range, Scales
+from exporters.int8.scales import Quantization, Range, Scales
 from exporters.int8.simulation import Simulation
 from exporters.int8.weights import (
     QuantizedWeight,
@@ -20,7 +20,6 @@ from exporters.int8.weights import (
     estimate_covariance,
     round_to_nearest,
     round_with_compensation,
-    weight_quantization,
     weight_range,
 )
 
@@ -68,15 +67,14 @@ class Reconstruction:
             self._simulation = Simulation(writer.predict, writer.parameters, self.feeds, self.threads)
         self._simulation.advance()
         self._forget(writer, layer)
-        input_scale = self.scales[layer.inputs[0]].scale
         if layer.output not in self.samples:
-            return round_to_nearest(layer, input_scale), layer.bias
+            return round_to_nearest(layer, self.scales.finest_weight_scale(layer)), layer.bias
         samples = self.samples[layer.output]
         value = self._simulation[source]
         data = value.data.transpose(0, 3, 1, 2) if value.data.ndim == 4 else value.data
         inputs = read_inputs(data, layer, self.graph, samples.positions, value.zero_point)
         inputs = (inputs.astype(np.float32) - np.float32(value.zero_point)) * np.float32(value.scale)
-        weight = self._round(layer, inputs, input_scale)
+        weight = self._round(layer, inputs)
         if not self.recipe.bias_correction:
             return weight, layer.bias
         rows = weight.values.swapaxes(0, 1) if layer.type == "ConvTranspose" else weight.values
@@ -84,14 +82,16 @@ class Reconstruction:
         target = np.minimum(samples.values, samples.high.astype(np.float32))
         return weight, layer.bias + correct_bias(outputs, target, layer)
 
-    def _round(self, layer: Layer, inputs: np.ndarray, input_scale: float) -> QuantizedWeight:
+    def _round(self, layer: Layer, inputs: np.ndarray) -> QuantizedWeight:
+        finest = self.scales.finest_weight_scale(layer)
         if time.monotonic() > self.deadline or not (self.recipe.clipping or self.recipe.compensation):
-            return round_to_nearest(layer, input_scale)
+            return round_to_nearest(layer, finest)
         covariance = estimate_covariance(inputs)
-        quantization = weight_quantization(layer, weight_range(layer.weight), input_scale)
+        quantization = Quantization.of_range(weight_range(layer.weight)).at_least(finest)
         if self.recipe.clipping:
-            importance = self.importance[layer.output]
-            quantization = best_range(layer, covariance, importance, input_scale, self.limits[layer.output])
+            coarsest = self.scales.coarsest_weight_scale(layer)
+            importance, limit = self.importance[layer.output], self.limits[layer.output]
+            quantization = best_range(layer, covariance, importance, limit, finest, coarsest)
         if self.recipe.compensation:
             return round_with_compensation(layer, covariance, quantization)
         return QuantizedWeight(quantization.quantize(layer.weight), quantization)

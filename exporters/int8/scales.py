@@ -8,13 +8,20 @@ import numpy as np
 
 from exporters.int8.forms import FORMS, Output
 from exporters.int8.graph import Graph, Layer
+from exporters.int8.preparation import CLAMPS
 
 STEPS = 255
+LARGEST_ZERO_POINT = 254  # QNNPACK refuses a ReLU whose one value is 255
 
 # What QNNPACK accepts of (input scale / output scale), and of (input scale * weight scale / output scale).
 ADD_RATIOS = (2.0**-14, 2.0**8)
 POOL_RATIOS = (2.0**-8, 2.0**8)
 LAYER_RATIOS = (2.0**-32, 1.0)
+
+FINEST_SCALE = 2.0**-60  # of what is zero throughout, for one; products of two are normal numbers still
+MAX_BIAS = 2.0**30  # int32 with room for the accumulators
+RESCALING_BITS = 7  # of the ratio of one operator that changes nothing but the scale
+UNCLAMPED = (-math.inf, math.inf)
 MARGIN = 1 + 2.0**-20  # keeps an adjusted ratio within its open end after rounding to float32
 
 
@@ -40,10 +47,9 @@ class Quantization:
     def of_range(cls, extent: Range) -> "Quantization":
         """The steps that cover a range; zero is one of them exactly."""
         low, high = min(extent.low, 0.0), max(extent.high, 0.0)
-        scale = float(np.float32((high - low) / STEPS))
-        if not scale > float(np.finfo(np.float32).tiny):
-            return cls(1.0, 0)
-        return cls(scale, int(np.clip(np.rint(-low / scale), 0, STEPS)))
+        scale = float(np.float32((high - low) / (STEPS if high > 0 else LARGEST_ZERO_POINT)))
+        scale = max(scale, FINEST_SCALE)
+        return cls(scale, int(np.clip(np.rint(-low / scale), 0, LARGEST_ZERO_POINT)))
 
     @property
     def range(self) -> Range:
@@ -69,7 +75,8 @@ class Scales:
     """Quantization of the blobs of a graph.
 
     blobs: blob -> Quantization. wide: outputs of layers that must be made with a coarser scale than the blob has, and
-    are brought to the blob's scale by an operator of their own.
+    are brought to the blob's scale by an operator of their own. copies: (output of a layer, blob) -> Quantization,
+    where the layer must read the blob with a coarser scale than the blob has.
     """
 
     def __init__(self, graph: Graph, choices: list[bool], ranges: Mapping[str, Range]):
@@ -77,21 +84,53 @@ class Scales:
         self.graph = graph
         self.layers = [layer for layer, chosen in zip(graph.layers, choices, strict=True) if chosen]
         self.wide: dict[str, Quantization] = {}
+        self.copies: dict[tuple[str, str], Quantization] = {}
+        self._rigid = False  # whether blobs keep their scales, and only copies get others
         self._class: dict[str, str] = {}
         self._fixed: set[str] = set()
         self._ranges = dict(ranges)
-        self._caps = {layer.output: layer.high for layer in graph.layers if layer.high < math.inf}
+        self._clamps = {layer.output: _saturation(layer) for layer in self.layers}
         self._join()
         self.blobs = {name: self._quantization(name) for name in self._ranges}
 
     def __getitem__(self, blob: str) -> Quantization:
         return self.blobs[blob]
 
+    def read(self, layer: Layer, blob: str) -> Quantization:
+        """How the layer reads one of its inputs."""
+        if FORMS[layer.type].output is Output.AS_INPUT:
+            return self.blobs[layer.output]
+        return self.copies.get((layer.output, blob), self.blobs[blob])
+
+    def made(self, layer: Layer) -> Quantization:
+        """How the layer makes its output."""
+        return self.wide.get(layer.output, self.blobs[layer.output])
+
+    def finest_weight_scale(self, layer: Layer) -> float:
+        """The smallest scale of its weight that QNNPACK accepts and that lets its bias fit into int32."""
+        x, y = self.read(layer, layer.inputs[0]).scale, self.made(layer).scale
+        return max(float(np.abs(layer.bias).max(initial=0)) / MAX_BIAS, LAYER_RATIOS[0] * y * MARGIN) / x
+
+    def coarsest_weight_scale(self, layer: Layer) -> float:
+        """The largest scale of its weight that QNNPACK accepts."""
+        return self.made(layer).scale / self.read(layer, layer.inputs[0]).scale / MARGIN
+
     def legalize(self, weight_scales: Mapping[str, float]) -> None:
-        """Make scales coarser until QNNPACK accepts every operator. weight_scales: output blob -> weight scale."""
+        """Make scales coarser until QNNPACK accepts every operator. weight_scales: output blob -> weight scale.
+
+        Where that would go on forever, for what one layer needs spoils another, blobs are rescaled between layers.
+        """
+        initial = dict(self.blobs)
+        if not self._settle(weight_scales):
+            self.blobs, self.wide, self.copies, self._rigid = initial, {}, {}, True
+            self._settle(weight_scales)
+
+    def _settle(self, weight_scales: Mapping[str, float]) -> bool:
+        """Whether every operator is accepted after some rounds of adjustments."""
         for _ in range(len(self.layers) + 1):
             if not any([self._legalize(layer, weight_scales.get(layer.output)) for layer in self.layers]):
-                return
+                return True
+        return False
 
     def _find(self, name: str) -> str:
         while (parent := self._class.get(name, name)) != name:
@@ -115,11 +154,21 @@ class Scales:
         for root in roots:
             union = union | (PROBABILITY.range if root in self._fixed else self._ranges[root])
         self._ranges[layer.output] = union
-        for root in roots:
-            cap = self._caps.get(root, math.inf)
-            if root not in self._fixed and not self._ranges[root].high >= cap < union.high:
-                self._class[root] = self._find(layer.output)
-                self._ranges[layer.output] = union
+        joined = [root for root in roots if root not in self._fixed and self._may_cover(root, union)]
+        lows, highs = zip(UNCLAMPED, *map(self._held_ends, joined), strict=True)
+        self._clamps[layer.output] = max(lows), min(highs)
+        self._class.update((root, self._find(layer.output)) for root in joined)
+
+    def _held_ends(self, root: str) -> tuple[float, float]:
+        """The blob's clamp, as far as it is the ends of its range that clamp."""
+        low, high = self._clamps.get(root, UNCLAMPED)
+        own = self._ranges[root]
+        return low if own.low <= low else -math.inf, high if own.high >= high else math.inf
+
+    def _may_cover(self, root: str, wider: Range) -> bool:
+        """Whether the blob stays clamped as it is when its steps cover a wider range."""
+        low, high = self._held_ends(root)
+        return low <= wider.low and wider.high <= high
 
     def _quantization(self, name: str) -> Quantization:
         root = self._find(name)
@@ -128,20 +177,26 @@ class Scales:
     def _coarsen(self, name: str, scale: float) -> None:
         """Give a blob, and all that are quantized as it is, at least this scale."""
         root = self._find(name)
-        scale = scale * MARGIN
-        if root in self._fixed or self._ranges[root].high >= self._caps.get(root, math.inf):
+        if self._is_bound(name):
             self.wide[name] = self.wide.get(name, self.blobs[name]).at_least(scale)
             return
         for other in self.blobs:
             if self._find(other) == root:
                 self.blobs[other] = self.blobs[other].at_least(scale)
 
+    def _is_bound(self, name: str) -> bool:
+        """Whether the blob cannot have a coarser scale."""
+        root = self._find(name)
+        own = self.blobs[name]
+        return self._rigid or root in self._fixed or not self._may_cover(root, own.at_least(2 * own.scale).range)
+
     def _legalize(self, layer: Layer, weight_scale: float | None) -> bool:
         """Whether anything had to change."""
-        y = self.wide.get(layer.output, self.blobs[layer.output]).scale
-        inputs = [(name, self.blobs[name].scale) for name in layer.inputs]
+        y = self.made(layer).scale
+        inputs = [(name, self.read(layer, name).scale) for name in layer.inputs]
         if weight_scale is not None:
-            return self._adjust(layer, [(name, x * weight_scale) for name, x in inputs], y, LAYER_RATIOS)
+            scale = max(weight_scale, self.finest_weight_scale(layer))
+            return self._adjust(layer, [(name, x * scale) for name, x in inputs], y, LAYER_RATIOS)
         if layer.type == "Sum":
             return self._adjust(layer, inputs, y, ADD_RATIOS)
         if FORMS[layer.type].output is Output.FREE:
@@ -152,10 +207,36 @@ class Scales:
         lowest, highest = ratios
         changed = False
         for name, scale in inputs:
-            if np.float32(scale) / np.float32(y) >= highest:
-                self._coarsen(layer.output, scale / highest)
+            ratio = np.float32(scale) / np.float32(y)
+            if ratio >= highest:
+                self._coarsen(layer.output, scale / highest * MARGIN)
                 changed = True
-            elif np.float32(scale) / np.float32(y) < lowest:
-                self._coarsen(name, self.blobs[name].scale * lowest * y / scale)
+            elif ratio < lowest:
+                read = self.read(layer, name)
+                wanted = read.scale * lowest * y / scale * MARGIN
+                if self._is_bound(name):
+                    self.copies[layer.output, name] = read.at_least(wanted)
+                else:
+                    self._coarsen(name, wanted)
                 changed = True
         return changed
+
+
+def rescaling(source: Quantization, target: Quantization) -> list[Quantization]:
+    """What leads from one quantization to another, which is the last, at ratios that QNNPACK accepts.
+
+    Those between have coarser steps than the finer end, and cover all of its range.
+    """
+    ratio = target.scale / source.scale
+    count = max(math.ceil(abs(math.log2(ratio)) / RESCALING_BITS), 1)
+    zero_point = source.zero_point if ratio > 1 else target.zero_point
+    between = [source.scale * ratio ** (step / count) for step in range(1, count)]
+    return [*(Quantization(float(np.float32(scale)), zero_point) for scale in between), target]
+
+
+def _saturation(layer: Layer) -> tuple[float, float]:
+    """The clamp of a layer's output, as far as no operator but the ends of the range sees to it."""
+    low, high = CLAMPS[layer.type](layer) if layer.type in CLAMPS else UNCLAMPED
+    form = FORMS[layer.type]
+    relu = form.type == "Int8Relu" or form.type_for(layer) == form.relu
+    return -math.inf if relu else max(low, layer.low), min(high, layer.high)

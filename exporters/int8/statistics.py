@@ -7,6 +7,7 @@ import numpy as np
 
 BINS = 4096  # of a histogram, on both sides of zero together
 SAMPLED = 1 << 16  # values of one image that enter histogram and moments, evenly spaced
+SMALLEST_LIMIT = 2.0**-100  # of a histogram
 MOMENTUM = 0.9  # of the moving average of the images' extremes
 
 
@@ -21,7 +22,7 @@ class Histogram:
         """Count float32 values of any shape."""
         largest = float(np.abs(values).max(initial=0))
         if self.limit == 0:
-            self.limit = 2.0 ** math.ceil(math.log2(largest)) if largest > 0 else 2.0**-100
+            self.limit = 2.0 ** math.ceil(math.log2(max(largest, SMALLEST_LIMIT)))
         while largest > self.limit:
             self._double()
         scale = np.float32(BINS / 2 / self.limit)
@@ -80,7 +81,7 @@ class Statistics:
             self.images += 1
         sampled = rows[:, :, :: max(rows[0].size // SAMPLED, 1)]
         self.histogram.add(sampled)
-        self._squares += np.einsum("ncp,ncp->c", sampled, sampled)
+        self._squares += np.einsum("ncp,ncp->c", sampled, sampled, dtype=np.float64)
         self._count += sampled.shape[0] * sampled.shape[2]
 
     @property

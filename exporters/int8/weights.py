@@ -11,7 +11,6 @@ import numpy as np
 from exporters.int8.graph import Layer
 from exporters.int8.scales import Quantization, Range
 
-MAX_BIAS = 2.0**30  # int32 with room for the accumulators
 DAMPING = 0.01  # of the mean variance, added to every variance: inputs that hardly vary still count
 SHARES = np.linspace(1.0, 0.4, 25)  # of the weight's range, that the search for the best one tries
 
@@ -33,15 +32,9 @@ def weight_range(weight: np.ndarray) -> Range:
     return Range(float(weight.min(initial=0)), float(weight.max(initial=0)))
 
 
-def weight_quantization(layer: Layer, extent: Range, input_scale: float) -> Quantization:
-    """Steps that cover a range, no finer than lets the layer's bias fit into int32."""
-    finest = float(np.abs(layer.bias).max(initial=0)) / (input_scale * MAX_BIAS)
-    return Quantization.of_range(extent).at_least(finest)
-
-
-def round_to_nearest(layer: Layer, input_scale: float) -> QuantizedWeight:
-    """The weight's whole range, each value to the nearest step."""
-    quantization = weight_quantization(layer, weight_range(layer.weight), input_scale)
+def round_to_nearest(layer: Layer, finest: float) -> QuantizedWeight:
+    """The weight's whole range, each value to the nearest step. finest: the smallest scale."""
+    quantization = Quantization.of_range(weight_range(layer.weight)).at_least(finest)
     return QuantizedWeight(quantization.quantize(layer.weight), quantization)
 
 
@@ -68,23 +61,27 @@ def mean_errors(difference: np.ndarray, covariance: np.ndarray) -> np.ndarray:
 
 
 def best_range(
-    layer: Layer, covariance: np.ndarray, importance: np.ndarray, input_scale: float, limit: Range
+    layer: Layer, covariance: np.ndarray, importance: np.ndarray, limit: Range, finest: float, coarsest: float
 ) -> Quantization:
     """Of shrinking ranges, and of `limit`, the steps with the least error of nearest rounding.
 
     importance: of each output channel's error, [O]. `limit` is tried too: the range that weights from
-    quantization-aware training lie on the steps of.
+    quantization-aware training lie on the steps of. finest, coarsest: the scale's limits; the weight's own range keeps
+    to the latter.
     """
     rows = layer.rows.reshape(len(covariance), -1, covariance.shape[1])
     own = weight_range(layer.weight)
-    candidates = [limit, *(Range(own.low * share, own.high * share) for share in SHARES)]
+    extents = [limit, *(Range(own.low * share, own.high * share) for share in SHARES)]
+    candidates = [Quantization.of_range(extent).at_least(finest) for extent in extents]
+    if candidates[0].scale > coarsest:
+        candidates = candidates[1:]
     weights = importance.reshape(rows.shape[:2])
 
     def error(quantization: Quantization) -> float:
         difference = quantization.dequantize(quantization.quantize(rows)) - rows
         return float((weights * mean_errors(difference, covariance)).sum())
 
-    return min((weight_quantization(layer, extent, input_scale) for extent in candidates), key=error)
+    return min(candidates, key=error)
 
 
 def round_with_compensation(layer: Layer, covariance: np.ndarray, quantization: Quantization) -> QuantizedWeight:
