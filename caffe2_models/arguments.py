@@ -12,13 +12,16 @@ MAX_ARGUMENTS = 1000
 class Arguments:
     """The arguments of one OperatorDef, read by name and type with a default, as Caffe2 reads them.
 
+    weights are the floats of its argument `values`, where they stand apart from it.
+
     Raises ModelError for an argument that is given twice with different values, or as another type than is
     read: an integer does not stand for a float, nor the other way round. A single value is no list of one: it
     is read as an empty list.
     """
 
-    def __init__(self, op: caffe2_pb2.OperatorDef):
+    def __init__(self, op: caffe2_pb2.OperatorDef, weights: np.ndarray | None = None):
         self.output_count = len(op.output)
+        self.weights = weights
         self._protos: dict[str, caffe2_pb2.Argument] = {}
         if len(op.arg) > MAX_ARGUMENTS:
             raise ModelError(f"{len(op.arg)} arguments, more than any operator has")

@@ -3,22 +3,18 @@
 import contextlib
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
+from caffe2_models.arguments import set_floats
 from caffe2_models.errors import ModelError
 from caffe2_models.proto import caffe2_pb2
-from caffe2_models.wire import (
-    LENGTH_DELIMITED,
-    field_at,
-    fields,
-    length_delimited,
-    pack_floats,
-    write_message,
-)
+from caffe2_models.wire import LENGTH_DELIMITED, field_at, fields, length_delimited, split_floats, write_message
 
 MAX_FILE_BYTES = 1 << 30
 MAX_OPERATORS = 100_000
@@ -29,7 +25,7 @@ OPERATOR_FIELD = caffe2_pb2.NetDef.OP_FIELD_NUMBER
 ARGUMENT_FIELD = caffe2_pb2.OperatorDef.ARG_FIELD_NUMBER
 FLOATS_FIELD = caffe2_pb2.Argument.FLOATS_FIELD_NUMBER
 MAX_FIELD_HEAD = 20  # bytes of a tag and a length, or of a tag and a number
-UNPACKED_BYTES = 1 << 12  # arguments from this size on are worth packing
+LONG_BYTES = 1 << 12  # arguments from this size on have their floats read apart
 
 # File names of (predict, init) in a model folder; a star stands for any common prefix.
 PAIRS = [
@@ -43,11 +39,50 @@ PAIRS = [
 ]
 
 
+# Of each operator and argument, by index: a long list of floats. It stands beside the net, whose argument has none.
+Floats = dict[tuple[int, int], np.ndarray]
+
+
 def read_net(path: str | os.PathLike) -> caffe2_pb2.NetDef:
     """Read a NetDef, text form where the name ends in .pbtxt, else binary.
 
     Raises ModelError for a file that is missing, too large, truncated or no net at all.
     """
+    net, floats = _read(path)
+    return attach(net, floats)
+
+
+def read_init(path: str | os.PathLike) -> tuple[caffe2_pb2.NetDef, dict[int, np.ndarray]]:
+    """Read an init net as (net, weights): the values of its larger GivenTensorFills, by operator, stand apart.
+
+    So they are in memory once, as the arrays that become parameters. Raises ModelError as read_net does.
+    """
+    net, floats = _read(path)
+    weights = {}
+    for index, position in list(floats):
+        names = [argument.name for argument in net.op[index].arg]
+        if net.op[index].type == "GivenTensorFill" and names[position] == "values" and names.count("values") == 1:
+            weights[index] = floats.pop((index, position))
+    return attach(net, floats), weights
+
+
+def attach(net: caffe2_pb2.NetDef, floats: Floats) -> caffe2_pb2.NetDef:
+    """The net with the floats in their arguments."""
+    for (index, position), values in floats.items():
+        set_floats(net.op[index].arg[position], values)
+    return net
+
+
+def with_weights(net: caffe2_pb2.NetDef, weights: Mapping[int, np.ndarray]) -> caffe2_pb2.NetDef:
+    """A copy of the net that read_init split the weights from, whole."""
+    whole = caffe2_pb2.NetDef()
+    whole.CopyFrom(net)
+    for index, values in weights.items():
+        set_floats(next(argument for argument in whole.op[index].arg if argument.name == "values"), values)
+    return whole
+
+
+def _read(path: str | os.PathLike) -> tuple[caffe2_pb2.NetDef, Floats]:
     path = Path(path)
     try:
         with open(path, "rb") as file:
@@ -57,7 +92,7 @@ def read_net(path: str | os.PathLike) -> caffe2_pb2.NetDef:
             if size == 0:
                 raise ModelError(f"{path}: is empty; a Caffe2 net was expected")
             if path.suffix in TEXT_SUFFIXES:
-                return text_format.Parse(file.read().decode(), caffe2_pb2.NetDef())
+                return text_format.Parse(file.read().decode(), caffe2_pb2.NetDef()), {}
             return _read_binary(file, size)
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file") from None
@@ -68,12 +103,12 @@ def read_net(path: str | os.PathLike) -> caffe2_pb2.NetDef:
         raise ModelError(f"{path}: truncated or not a Caffe2 net ({reason})") from None
 
 
-def _read_binary(file: BinaryIO, size: int) -> caffe2_pb2.NetDef:
+def _read_binary(file: BinaryIO, size: int) -> tuple[caffe2_pb2.NetDef, Floats]:
     """A net read operator by operator, so that its weights are not in memory twice.
 
     Raises DecodeError, before memory is taken, where a length exceeds the file.
     """
-    net, rest, position = caffe2_pb2.NetDef(), [], 0
+    net, floats, rest, position = caffe2_pb2.NetDef(), {}, [], 0
     while position < size:
         file.seek(position)
         field = field_at(file.read(MAX_FIELD_HEAD), 0, size - position)
@@ -85,22 +120,27 @@ def _read_binary(file: BinaryIO, size: int) -> caffe2_pb2.NetDef:
         elif len(net.op) == MAX_OPERATORS:
             raise DecodeError(f"more than {MAX_OPERATORS} operators")
         else:
-            net.op.add().ParseFromString(_with_packed_floats(content[field.content :]))
+            operator, of_arguments = _split_operator(content[field.content :])
+            floats.update({(len(net.op), argument): values for argument, values in of_arguments.items()})
+            net.op.add().ParseFromString(operator)
     net.MergeFromString(b"".join(rest))
-    return net
+    return net, floats
 
 
-def _with_packed_floats(operator: memoryview) -> bytes:
-    """A serialized operator with long lists of floats packed: parsed one by one they take double the room."""
-    pieces, copied = [], 0
+def _split_operator(operator: memoryview) -> tuple[bytes, dict[int, np.ndarray]]:
+    """(a serialized operator without its arguments' long lists of floats, these by argument)."""
+    pieces, copied, arguments, floats = [], 0, 0, {}
     for field in fields(operator):
-        long = field.end - field.content > UNPACKED_BYTES
-        if long and (field.number, field.wire_type) == (ARGUMENT_FIELD, LENGTH_DELIMITED):
-            packed = pack_floats(operator[field.content : field.end], FLOATS_FIELD)
-            head = length_delimited(ARGUMENT_FIELD, sum(map(len, packed)))
-            pieces += [operator[copied : field.start], head, *packed]
+        if (field.number, field.wire_type) != (ARGUMENT_FIELD, LENGTH_DELIMITED):
+            continue
+        if field.end - field.content > LONG_BYTES:
+            rest, values = split_floats(operator[field.content : field.end], FLOATS_FIELD)
+            pieces += [operator[copied : field.start], length_delimited(ARGUMENT_FIELD, len(rest)), rest]
             copied = field.end
-    return b"".join([*pieces, operator[copied:]])
+            if len(values):
+                floats[arguments] = values
+        arguments += 1
+    return b"".join([*pieces, operator[copied:]]), floats
 
 
 def find_pair(folder: Path) -> tuple[Path, Path | None]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from caffe2_models.arguments import Arguments
 from caffe2_models.errors import ModelError, UnsupportedError
-from caffe2_models.files import MAX_OPERATORS, find_pair, read_net, write_net
+from caffe2_models.files import MAX_OPERATORS, find_pair, read_init, read_net, with_weights, write_net
 from caffe2_models.operators import OPERATORS, Operator
 from caffe2_models.preprocessing import get_preprocessing
 from caffe2_models.proto import caffe2_pb2
@@ -26,10 +26,14 @@ MAX_NAME = 1024
 
 
 class Node:
-    """One operator of a net, in its place: type, input and output blob names, arguments."""
+    """One operator of a net, in its place: type, input and output blob names, arguments.
 
-    def __init__(self, proto: caffe2_pb2.OperatorDef, index: int):
+    weights are the floats of a fill, where they stand apart from its proto.
+    """
+
+    def __init__(self, proto: caffe2_pb2.OperatorDef, index: int, weights: np.ndarray | None = None):
         self.proto = proto
+        self.weights = weights
         self.index = index
         self.type = proto.type
         self.inputs = list(proto.input)
@@ -40,7 +44,7 @@ class Node:
     @functools.cached_property
     def arguments(self) -> Arguments:
         with self.context():
-            return Arguments(self.proto)
+            return Arguments(self.proto, self.weights)
 
     @functools.cached_property
     def operator(self) -> Operator:
@@ -127,15 +131,31 @@ class Step:
 
 
 class Net:
-    """A predict net and the init net that fills its parameters."""
+    """A predict net and the init net that fills its parameters.
 
-    def __init__(self, predict: caffe2_pb2.NetDef, init: caffe2_pb2.NetDef | None = None):
+    weights, as read_init gives them, are the values of those fills of `init` that stand apart from it.
+    """
+
+    def __init__(
+        self,
+        predict: caffe2_pb2.NetDef,
+        init: caffe2_pb2.NetDef | None = None,
+        weights: Mapping[int, np.ndarray] | None = None,
+    ):
         self.predict = predict
-        self.init = init if init is not None else caffe2_pb2.NetDef()
+        self._init = init if init is not None else caffe2_pb2.NetDef()
+        self._weights = weights or {}
         check_names(self.predict)
-        check_names(self.init)
+        check_names(self._init)
         self.operators = [Node(op, index) for index, op in enumerate(predict.op)]
-        self.init_operators = [Node(op, index) for index, op in enumerate(self.init.op)]
+        self.init_operators = [
+            Node(op, index, self._weights.get(index)) for index, op in enumerate(self._init.op)
+        ]
+
+    @property
+    def init(self) -> caffe2_pb2.NetDef:
+        """The init net, whole; of a net that was read from files, a copy."""
+        return with_weights(self._init, self._weights) if self._weights else self._init
 
     @property
     def name(self) -> str:
@@ -311,7 +331,7 @@ def load_net(path: str | os.PathLike, init_path: str | os.PathLike | None = None
     if path.is_dir():
         path, found = find_pair(path)
         init_path = init_path if init_path is not None else found
-    return Net(read_net(path), read_net(init_path) if init_path is not None else None)
+    return Net(read_net(path), *(read_init(init_path) if init_path is not None else ()))
 
 
 def check_names(net: caffe2_pb2.NetDef) -> None:

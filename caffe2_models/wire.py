@@ -94,21 +94,22 @@ def read_varint(message: bytes | memoryview, start: int) -> tuple[int, int]:
     raise DecodeError("a number that does not end")
 
 
-def pack_floats(message: memoryview, number: int) -> list[bytes | memoryview]:
-    """The pieces of a message with its field `number`, repeated floats one by one, as packed fields."""
-    pieces, copied, position = [], 0, 0
+def split_floats(message: memoryview, number: int) -> tuple[bytes, np.ndarray]:
+    """(a message without its field `number`, that field's repeated floats, packed or one by one)."""
+    rest, runs, position = [], [], 0
     while position < len(message):
         field = field_at(message, position, len(message))
         position = field.end
         if (field.number, field.wire_type) == (number, FIXED32):
-            values = _run_of_floats(message[field.start :])
-            pieces += [
-                message[copied : field.start],
-                length_delimited(number, values.nbytes),
-                values.tobytes(),
-            ]
-            copied = position = field.start + len(values) * UNPACKED_FLOAT.itemsize
-    return [*pieces, message[copied:]]
+            runs.append(_run_of_floats(message[field.start :]))
+            position = field.start + len(runs[-1]) * UNPACKED_FLOAT.itemsize
+        elif (field.number, field.wire_type) == (number, LENGTH_DELIMITED):
+            if (field.end - field.content) % 4:
+                raise DecodeError("a list of floats that ends within one")
+            runs.append(np.frombuffer(message[field.content : field.end], "<f4"))
+        else:
+            rest.append(message[field.start : field.end])
+    return b"".join(rest), np.concatenate(runs, dtype=np.float32) if runs else np.zeros(0, np.float32)
 
 
 def _run_of_floats(message: memoryview) -> np.ndarray:

@@ -17,20 +17,25 @@ FLOAT, INT64 = 1, 10  # TensorProto.DataType
 
 @dataclass(frozen=True)
 class Values:
-    """The argument `values`, undecoded: its length is checked before its content is copied."""
+    """The argument `values`, undecoded: its length is checked before its content is copied.
+
+    floats are its floats, where they stand apart from it.
+    """
 
     proto: caffe2_pb2.Argument
+    floats: np.ndarray | None = None
 
     @classmethod
     def decode(cls, arguments: Arguments) -> "Values":
-        return cls(arguments.proto("values") or caffe2_pb2.Argument())
+        return cls(arguments.proto("values") or caffe2_pb2.Argument(), arguments.weights)
 
     def array(self, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
         """The values, as Caffe2 reads them for a fill of this dtype: floats, integers or a string's bytes."""
         if dtype == np.uint8:
             return np.frombuffer(self._content(dtype), np.uint8).reshape(shape)
         if dtype.kind == "f":
-            return floats_of(self.proto).astype(dtype, copy=False).reshape(shape)
+            floats = floats_of(self.proto) if self.floats is None else self.floats
+            return floats.astype(dtype, copy=False).reshape(shape)
         return np.fromiter(self.proto.ints, np.int64, len(self.proto.ints)).astype(dtype).reshape(shape)
 
     def check(self, dtype: np.dtype, shape: tuple[int, ...]) -> None:
@@ -43,7 +48,9 @@ class Values:
         proto = self.proto
         if dtype == np.uint8:
             return proto.s if proto.HasField("s") or len(proto.strings) != 1 else proto.strings[0]
-        return proto.floats if dtype.kind == "f" else proto.ints
+        if dtype.kind == "f":
+            return proto.floats if self.floats is None else self.floats
+        return proto.ints
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,7 @@ class OnnxRuntimeSession(Session):
         lowered = lower(self.net, types, outputs)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
+        options.enable_mem_pattern = False  # it plans memory anew beside the first run's, and is no faster here
         if self.threads is not None:
             options.intra_op_num_threads = self.threads
             options.inter_op_num_threads = 1

@@ -5,10 +5,12 @@ import pytest
 from google.protobuf import text_format
 
 from caffe2_models import Int8Tensor, ModelError, Net, TensorType, load_net
-from caffe2_models.build import add_fill, make_init
+from caffe2_models.build import add_fill, add_operator, make_init
+from caffe2_models.files import read_init, read_net
 from caffe2_models.preprocessing import Preprocessing, set_preprocessing
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.runtimes import BACKENDS, fastest_exact
+from caffe2_models.wire import length_delimited
 
 BACKENDS_HERE = ["reference", "onnxruntime"]
 
@@ -256,3 +258,49 @@ def test_classification_graphs_against_caffe2(shared, caffe2_python, name):
     (want,) = net.session("caffe2", threads=1).run(feeds).values()
     (got,) = net.session("onnxruntime", threads=1).run(feeds).values()
     np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-5)
+
+
+def test_weights_are_in_memory_once_and_the_net_is_whole_again(tmp_path):
+    """Long lists of floats are read apart from their operators; those of fills stay apart until init is asked for."""
+    values = np.random.default_rng(0).normal(size=(3, 50, 40)).astype(np.float32)
+    init = make_init({"weight": values[0], "small": values[1, :2, :2]})
+    twice = add_operator(init, "GivenTensorFill", [], ["twice"], values=values[1].ravel(), shape=np.array([50, 40]))
+    twice.arg.add().CopyFrom(twice.arg[0])  # an argument may be given twice, with the same value
+    path = tmp_path / "init.pb"
+    path.write_bytes(init.SerializeToString())
+    assert read_net(path) == init
+
+    fills, weights = read_init(path)
+    assert list(weights) == [0] and fills.op[0].ByteSize() < 100
+    net = Net(caffe2_pb2.NetDef(external_output=["weight"]), fills, weights)
+    assert net.init == init
+    assert np.shares_memory(net.parameters["weight"], weights[0])
+    np.testing.assert_array_equal(net.parameters["weight"], values[0])
+    np.testing.assert_array_equal(net.parameters["twice"], values[1])
+
+
+def test_long_lists_of_other_operators_stay_with_them(tmp_path):
+    net = caffe2_pb2.NetDef()
+    for kind, argument in (("Unknown", "values"), ("GivenTensorFill", "others")):
+        add_operator(net, kind, [], ["x"], **{argument: np.arange(2000, dtype=np.float32), "i": 3})
+    path = tmp_path / "init.pb"
+    path.write_bytes(net.SerializeToString())
+    assert read_init(path) == (net, {})
+
+
+def test_packed_floats_are_read_alike(tmp_path):
+    """Caffe2 writes floats one by one; others' protobuf may pack them."""
+    values = np.arange(2000, dtype=np.float32)
+    one_by_one = make_init({"weight": values})
+    argument = one_by_one.op[0].arg[1]
+    packed = length_delimited(argument.FLOATS_FIELD_NUMBER, values.nbytes) + values.tobytes()
+    named = caffe2_pb2.Argument(name=argument.name).SerializeToString() + packed
+    operator = caffe2_pb2.OperatorDef(type="GivenTensorFill", output=["weight"], arg=[one_by_one.op[0].arg[0]])
+    field = caffe2_pb2.OperatorDef.ARG_FIELD_NUMBER
+    content = operator.SerializeToString() + length_delimited(field, len(named)) + named
+    path = tmp_path / "init.pb"
+    path.write_bytes(length_delimited(caffe2_pb2.NetDef.OP_FIELD_NUMBER, len(content)) + content)
+    assert read_net(path).op == one_by_one.op
+    path.write_bytes(path.read_bytes()[:-2])
+    with pytest.raises(ModelError, match="truncated"):
+        read_net(path)
