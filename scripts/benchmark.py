@@ -148,7 +148,7 @@ def peak_growth(path: Path, runtime: str) -> int:
     """
     warm = OURS if runtime == ONNX_FORM else runtime
     relu = caffe2_pb2.OperatorDef(type="Relu", input=["x"], output=["y"])
-    Net(caffe2_pb2.NetDef(op=[relu])).session(warm, threads=1).run({"x": np.zeros(1)})
+    Net(caffe2_pb2.NetDef(op=[relu])).session(warm, threads=1).run(random_feeds({"x": (1,)}))
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = memory("VmRSS")
     if runtime == ONNX_FORM:
