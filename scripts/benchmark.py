@@ -25,7 +25,7 @@ import onnxruntime
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from caffe2_models import Net, load_net
-from caffe2_models.command import progress, run
+from caffe2_models.command import ArgumentParser, progress, run
 from caffe2_models.errors import ModelError
 from caffe2_models.profiling import cost, random_feeds
 from caffe2_models.proto import caffe2_pb2
@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default=MODELS, help="of the zoo, separated by commas (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=30, metavar="N", help="default %(default)s")
     parser.add_argument("--all", action="store_true", help="also the benchmarks of int8 and of the latency table")

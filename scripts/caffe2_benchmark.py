@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from caffe2_models.command import run
+from caffe2_models.command import ArgumentParser, run
 from caffe2_models.errors import ModelError
 from caffe2_models.files import write_atomically
 from caffe2_models.net_command import add_net_arguments, input_shapes, open_net
@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_net_arguments(parser)
     group = parser.add_argument_group("measurement")
     group.add_argument("--backend", default="auto", choices=BACKENDS, help="default %(default)s")

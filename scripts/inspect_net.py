@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from google.protobuf import text_format
 
-from caffe2_models.command import run
+from caffe2_models.command import ArgumentParser, run
 from caffe2_models.errors import ModelError
 from caffe2_models.files import TEXT_SUFFIXES, read_net, write_atomically, write_net
 from caffe2_models.inspection import find_idle, find_problems
@@ -62,7 +62,7 @@ def main(argv: list[str]) -> int:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_net_arguments(parser)
     parser.add_argument("--json", metavar="F", help="also write all of it to this file")
     parser.add_argument("--convert", nargs=2, metavar=("IN", "OUT"), help="rewrite a file as .pb or .pbtxt")
