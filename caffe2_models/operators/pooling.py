@@ -110,7 +110,7 @@ class AveragePool(Pool):
     def pool(self, x):
         fit = self.window.fit(*x.shape[2:])
         area = fit.area if self.count_include_pad else pixels_in_window(fit, *x.shape[2:])
-        return (sum_over_window(x, fit) / np.float32(area)).astype(np.float32)
+        return (sum_over_window(x, fit) * (1 / np.float32(area))).astype(np.float32)  # not divided: as Caffe2 rounds
 
     def lower_pool(self, graph, x, fit):
         if self.window.global_pooling:

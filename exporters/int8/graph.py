@@ -214,11 +214,11 @@ def _take_weights(graph: Graph, layer: Layer) -> None:
         return
     weight, bias = constants[0], constants[1] if len(constants) > 1 else None
     if kind == "FC":
-        if layer.arguments.get("axis", 1) != 1 or layer.arguments.get("axis_w", 1) != 1:
+        if layer.arguments.get("axis", 1) != 1:
             return
-        weight = weight.reshape(weight.shape[0], -1)
+        rows = weight.shape[: layer.arguments.pop("axis_w", 1)]
+        weight = weight.reshape(math.prod(rows), -1)
         weight = weight.T if layer.type == "FCTransposed" else weight
-        layer.arguments.pop("axis_w", None)
     if kind == "ConvTranspose" and layer.group != 1:
         return
     channels = weight.shape[1] if kind == "ConvTranspose" else weight.shape[0]

@@ -110,6 +110,35 @@ def fuse_swish(graph: Graph) -> bool:
     return False
 
 
+def fold_hard_sigmoid(graph: Graph) -> bool:
+    """A hard sigmoid of what one layer with weights makes is a straight line, which the layer takes in, and a clamp."""
+    producers, consumers = graph.producers(), graph.consumers()
+    for layer in graph.layers:
+        before = producers.get(layer.inputs[0]) if layer.type == "HardSigmoid" else None
+        if before is None or not before.is_weighted or before.is_clamped or len(consumers[before.output]) > 1:
+            continue
+        alpha, beta = layer.operator.alpha, layer.operator.beta
+        _scale_outputs(before, np.full(len(before.bias), alpha), np.full(len(before.bias), beta))
+        before.low, before.high = 0.0, 1.0
+        _remove(graph, layer, layer.inputs[0], keep=layer.output)
+        return True
+    return False
+
+
+def drop_pool_pads(graph: Graph) -> bool:
+    """An average over all of the image and pads that do not count is global pooling."""
+    for layer in graph.layers:
+        if layer.type != "AveragePool" or layer.operator.count_include_pad or layer.operator.window.global_pooling:
+            continue
+        size = graph.shapes[layer.inputs[0]][2:]
+        fit = layer.operator.window.fit(*size)
+        covers = all(kernel - pad >= s for kernel, pad, s in zip(fit.kernel, fit.pads[:2], size, strict=True))
+        if fit.output == (1, 1) and covers and any(fit.pads):
+            layer.arguments = {"global_pooling": 1}
+            return True
+    return False
+
+
 def merge_split_convolution(graph: Graph) -> bool:
     """Slices of all channels in equal parts, a Conv of each, their Concat: one Conv with groups."""
     producers, consumers = graph.producers(), graph.consumers()
@@ -206,6 +235,8 @@ RULES = [
     sum_in_pairs,
     fuse_swish,
     fold_affine,
+    fold_hard_sigmoid,
+    drop_pool_pads,
     fuse_clamp,
     merge_split_convolution,
     drop_flattening,
