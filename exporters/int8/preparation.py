@@ -288,7 +288,8 @@ def _affine(graph: Graph, layer: Layer) -> tuple[np.ndarray, np.ndarray] | None:
     if value is None:
         return None
     one, zero = np.ones_like(value), np.zeros_like(value)
-    return {"Mul": (value, zero), "Div": (one / value, zero), "Add": (one, value), "Sub": (one, -value)}[layer.type]
+    with np.errstate(divide="ignore"):
+        return {"Mul": (value, zero), "Div": (one / value, zero), "Add": (one, value), "Sub": (one, -value)}[layer.type]
 
 
 def _per_channel(layer: Layer, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -391,5 +392,5 @@ def _affine_to_arithmetic(graph: Graph, layer: Layer) -> None:
     index = graph.layers.index(layer)
     graph.layers[index : index + 1] = [
         Layer("Mul", [layer.inputs[0], scale], [scaled]),
-        Layer("Add", [scaled, shift], layer.outputs[:1]),
+        Layer("Add", [scaled, shift], layer.outputs[:1], low=layer.low, high=layer.high),
     ]

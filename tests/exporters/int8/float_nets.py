@@ -1,0 +1,102 @@
+"""Small float nets for the quantizer, made by random or by hand, and images for them."""
+
+import numpy as np
+from random_nets import RandomNet, grow
+
+from caffe2_models import Int8Tensor, Net
+from caffe2_models.build import make_init
+from exporters.int8 import quantize
+from exporters.int8.quantizer import Quantized
+from exporters.int8.recipe import RECIPES, Recipe
+
+
+def images(rng: np.random.Generator, shape: tuple[int, ...], count: int = 8) -> np.ndarray:
+    """[count, C, H, W], normal."""
+    return rng.normal(size=(count, *shape[1:])).astype(np.float32)
+
+
+class FloatNet(RandomNet):
+    """A float net on an image [1, C, H, W]; weights are drawn so that activations stay near one."""
+
+    def __init__(self, *shape: int, seed: int = 0):
+        super().__init__(np.random.default_rng(seed))
+        self.input_shape = (1, *shape)
+        self.values["data"] = images(self.rng, self.input_shape, 1)
+
+    def draw(self, *shape: int, scale: float = 1.0) -> np.ndarray:
+        return (scale * self.rng.normal(size=shape)).astype(np.float32)
+
+    def conv(self, x: str, outputs: int, kernel: int = 1, group: int = 1, relu: bool = False, **arguments) -> str:
+        inputs = self.shape(x)[1] // group
+        weight = self.draw(outputs, inputs, kernel, kernel, scale=(2 / (inputs * kernel**2)) ** 0.5)
+        if group > 1:
+            arguments["group"] = group
+        pad = arguments.pop("pad", kernel // 2)
+        y = self.add("Conv", x, weight, self.draw(outputs, scale=0.3), kernel=kernel, pad=pad, **arguments)
+        return self.add("Relu", y) if relu else y
+
+    def fc(self, x: str, outputs: int) -> str:
+        inputs = int(np.prod(self.shape(x)[1:]))
+        return self.add("FC", x, self.draw(outputs, inputs, scale=inputs**-0.5), self.draw(outputs, scale=0.3))
+
+    def images(self, count: int = 8) -> np.ndarray:
+        return images(np.random.default_rng(1), self.input_shape, count)
+
+    def quantized(self, recipe: str | Recipe = "minmax", calibration: np.ndarray | None = None) -> Quantized:
+        calibration = self.images() if calibration is None else calibration
+        recipe = RECIPES[recipe] if isinstance(recipe, str) else recipe
+        return quantize(self.net(), calibration, recipe, {"data": self.input_shape}, threads=1)
+
+
+def random_float_net(seed: int, steps: int) -> tuple[Net, tuple[int, ...], np.random.Generator]:
+    """Chains and branches of all kinds of operators on an image of any size, from one channel on."""
+    rng = np.random.default_rng(seed)
+    shape = (int(rng.integers(1, 9)), *(int(d) for d in rng.integers(5, 15, 2)))
+    net = FloatNet(*shape)
+    net.rng, blob = rng, "data"
+    for _ in range(steps):
+        blob = grow(net, blob)
+    return net.net(), net.input_shape, rng
+
+
+def stretched(net: Net, rng: np.random.Generator) -> Net:
+    """The net with some parameters tiny, huge, zero, constant, of one sign or with one outlier channel."""
+    changes = [
+        lambda v: v * 10.0 ** rng.uniform(-8, -2),
+        lambda v: v * 10.0 ** rng.uniform(1, 6),
+        lambda v: v * 0,
+        lambda v: np.full_like(v, 0.5),
+        lambda v: np.abs(v),
+        lambda v: -np.abs(v) if v.ndim > 1 else np.abs(v),  # variances stay positive
+        lambda v: v * np.where(np.arange(len(v)) == 0, 1e4, 1.0).reshape(-1, *[1] * (v.ndim - 1)),
+    ]
+    parameters = dict(net.parameters)
+    for name, value in parameters.items():
+        if value.dtype == np.float32 and rng.random() < 0.6:
+            parameters[name] = changes[int(rng.integers(len(changes)))](value).astype(np.float32)
+    return Net(net.predict, make_init(parameters))
+
+
+def blobs_of(net: Net) -> list[str]:
+    """All that its operators write."""
+    return list(dict.fromkeys(name for op in net.predict.op for name in op.output))
+
+
+def differing_blobs(have: dict, want: dict) -> list[str]:
+    """The quantized blobs whose bytes, scale or zero point are not equal."""
+    return [
+        name
+        for name, value in want.items()
+        if isinstance(value, Int8Tensor)
+        and (
+            (have[name].scale, have[name].zero_point) != (value.scale, value.zero_point)
+            or not np.array_equal(have[name].data, value.data)
+        )
+    ]
+
+
+def sqnr_db(real: np.ndarray, int8: np.ndarray) -> float:
+    """Signal to quantization noise, dB."""
+    real, int8 = real.astype(np.float64), int8.astype(np.float64)
+    signal, noise = (real**2).sum(), ((real - int8) ** 2).sum()
+    return 10 * np.log10(max(signal, 1e-30) / max(noise, 1e-12 * signal, 1e-30))
