@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import numpy as np
 import onnx
@@ -16,6 +16,7 @@ from torch import nn
 
 from caffe2_models.errors import ModelError
 from caffe2_models.preprocessing import Preprocessing
+from exporters.batch_norm import fold_batch_norms
 from exporters.onnx_files import load_onnx, set_onnx_preprocessing
 from exporters.verification import Comparison, Sample, compare, run_onnx
 from mobile_cv.model_zoo import ModelZooError, create_model
@@ -75,8 +76,8 @@ def export(
     shape: the input's; dynamic_batch and dynamic_size leave its first and its last two dimensions free.
     opset: 17 where it is not given, 18 for "dynamo", which begins there; opsets beyond an exporter's newest
     are reached by onnx's version converter. exporter: "torchscript", "dynamo" (torch.export) or "auto", the
-    first of them that works. keep_init lists the weights among
-    the graph's inputs too, as some old tools want. Raises ModelError where torch cannot export the module.
+    first of them that works. keep_init lists the weights among the graph's inputs too, as some old tools
+    want. Raises ModelError where torch cannot export the module.
     """
     if opset is None:
         opset = DYNAMO_OLDEST if exporter == "dynamo" else DEFAULT_OPSET
@@ -96,7 +97,6 @@ def export(
             failures.append(f"{way}: {_first_line(error)}")
     else:
         raise ModelError(f"torch cannot export the model at opset {opset} ({'; '.join(failures)})")
-    _drop_identities_of_weights(model.graph)
     model.graph.name = name or type(module).__name__
     _name_free_dimensions(model.graph, free)
     if keep_init:
@@ -145,23 +145,31 @@ def newest_opset() -> int:
 
 
 def _by_torchscript(module, shape, opset: int, free: list[int]) -> onnx.ModelProto:
+    """Only the graph is torch's; the weights are added here, which torch would copy five times."""
     axes = {INPUT: list(free), OUTPUT: [0]} if 0 in free else {INPUT: list(free)}
     with tempfile.TemporaryDirectory() as folder, _quiet():
-        path = os.path.join(
-            folder, "model.onnx"
-        )  # a file, because a buffer would hold the weights twice more
+        path = os.path.join(folder, "model.onnx")
         torch.onnx.export(
             module,
             (torch.zeros(shape),),
             path,
             dynamo=False,
+            export_params=False,
+            training=torch.onnx.TrainingMode.PRESERVE,  # "EVAL" folds BatchNorm, into weights that are lost here,
+            do_constant_folding=False,  # and so does this with what is computed from weights
             opset_version=min(opset, TORCHSCRIPT_NEWEST),
             input_names=[INPUT],
             output_names=[OUTPUT],
             dynamic_axes=axes if free else None,
         )
-        model = load_onnx(path)
-    return _to_opset(model, opset)
+        model = _to_opset(load_onnx(path), opset)
+    weights = {name: tensor.numpy(force=True) for name, tensor in module.state_dict().items()}
+    if lost := [value.name for value in model.graph.input if value.name not in (INPUT, *weights)]:
+        raise ModelError(f"weights that the module's state_dict does not have: {', '.join(lost)}")
+    _drop_identities_of_weights(model.graph, weights)
+    fold_batch_norms(model.graph, weights)
+    _move_weights(weights, model.graph)
+    return model
 
 
 def _by_dynamo(module, shape, opset: int, free: list[int]) -> onnx.ModelProto:
@@ -212,9 +220,8 @@ def _to_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     return model if have == opset else onnx.version_converter.convert_version(model, opset)
 
 
-def _drop_identities_of_weights(graph: onnx.GraphProto) -> None:
+def _drop_identities_of_weights(graph: onnx.GraphProto, weights: Container[str]) -> None:
     """TorchScript's exporter shares equal weights through Identity nodes; let readers read the weight."""
-    weights = {tensor.name for tensor in graph.initializer}
     same = {
         node.output[0]: node.input[0]
         for node in graph.node
@@ -222,11 +229,23 @@ def _drop_identities_of_weights(graph: onnx.GraphProto) -> None:
     }
     kept = [node for node in graph.node if not (node.op_type == "Identity" and node.output[0] in same)]
     for node in kept:
-        for index, name in enumerate(node.input):
-            node.input[index] = same.get(name, name)
+        node.input[:] = [same.get(name, name) for name in node.input]
     if len(kept) < len(graph.node):
         del graph.node[:]
         graph.node.extend(kept)
+
+
+def _move_weights(weights: dict[str, np.ndarray], graph: onnx.GraphProto) -> None:
+    """Make initializers of the weights that are read; the graph's inputs are its data only."""
+    read = dict.fromkeys(name for node in graph.node for name in node.input if name in weights)
+    data = [value for value in graph.input if value.name == INPUT]
+    del graph.input[:]
+    graph.input.extend(data)
+    for name in read:
+        weight = weights.pop(name)
+        tensor = graph.initializer.add(name=name, dims=weight.shape)  # in place: no second copy
+        tensor.data_type = onnx.helper.np_dtype_to_tensor_dtype(weight.dtype)
+        tensor.raw_data = weight.tobytes()
 
 
 def _name_free_dimensions(graph: onnx.GraphProto, free: list[int]) -> None:

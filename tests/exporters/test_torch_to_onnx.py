@@ -140,6 +140,53 @@ def test_random_batch_norm_statistics_matter():
     assert not compare("", samples[0], before[0], after[0], tolerance=0.01).holds
 
 
+class Shared(nn.Module):
+    """Weights that several layers read, equal biases, and a convolution read by two BatchNorms."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.last = (nn.Conv2d(3, 3, 3, 1, 1) for _ in range(3))
+        self.second.weight = self.first.weight
+        self.norms = nn.ModuleList(nn.BatchNorm2d(3) for _ in range(4))
+
+    def forward(self, x):
+        x = self.norms[0](self.first(x))
+        x = self.norms[1](self.second(x)) + self.norms[1](self.first(x))
+        x = self.last(x)
+        return self.norms[2](x) * self.norms[3](x)
+
+
+class Standardized(nn.Conv2d):
+    """Its weight is computed from a parameter, by arithmetic that is in the graph."""
+
+    def forward(self, x):
+        weight = (self.weight - self.weight.mean((1, 2, 3), keepdim=True)) / self.weight.std()
+        return functional.conv2d(x, weight, self.bias, self.stride, self.padding)
+
+
+@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
+@pytest.mark.parametrize("make", [Shared, lambda: nn.Sequential(Standardized(3, 4, 3), nn.BatchNorm2d(4))])
+def test_weights_shared_and_computed(make, exporter):
+    torch.manual_seed(2)
+    module = make().eval()
+    samples = make_samples({"data": SHAPE}, None)
+    for convolution in (layer for layer in module.modules() if isinstance(layer, nn.Conv2d)):
+        nn.init.zeros_(convolution.bias)  # equal weights become one in TorchScript's exporter
+    torch_to_onnx.randomize_statistics(module, samples)
+    model = torch_to_onnx.export(module, SHAPE, exporter=exporter)
+    onnx.checker.check_model(model, full_check=True)
+    assert [value.name for value in model.graph.input] == ["data"]
+    expected = torch_to_onnx.run(module, samples)
+    for outputs in (run_onnx(model, samples), run_net(convert(model), samples)):
+        assert all(compare("", *triple).holds for triple in zip(samples, expected, outputs, strict=True))
+
+
+def test_batch_norm_is_folded_and_weights_are_called_after_the_modules():
+    model = torch_to_onnx.export(Classifier(), SHAPE)
+    assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
+    assert {"stem.0.weight", "stem.0.bias", "classifier.weight"} <= {t.name for t in model.graph.initializer}
+
+
 class Unexportable(nn.Module):
     def forward(self, x):
         return torch.linalg.svdvals(x[:, 0])
