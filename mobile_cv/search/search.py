@@ -52,7 +52,7 @@ class SearchSettings:
 # Settings by data; AnnaAraslanova/FBNet's for CIFAR-10.
 PRESETS = {
     "digits": SearchSettings(
-        epochs=25, warmup_epochs=5, batch_size=64, theta_lr=0.1, temperature_decay=0.9, per_sample=True
+        epochs=50, warmup_epochs=5, batch_size=64, theta_lr=0.1, temperature_decay=0.95, per_sample=True
     ),
     "cifar10": SearchSettings(epochs=180, batch_size=1000, temperature_decay=0.9559974818331),
 }
