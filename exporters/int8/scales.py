@@ -47,8 +47,7 @@ class Quantization:
     def of_range(cls, extent: Range) -> "Quantization":
         """The steps that cover a range; zero is one of them exactly."""
         low, high = min(extent.low, 0.0), max(extent.high, 0.0)
-        scale = float(np.float32((high - low) / (STEPS if high > 0 else LARGEST_ZERO_POINT)))
-        scale = max(scale, FINEST_SCALE)
+        scale = max(float(np.float32(max((high - low) / STEPS, -low / LARGEST_ZERO_POINT))), FINEST_SCALE)
         return cls(scale, int(np.clip(np.rint(-low / scale), 0, LARGEST_ZERO_POINT)))
 
     @property
