@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from caffe2_models.errors import ModelError
 from caffe2_models.net import Net
@@ -175,14 +175,14 @@ class Lowered:
             producer_name="caffe2-mobile",
         )
         for name, array in self.weights().items():
-            tensor = model.graph.initializer.add()
+            tensor = model.graph.initializer.add(
+                name=name, data_type=ONNX_TYPES[array.dtype], dims=array.shape
+            )  # in place: a large weight is not copied twice
             if name in outside:
-                tensor.name, tensor.data_type = name, ONNX_TYPES[array.dtype]
-                tensor.dims.extend(array.shape)
                 tensor.data_location = TensorProto.EXTERNAL
                 tensor.external_data.add(key="location", value="memory")
             else:
-                tensor.CopyFrom(numpy_helper.from_array(array, name))
+                tensor.raw_data = array.tobytes()
         return model
 
 

@@ -34,14 +34,42 @@ def write_message(file: BinaryIO, message: Message, path: Sequence[str]) -> None
     """
     for field, value in message.ListFields():
         if field.name != path[0]:
-            file.write(type(message)(**{field.name: value}).SerializeToString(deterministic=True))
+            file.write(_alone(message, field.name, value).SerializeToString(deterministic=True))
             continue
-        for item in [value] if isinstance(value, Message) else value:
-            file.write(length_delimited(field.number, item.ByteSize()))
-            if len(path) > 1:
+        for item in _items(value):
+            file.write(length_delimited(field.number, _size(item, path[1:])))
+            if isinstance(item, bytes):
+                file.write(item)
+            elif len(path) > 1:
                 write_message(file, item, path[1:])
             else:
                 file.write(item.SerializeToString(deterministic=True))
+
+
+def _size(item: Message | bytes, path: Sequence[str]) -> int:
+    """Bytes of an item's binary form. ByteSize would serialize all of it to know."""
+    if isinstance(item, bytes):
+        return len(item)
+    if not path:
+        return item.ByteSize()
+    size = 0
+    for field, value in item.ListFields():
+        if field.name != path[0]:
+            size += _alone(item, field.name, value).ByteSize()
+            continue
+        for inner in _items(value):
+            length = _size(inner, path[1:])
+            size += len(length_delimited(field.number, length)) + length
+    return size
+
+
+def _items(value):
+    return [value] if isinstance(value, (Message, bytes)) else value
+
+
+def _alone(message: Message, name: str, value) -> Message:
+    """A message with one of the fields only."""
+    return type(message)(**{name: value})
 
 
 class Field(NamedTuple):

@@ -4,18 +4,16 @@ The operators' own lower() methods write the nodes, for one input shape. Here th
 where the graph allows it, the preprocessing is carried over, and what int8 forms differ by is measured.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from caffe2_models import Int8Tensor, Net
 from caffe2_models.errors import ModelError, UnsupportedError
-from caffe2_models.lowering import lower_net
+from caffe2_models.lowering import Lowered, lower
 from caffe2_models.preprocessing import get_preprocessing
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.runtimes.session import input_types
@@ -44,7 +42,7 @@ def to_onnx(net: Net, shapes: Mapping[str, Sequence[int]], int8: str | None = No
             "an int8 net becomes ONNX only approximately: ONNX rounds elsewhere than QNNPACK does; "
             "ask for it with --int8 qdq or --int8 qlinear"
         )
-    model = _with_free_batch(net, shapes) or _lower_shapes(net, shapes)
+    model = _with_free_batch(net, shapes) or _model(_lowered(net, shapes))
     if net.is_quantized:
         INT8_FORMS[int8](model)
     if (preprocessing := get_preprocessing(net.predict)) is not None:
@@ -124,7 +122,7 @@ def _largest_step_alone(net: Net, sample: Sample, form: str) -> int:
         if known and isinstance(values[output], Int8Tensor):
             proto = caffe2_pb2.NetDef(op=[node.proto], external_input=node.inputs, external_output=[output])
             feeds = {name: values[name] for name in node.inputs if name in values}
-            alone = _lower(Net(proto, net.init), input_types(feeds))
+            alone = _model(lower(Net(proto, net.init), input_types(feeds)))
             INT8_FORMS[form](alone)
             bytes_of = {name: v.data if isinstance(v, Int8Tensor) else v for name, v in feeds.items()}
             (have,) = run_onnx(alone, [Sample("alone", bytes_of)])
@@ -149,80 +147,50 @@ def _with_free_batch(net: Net, shapes: Mapping[str, Sequence[int]]) -> onnx.Mode
     if len({shape[0] for shape in shapes.values()}) > 1:
         return None
     try:
-        other = _Outline.of(_lower_batch(net, shapes, BATCHES[1]))
-        model = _lower_batch(net, shapes, BATCHES[0])
+        first, second = (_lowered(net, _with_batch(shapes, batch)) for batch in BATCHES)
     except ModelError:  # shapes that go with one batch only; what else may be wrong shows at that batch
         return None
-    outline = _Outline.of(model)
-    if outline.nodes != other.nodes:
+    nodes = first.graph.nodes
+    weights, others = first.weights(), second.weights()
+    if nodes != second.graph.nodes or weights.keys() != others.keys():
         return None
-    readers = {
-        name: (node.op_type, index) for node in model.graph.node for index, name in enumerate(node.input)
-    }
-    for tensor in model.graph.initializer:
-        if outline.digests[tensor.name] == other.digests[tensor.name]:
+    readers = {name: (node.op_type, index) for node in nodes for index, name in enumerate(node.input)}
+    for name, value in weights.items():
+        if value is others[name] or np.array_equal(value, others[name]):
             continue
-        values = (outline.vectors.get(tensor.name), other.vectors.get(tensor.name))
-        freed = _freed(*values, readers[tensor.name])
+        freed = _freed(value, others[name], readers[name])
         if freed is None:
             return None
-        tensor.CopyFrom(numpy_helper.from_array(freed, tensor.name))
-    for value, dims in zip([*model.graph.input, *model.graph.output], other.dims, strict=True):
-        for axis, (dim, size) in enumerate(zip(value.type.tensor_type.shape.dim, dims, strict=True)):
+        first.graph.initializers[name] = freed
+    model = _model(first)
+    ends = [*second.inputs.values(), *(symbol.type for symbol in second.outputs.values())]
+    for value, end in zip([*model.graph.input, *model.graph.output], ends, strict=True):
+        for axis, (dim, size) in enumerate(zip(value.type.tensor_type.shape.dim, end.shape, strict=True)):
             if dim.dim_value != size:
                 dim.dim_param = "batch" if axis == 0 else f"batch_{axis}"
     return model
 
 
-@dataclass(frozen=True)
-class _Outline:
-    """A model but for its weights: what two lowerings are compared by.
-
-    vectors: the constant int64 vectors, among them all shapes; digests: of every constant's content.
-    """
-
-    nodes: list[bytes]
-    vectors: dict[str, np.ndarray]
-    digests: dict[str, bytes]
-    dims: list[list[int]]
-
-    @classmethod
-    def of(cls, model: onnx.ModelProto) -> "_Outline":
-        graph = model.graph
-        vectors = [t for t in graph.initializer if t.data_type == onnx.TensorProto.INT64 and len(t.dims) == 1]
-        return cls(
-            [node.SerializeToString() for node in graph.node],
-            {tensor.name: numpy_helper.to_array(tensor) for tensor in vectors},
-            {
-                tensor.name: hashlib.sha256(tensor.SerializeToString()).digest()
-                for tensor in graph.initializer
-            },
-            [[d.dim_value for d in v.type.tensor_type.shape.dim] for v in [*graph.input, *graph.output]],
-        )
+def _with_batch(shapes: Mapping[str, Sequence[int]], batch: int) -> dict[str, Sequence[int]]:
+    return {name: (batch, *shape[1:]) for name, shape in shapes.items()}
 
 
-def _freed(first: np.ndarray | None, second: np.ndarray | None, reader: tuple[str, int]) -> np.ndarray | None:
-    """A vector that depends on the batch, made free of it: the shapes of Reshape can be."""
-    if first is None or second is None or first.shape != second.shape:
+def _freed(first: np.ndarray, second: np.ndarray, reader: tuple[str, int]) -> np.ndarray | None:
+    """A constant that depends on the batch, made free of it: the shapes of Reshape can be."""
+    if first.shape != second.shape or reader != ("Reshape", 1):
         return None
-    different = np.flatnonzero(first != second)
-    if reader == ("Reshape", 1) and len(different) == 1 and -1 not in first:
-        return np.where(first != second, -1, first)
-    return None
+    different = first != second
+    return np.where(different, -1, first) if different.sum() == 1 and -1 not in first else None
 
 
-def _lower_batch(net: Net, shapes: Mapping[str, Sequence[int]], batch: int) -> onnx.ModelProto:
-    return _lower_shapes(net, {name: (batch, *shape[1:]) for name, shape in shapes.items()})
+def _lowered(net: Net, shapes: Mapping[str, Sequence[int]]) -> Lowered:
+    return lower(net, {name: TensorType(tuple(shape)) for name, shape in shapes.items()})
 
 
-def _lower_shapes(net: Net, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelProto:
-    return _lower(net, {name: TensorType(tuple(shape)) for name, shape in shapes.items()})
-
-
-def _lower(net: Net, types: Mapping[str, TensorType]) -> onnx.ModelProto:
+def _model(lowered: Lowered) -> onnx.ModelProto:
     """The lowered net, its outputs under their blobs' own names."""
-    model, names = lower_net(net, types)
-    blobs = {name: blob for blob, name in names.items()}
+    model = lowered.to_model()
+    blobs = {name: blob for blob, name in lowered.output_names.items()}
     for node in model.graph.node:
         for field in (node.input, node.output):
             field[:] = [blobs.get(name, name) for name in field]

@@ -49,7 +49,7 @@ def load_onnx(path: str | os.PathLike) -> onnx.ModelProto:
 def save_onnx(model: onnx.ModelProto, path: str | os.PathLike) -> None:
     """Write a model, whole or not at all."""
     with open_atomically(path) as file:
-        write_message(file, model, ["graph", "initializer"])
+        write_message(file, model, ["graph", "initializer", "raw_data"])
 
 
 def all_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

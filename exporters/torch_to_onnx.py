@@ -243,9 +243,9 @@ def _move_weights(weights: dict[str, np.ndarray], graph: onnx.GraphProto) -> Non
     graph.input.extend(data)
     for name in read:
         weight = weights.pop(name)
-        tensor = graph.initializer.add(name=name, dims=weight.shape)  # in place: no second copy
-        tensor.data_type = onnx.helper.np_dtype_to_tensor_dtype(weight.dtype)
-        tensor.raw_data = weight.tobytes()
+        data_type = onnx.helper.np_dtype_to_tensor_dtype(weight.dtype)
+        tensor = graph.initializer.add(name=name, data_type=data_type, dims=weight.shape)
+        tensor.raw_data = weight.tobytes()  # in place: no second copy
 
 
 def _name_free_dimensions(graph: onnx.GraphProto, free: list[int]) -> None:
