@@ -75,7 +75,7 @@ def _through(graph: Graph, consumers: dict, layer: Layer, blob: str, channels: n
             pixels = shape[2] * shape[3]
             return [Reader(layer, channels * pixels + pixel) for pixel in range(pixels)]
         return [Reader(layer, channels)]
-    if layer.is_clamped and layer.high < np.inf:
+    if layer.is_clamped and (layer.low, layer.high) != (0, np.inf):
         return None
     flat = len(graph.shapes[layer.output]) == 2
     if layer.type in PASSING and (not flat or int(np.prod(shape[2:])) == 1):

@@ -5,7 +5,7 @@ the same, for a ReLU commutes with t. But it quantizes otherwise: with t[c] = sq
 before) the channel fills as much of the weights' range on one side as on the other (Nagel et al. 2019,
 data-free quantization).
 
-A clamp from above (ReLU6) does not commute with t. All channels share the value at which uint8 saturates, and it
+A clamp elsewhere (ReLU6) does not commute with t. All channels share the value at which uint8 saturates, and it
 stays; so a channel that reaches its clamp is left alone, and the others grow at most until they nearly do.
 
 Equal ranges are a means, no end: weights from quantization-aware training lie on the steps of their own range and lose
@@ -44,7 +44,7 @@ def equalize(graph: Graph, calibration: Calibration) -> dict[str, np.ndarray]:
         before = len(factors), sum(np.log(f).std() for f in factors.values())
         for layer in graph.weighted:
             readers = find_readers(graph, layer.output) if layer.output in calibration.samples else None
-            if not readers:
+            if not readers or layer.low > 0 or layer.high <= 0:
                 continue
             between = _Between(graph, calibration, layer, readers, known)
             chosen = between.balancing_factors()
@@ -133,10 +133,14 @@ class _Between:
         live = (before > 0) & (after > 0)
         factors = np.ones(len(before))
         factors[live] = np.sqrt(after[live] / before[live])
-        if self.layer.high < np.inf:
-            largest = np.maximum(self.statistics.channel_high, 1e-30)
-            factors = np.minimum(factors, np.maximum(self.layer.high / (MARGIN * largest), 1.0))
-            factors[largest >= self.layer.high] = 1.0
+        for end, seen in (
+            (self.layer.high, self.statistics.channel_high),
+            (-self.layer.low, -self.statistics.channel_low),
+        ):
+            if 0 < end < np.inf:
+                largest = np.maximum(seen, 1e-30)
+                factors = np.minimum(factors, np.maximum(end / (MARGIN * largest), 1.0))
+                factors[largest >= end] = 1.0
         return factors
 
     def error(self, factors: np.ndarray) -> float:
