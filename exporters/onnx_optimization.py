@@ -7,14 +7,23 @@ import onnx
 import onnxruntime
 
 from caffe2_models.errors import ModelError
+from exporters.onnx_files import graph_inputs
 
 
 def optimize(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with constants, BatchNorm, Identity and the like folded; plain ONNX, for any machine.
 
-    What the file says of itself (metadata, names of inputs and outputs) is kept. Raises ModelError for a
-    model that ONNX Runtime cannot read.
+    What the file says of itself (metadata, names of inputs and outputs) is kept. Weights that old files list
+    among the inputs too are constants. Raises ModelError for a model that ONNX Runtime cannot read.
     """
+    inputs = graph_inputs(model.graph)
+    if len(inputs) < len(model.graph.input):
+        copy = onnx.ModelProto()
+        copy.CopyFrom(model)
+        del copy.graph.input[:]
+        copy.graph.input.extend(inputs)
+        copy.ir_version = max(copy.ir_version, 4)  # before, weights had to be listed
+        model = copy
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC

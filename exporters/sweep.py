@@ -110,6 +110,9 @@ class Journal:
         with open(self.path, "a") as file:
             file.write(json.dumps(asdict(row)) + "\n")
 
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+
 
 def _statistics_samples(preprocessing: Preprocessing) -> list[Sample]:
     """Images enough to measure a variance from, also where the last maps are single pixels."""

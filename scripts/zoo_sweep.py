@@ -40,9 +40,12 @@ def main(argv: list[str]) -> int:
         else:
             if journal:
                 journal.add(done[job])
+    done |= journal.read() if journal else {}  # what other shards have done meanwhile
     rows = [done[job] for job in jobs if job in done]
     failures += [f"{row.model} at {row.size}: outputs differ" for row in rows if not row.holds]
     write_atomically(arguments.output, document(rows, failures))
+    if journal and len(rows) == len(jobs):
+        journal.remove()  # the table is whole; the next one is measured anew
     print(f"{arguments.output}: {len(rows)} of {len(jobs)} rows, {len(failures)} failures")
     for failure in failures:
         print(failure)
@@ -55,9 +58,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--models", default="*", metavar="PATTERN", help="shell pattern (default: the whole zoo)"
     )
     parser.add_argument("--shard", type=shard, default=(0, 1), metavar="K/N", help="every Nth, from K")
-    parser.add_argument(
-        "--journal", type=Path, metavar="F.jsonl", help="keep each row here, and go on from the rows in it"
-    )
+    parser.add_argument("--journal", type=Path, metavar="F.jsonl",
+                        help="keep each row here until the table is whole, and go on from the rows in it")  # fmt: skip
     parser.add_argument(
         "--output", type=Path, default=TABLE, metavar="F.md", help="(default: docs/zoo_sweep.md)"
     )
@@ -92,7 +94,8 @@ def document(rows: list[Row], failures: list[str]) -> str:
         "# The zoo, all the way",
         "",
         "Made by `make zoo-sweep` (`python scripts/zoo_sweep.py`). Every model of the zoo, with seeded",
-        "random weights and BatchNorm statistics, goes from PyTorch to ONNX, to Caffe2 and back to ONNX.",
+        "random weights and BatchNorm statistics, goes from PyTorch to ONNX, to Caffe2 and back to ONNX; models",
+        f"with SAME padding (tf_) also at {PLAIN_SIZE} and {ODD_SIZE} pixels.",
         "The last columns are the largest difference of each form's outputs from PyTorch's over the largest",
         f"output, on a random and an image-like input; at most {TOLERANCE:.0e} passes. Here the largest is",
         f"{worst:.1e}; {len(failures)} failures.",

@@ -76,8 +76,15 @@ def test_real_caffe2_is_asked_where_it_is_at_hand(exported, run, tmp_path, caffe
     )
 
 
-def test_optimize_folds_and_checks(run, tmp_path):
-    save_onnx(build(CASES["conv_bias_bn_relu"]), tmp_path / "model.onnx")
+@pytest.mark.parametrize("listed", [False, True])
+def test_optimize_folds_and_checks(run, tmp_path, listed):
+    """Also where the weights are listed among the inputs, as they had to be once."""
+    model = build(CASES["conv_bias_bn_relu"])
+    if listed:
+        model.ir_version = 3
+        for tensor in model.graph.initializer:
+            model.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    save_onnx(model, tmp_path / "model.onnx")
     done = run("scripts/onnx_optimize.py", tmp_path / "model.onnx", tmp_path / "small.onnx")
     assert done.returncode == 0, done.stderr
     assert "2 nodes, from 3" in done.stdout and done.stdout.count(": close") == 2
@@ -99,6 +106,37 @@ def test_outputs_that_differ_are_status_1(monkeypatch, capsys, tmp_path):
     save_onnx(model, tmp_path / "model.onnx")
     assert convert_command.main([str(tmp_path / "model.onnx"), "--c2-prefix", str(tmp_path / "net")]) == 1
     assert "is not (1, 4, 4, 4)" in capsys.readouterr().out
+
+
+def test_export_that_differs_is_status_1(monkeypatch, capsys, tmp_path):
+    from exporters import export_command, torch_to_onnx
+
+    def wrong(*arguments, **options):
+        model = export(*arguments, **options)
+        bias = next(tensor for tensor in model.graph.initializer if tensor.name == "classifier.bias")
+        bias.raw_data = np.ones(bias.dims, np.float32).tobytes()
+        return model
+
+    export = torch_to_onnx.export
+    monkeypatch.setattr(torch_to_onnx, "export", wrong)
+    command = ["--model", "mobilenetv1_025", "--img-size", "32", "--random-weights", str(tmp_path / "model.onnx")]
+    assert export_command.main(command) == 1
+    assert capsys.readouterr().out.count("NOT close") == 2
+
+
+def test_sweep_goes_on_where_it_was_interrupted(run, tmp_path):
+    table, journal = tmp_path / "table.md", tmp_path / "rows.jsonl"
+    command = ("scripts/zoo_sweep.py", "--models", "fbnet_[ab]_cifar10", "--journal", journal, "--output", table)
+    first = run(*command, "--shard", "1/2")
+    assert first.returncode == 0 and "1 of 2 rows, 0 failures" in first.stdout, first.stderr
+    row = journal.read_text().replace('"export_seconds": ', '"export_seconds": 777')
+    journal.write_text(row + row[:40])  # and a row that was cut off
+    second = run(*command)
+    assert second.returncode == 0 and "2 of 2 rows, 0 failures" in second.stdout, second.stderr
+    lines = [line for line in table.read_text().splitlines() if line.startswith("| fbnet_")]
+    assert [line.split()[1] for line in lines] == ["fbnet_a_cifar10", "fbnet_b_cifar10"]
+    assert "| 777" in lines[1] and "| 777" not in lines[0]
+    assert not journal.exists()
 
 
 EXPORT = "onnx_export.py x.onnx --random-weights --model"

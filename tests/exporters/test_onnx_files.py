@@ -169,6 +169,25 @@ def test_model_in_half_precision(model):
     np.testing.assert_allclose(got, want, rtol=4e-3, atol=4e-3)  # float16 has 11 bits
 
 
+def test_file_is_what_protobuf_would_write(model, tmp_path):
+    model.metadata_props.add(key="preprocessing", value="{}")
+    model.graph.initializer[0].ClearField("raw_data")
+    model.graph.initializer[0].float_data.extend(np.arange(108))
+    save_onnx(model, tmp_path / "model.onnx")
+    assert (tmp_path / "model.onnx").read_bytes() == model.SerializeToString(deterministic=True)
+
+
+def test_input_that_is_an_output():
+    model = onnx.parser.parse_model(
+        """
+        <ir_version: 8, opset_import: ["": 17]>
+        net (float[N,3,4,4] x) => (float[N,3,4,4] y, float[N,3,4,4] x) { y = Relu(x) }
+        """
+    )
+    assert [op.type for op in convert(model).predict.op] == ["Relu"]
+    assert_equal(model)
+
+
 def test_local_functions():
     model = onnx.parser.parse_model(
         """
