@@ -224,9 +224,11 @@ def test_bias_correction_gives_channels_their_means_back(clip):
     assert shifts[1] < 0.1 * shifts[0] and shifts[1] < 0.05
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.integers(1, 12), st.integers(1, 40))
-def test_compensated_rounding_errs_no_more_than_rounding(seed, groups, outputs, size):
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.integers(4, 40))
+def test_compensated_rounding_errs_less_than_rounding(seed, groups, size):
+    """Over many rows: of a single one, what is greedy may err more."""
+    outputs = 64
     rng = np.random.default_rng(seed)
     layer = Layer("Conv", ["x"], ["y"], {"kernel": 1, "group": groups})
     layer.weight = rng.normal(size=(groups * outputs, size, 1, 1)).astype(np.float32)
@@ -240,8 +242,7 @@ def test_compensated_rounding_errs_no_more_than_rounding(seed, groups, outputs, 
         mean_errors((values - layer.weight).reshape(groups, outputs, size), covariance).sum()
         for values in (nearest, round_with_compensation(layer, covariance, quantization).values)
     ]
-    assert errors[1] <= 1.05 * errors[0]  # it is greedy; on the whole it is far below
-    assert size < 20 or errors[1] < 0.8 * errors[0]
+    assert errors[1] < 0.9 * errors[0]
 
 
 def test_compensated_rounding_of_independent_inputs_is_rounding():
