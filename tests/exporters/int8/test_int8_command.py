@@ -17,9 +17,11 @@ from caffe2_models import load_net
 from caffe2_models.command import run
 from caffe2_models.errors import ModelError
 from caffe2_models.preprocessing import Preprocessing, get_preprocessing, set_preprocessing
+from exporters.caffe2_to_onnx import to_onnx
 from exporters.convert_command import main
 from exporters.int8.ranges import METHODS
 from exporters.int8.recipe import RECIPES, Recipe, find_recipe
+from exporters.onnx_files import save_onnx
 from validate.calibration import open_images
 
 NASTY = "a<b>&'\"c/${model}"
@@ -33,6 +35,7 @@ def latency(net):
 def call(monkeypatch, capsys, tmp_path):
     """Runs the command in tmp_path: (status, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CAFFE2_PYTHON", raising=False)  # so that ONNX Runtime alone is compared with
 
     def call(*argv):
         monkeypatch.setattr(sys, "argv", ["onnx_to_caffe.py", *map(str, argv)])
@@ -94,6 +97,23 @@ def test_a_net_and_a_summary_come_out(quantize, tmp_path):
     assert out.startswith("made.init.pb, made.predict.pb:\n")
     assert "calibration images: 9, of which " in out and " Int8FC, " in out
     assert "latency: 3.2 ms (2.5 to 4.5) on a <phone>, estimated" in out
+
+
+def test_onnx_gives_the_net_that_caffe2_gives(call, quantize, float_files, photographs, tmp_path):
+    net = load_net(float_files[3], float_files[1])
+    model = to_onnx(net, {"data": (1, 3, 24, 24)})
+    save_onnx(model, tmp_path / "model.onnx")
+    status, out, err = call("model.onnx", "--c2-prefix", "second", "--int8", "--calibration-data", photographs,
+                            "--recipe", "minmax", "--mean", *[0.5] * 3, "--std", *[0.25] * 3)  # fmt: skip
+    assert (status, err) == (0, "") and out.count(": close") == 2
+    assert quantize("--recipe", "minmax")[0] == 0
+    first, second = (
+        load_net(tmp_path / f"{name}.predict.pb", tmp_path / f"{name}.init.pb") for name in ("made", "second")
+    )
+    assert [op.type for op in second.predict.op] == [op.type for op in first.predict.op]
+    x = {"data": np.random.default_rng(0).normal(size=(4, 3, 24, 24)).astype(np.float32)}
+    for one, other in zip(first.session().run(x).values(), second.session().run(x).values(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_the_same_bytes_come_out_every_time(quantize, tmp_path):
