@@ -5,16 +5,18 @@ import numpy as np
 from exporters.int8.calibration import Calibration
 from exporters.int8.channels import Reader, find_readers
 from exporters.int8.graph import Graph, Layer
+from exporters.int8.weights import rounding_error, weight_range
 
+NEEDED_GAIN = 0.9  # the rounding error without dead channels, as a share of that with them, from which they are removed
 ENOUGH_VALUES = 1000  # of a channel, from which its extremes are taken to be known
 
 
 def remove_dead_channels(graph: Graph, calibration: Calibration) -> int:
-    """Zero the weights around channels that no image brings to life; returns how many channels.
+    """Zero weights around channels that no image brings to life, if they are in the way; returns how many channels.
 
     A channel is dead where its ReLU never lets anything through. Its weights often are outliers, for nothing held
-    them back in training, and one outlier spoils the scale that a whole layer's weights share. A depthwise filter on
-    a dead channel makes a constant, and is zeroed too.
+    them back in training, and one outlier spoils the scale that a whole layer's weights share. Those that are none
+    stay: another image may bring them to life.
     """
     removed = 0
     for layer in graph.weighted:
@@ -22,13 +24,11 @@ def remove_dead_channels(graph: Graph, calibration: Calibration) -> int:
             continue
         statistics = calibration.blobs[layer.output]
         dead = np.flatnonzero((statistics.channel_high <= 0) & (statistics.values >= ENOUGH_VALUES))
-        readers = find_readers(graph, layer.output)
         if not len(dead):
             continue
-        removed += len(dead)
-        _zero_outputs(layer, dead)
-        for reader in readers or ():
-            _zero_inputs(reader, dead)
+        zeroed = [_zero_outputs(layer, dead)]
+        zeroed += [_zero_inputs(reader, dead) for reader in find_readers(graph, layer.output) or ()]
+        removed += len(set().union(*zeroed))
     return removed
 
 
@@ -58,16 +58,40 @@ def absorb_biases(graph: Graph, calibration: Calibration) -> int:
     return absorbed
 
 
-def _zero_outputs(layer: Layer, channels: np.ndarray) -> None:
-    layer.weight, layer.bias = layer.weight.copy(), layer.bias.copy()
-    (layer.weight.swapaxes(0, 1) if layer.type == "ConvTranspose" else layer.weight)[channels] = 0
-    layer.bias[channels] = 0
+def _zero_outputs(layer: Layer, dead: np.ndarray) -> set[int]:
+    """Returns which of the channels."""
+    rows = np.arange(layer.weight.size).reshape(layer.weight.shape)
+    rows = (rows.swapaxes(0, 1) if layer.type == "ConvTranspose" else rows).reshape(len(layer.bias), -1)
+    channels = dead[_in_the_way(layer.weight, rows[dead])]
+    layer.weight, layer.bias = _zeroed(layer.weight, rows[channels]), _zeroed(layer.bias, channels)
+    return set(channels.tolist())
 
 
-def _zero_inputs(reader: Reader, channels: np.ndarray) -> None:
-    weight = reader.layer.weight.copy().ravel()
-    weight[reader.entries[channels]] = 0
-    reader.layer.weight = weight.reshape(reader.layer.weight.shape)
+def _zero_inputs(reader: Reader, dead: np.ndarray) -> set[int]:
+    """Returns which of the channels."""
+    channels = dead[_in_the_way(reader.layer.weight, reader.entries[dead])]
+    reader.layer.weight = _zeroed(reader.layer.weight, reader.entries[channels])
+    return set(channels.tolist())
+
+
+def _in_the_way(weight: np.ndarray, entries: np.ndarray) -> np.ndarray:
+    """Of channels with these weights [C, n] (flat indices) those that are outliers, where the other weights would be
+    rounded better without: bool [C].
+
+    Weights from quantization-aware training are not: they lie on the steps of the whole range.
+    """
+    flat = weight.ravel()
+    others = np.delete(flat, entries.ravel())
+    extent, own = weight_range(others), flat[entries]
+    outside = ((own < extent.low) | (own > extent.high)).any(axis=1)
+    needed = rounding_error(others, extent) < NEEDED_GAIN * rounding_error(others, weight_range(flat))
+    return outside & needed
+
+
+def _zeroed(array: np.ndarray, entries: np.ndarray) -> np.ndarray:
+    flat = array.ravel().copy()
+    flat[entries] = 0
+    return flat.reshape(array.shape)
 
 
 def _add_constant(reader: Reader, values: np.ndarray) -> None:

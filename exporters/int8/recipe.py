@@ -16,7 +16,8 @@ class Recipe:
     The rest are corrections: dead_channels zeroes weights around channels that never fire; equalization scales
     channels between layers; absorption moves constant parts of activations into biases; bias_correction gives every
     channel its mean back; clipping narrows weight ranges; compensation rounds weights so that errors cancel.
-    seconds: time after which remaining layers are rounded to nearest.
+    seconds: time after which remaining layers are rounded to nearest; None: however long it takes, and the same
+    every time.
     """
 
     ranges: str = "mse"
@@ -26,7 +27,7 @@ class Recipe:
     bias_correction: bool = True
     clipping: bool = True
     compensation: bool = True
-    seconds: float = 120.0
+    seconds: float | None = None
 
     @property
     def simulates(self) -> bool:
@@ -34,11 +35,13 @@ class Recipe:
         return self.bias_correction or self.clipping or self.compensation
 
 
-OFF = {f.name: False for f in dataclasses.fields(Recipe) if f.type == "bool" or f.type is bool}
+SWITCHES = [field.name for field in dataclasses.fields(Recipe) if field.type is bool]
+TYPES = {"ranges": (str,), **dict.fromkeys(SWITCHES, (bool,)), "seconds": (float, int, type(None))}
+OFF = dict.fromkeys(SWITCHES, False)
 
 RECIPES = {
     "best": Recipe(),
-    "fast": Recipe(compensation=False, clipping=False, seconds=60.0),
+    "fast": Recipe(compensation=False, clipping=False),
     "minmax": Recipe(ranges="minmax", **OFF),
 }
 DEFAULT = "best"
@@ -56,13 +59,12 @@ def find_recipe(name: str) -> Recipe:
         raise ModelError(f"{name}: is no JSON ({error})") from None
     if not isinstance(values, dict):
         raise ModelError(f"{name}: an object with the fields of a recipe is expected")
-    known = {field.name: field.type for field in dataclasses.fields(Recipe)}
     for key, value in values.items():
-        wanted = known.get(key)
+        wanted = TYPES.get(key)
         if wanted is None:
-            raise ModelError(f"{name}: {key} is no field of a recipe; there are {', '.join(known)}")
-        if not (isinstance(value, wanted) or (wanted is float and type(value) is int)):
-            raise ModelError(f"{name}: {key} is {value!r}; a {wanted.__name__} is expected")
+            raise ModelError(f"{name}: {key} is no field of a recipe; there are {', '.join(TYPES)}")
+        if type(value) not in wanted:
+            raise ModelError(f"{name}: {key} is {value!r}; {' or '.join(t.__name__ for t in wanted)} is expected")
     recipe = Recipe(**values)
     if recipe.ranges not in METHODS:
         raise ModelError(f"{name}: ranges {recipe.ranges} is none of {', '.join(METHODS)}")

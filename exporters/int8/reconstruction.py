@@ -4,6 +4,7 @@ The int8 net is run as far as it is written. So each layer is rounded for the in
 its bias makes up for the shift that all errors before it have caused.
 """
 
+import math
 import time
 
 import numpy as np
@@ -20,6 +21,7 @@ from exporters.int8.weights import (
     estimate_covariance,
     round_to_nearest,
     round_with_compensation,
+    split_inputs,
     weight_range,
 )
 
@@ -45,8 +47,8 @@ def correct_bias(outputs: np.ndarray, target: np.ndarray, layer: Layer) -> np.nd
 class Reconstruction:
     """Chooses the weights of one layer after the other, as `assemble` asks for them.
 
-    limits: output blob -> range of the original weight. Layers whose turn comes after `seconds` are rounded to the
-    nearest step.
+    limits: output blob -> range of the original weight. Layers whose turn comes after the recipe's seconds are
+    rounded to the nearest step.
     """
 
     def __init__(self, graph, scales, samples, importance, limits, recipe, feeds, threads=None):
@@ -57,7 +59,7 @@ class Reconstruction:
         self.limits: dict[str, Range] = limits
         self.recipe = recipe
         self.feeds, self.threads = feeds, threads
-        self.deadline = time.monotonic() + recipe.seconds
+        self._deadline = time.monotonic() + (math.inf if recipe.seconds is None else recipe.seconds)
         self._simulation: Simulation | None = None
         self._last_use = {name: index for index, layer in enumerate(graph.layers) for name in layer.inputs}
 
@@ -84,9 +86,9 @@ class Reconstruction:
 
     def _round(self, layer: Layer, inputs: np.ndarray) -> QuantizedWeight:
         finest = self.scales.finest_weight_scale(layer)
-        if time.monotonic() > self.deadline or not (self.recipe.clipping or self.recipe.compensation):
+        if time.monotonic() > self._deadline or not (self.recipe.clipping or self.recipe.compensation):
             return round_to_nearest(layer, finest)
-        covariance = estimate_covariance(inputs)
+        covariance = estimate_covariance(split_inputs(inputs))
         quantization = Quantization.of_range(weight_range(layer.weight)).at_least(finest)
         if self.recipe.clipping:
             coarsest = self.scales.coarsest_weight_scale(layer)

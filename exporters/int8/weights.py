@@ -13,6 +13,8 @@ from exporters.int8.scales import Quantization, Range
 
 DAMPING = 0.01  # of the mean variance, added to every variance: inputs that hardly vary still count
 SHARES = np.linspace(1.0, 0.4, 25)  # of the weight's range, that the search for the best one tries
+MOST_INPUTS = 2048  # of a row, whose errors are seen together: covariances grow with the square
+COLUMNS = 64  # rounded before what they leave is spread over all that follow
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,36 @@ def weight_range(weight: np.ndarray) -> Range:
     return Range(float(weight.min(initial=0)), float(weight.max(initial=0)))
 
 
+def rounding_error(weight: np.ndarray, extent: Range) -> float:
+    """Mean square, of each value to the nearest of the steps that cover the range."""
+    quantization = Quantization.of_range(extent)
+    return float(np.square(quantization.dequantize(quantization.quantize(weight)) - weight).mean())
+
+
 def round_to_nearest(layer: Layer, finest: float) -> QuantizedWeight:
     """The weight's whole range, each value to the nearest step. finest: the smallest scale."""
     quantization = Quantization.of_range(weight_range(layer.weight)).at_least(finest)
     return QuantizedWeight(quantization.quantize(layer.weight), quantization)
+
+
+def split_inputs(inputs: np.ndarray) -> np.ndarray:
+    """[G, S, K] as [G * B, S, K / B], with the fewest blocks B that leave at most MOST_INPUTS in one."""
+    groups, samples, size = inputs.shape
+    blocks = next(count for count in range(1, size + 1) if size % count == 0 and size // count <= MOST_INPUTS)
+    blocked = inputs.reshape(groups, samples, blocks, size // blocks).swapaxes(1, 2)
+    return blocked.reshape(groups * blocks, samples, size // blocks)
+
+
+def split_rows(rows: np.ndarray, group: int, covariance: np.ndarray) -> np.ndarray:
+    """The rows [O, K] of a layer with this many groups as [G * B, O / G, K / B], as `split_inputs` splits them."""
+    blocks, size = len(covariance) // group, covariance.shape[1]
+    return rows.reshape(group, -1, blocks, size).swapaxes(1, 2).reshape(len(covariance), -1, size)
+
+
+def join_rows(split: np.ndarray, group: int) -> np.ndarray:
+    """What `split_rows` split, as [O, K]."""
+    blocks, each, size = len(split) // group, *split.shape[1:]
+    return split.reshape(group, blocks, each, size).swapaxes(1, 2).reshape(group * each, blocks * size)
 
 
 def estimate_covariance(inputs: np.ndarray) -> np.ndarray:
@@ -69,13 +97,13 @@ def best_range(
     quantization-aware training lie on the steps of. finest, coarsest: the scale's limits; the weight's own range keeps
     to the latter.
     """
-    rows = layer.rows.reshape(len(covariance), -1, covariance.shape[1])
+    rows = split_rows(layer.rows, layer.group, covariance)
     own = weight_range(layer.weight)
     extents = [limit, *(Range(own.low * share, own.high * share) for share in SHARES)]
     candidates = [Quantization.of_range(extent).at_least(finest) for extent in extents]
     if candidates[0].scale > coarsest:
         candidates = candidates[1:]
-    weights = importance.reshape(rows.shape[:2])
+    weights = np.repeat(importance.reshape(layer.group, -1), len(covariance) // layer.group, axis=0)
 
     def error(quantization: Quantization) -> float:
         difference = quantization.dequantize(quantization.quantize(rows)) - rows
@@ -88,24 +116,28 @@ def round_with_compensation(layer: Layer, covariance: np.ndarray, quantization: 
     """Round weight after weight, and spread each one's error over those that are still free.
 
     Optimal brain quantization in the order and with the Cholesky factor of GPTQ (Frantar et al. 2022), for all groups
-    [G, K, K] at once.
+    [G, K, K] at once, COLUMNS by COLUMNS.
     """
-    groups, size = covariance.shape[:2]
+    size = covariance.shape[1]
     order = np.argsort(-np.einsum("gkk->gk", covariance), axis=1)
-    index = np.arange(groups)[:, None]
+    index = np.arange(len(covariance))[:, None]
     upper = _inverse_factor(covariance[index[:, :, None], order[:, :, None], order[:, None, :]])
     upper = upper.astype(np.float32)
-    rows = layer.rows.reshape(groups, -1, size)
+    rows = split_rows(layer.rows, layer.group, covariance)
     left = np.take_along_axis(rows, order[:, None, :], axis=2).astype(np.float32)
     data = np.empty(rows.shape, np.uint8)
-    for k in range(size):
-        column = left[:, :, k]
-        data[:, :, k] = quantization.quantize(column)
-        error = (column - quantization.dequantize(data[:, :, k])) / upper[:, k, k, None]
-        left[:, :, k + 1 :] -= error[:, :, None] * upper[:, None, k, k + 1 :]
+    for start in range(0, size, COLUMNS):
+        stop = min(start + COLUMNS, size)
+        errors = np.empty((*rows.shape[:2], stop - start), np.float32)
+        for k in range(start, stop):
+            column = left[:, :, k]
+            data[:, :, k] = quantization.quantize(column)
+            errors[:, :, k - start] = error = (column - quantization.dequantize(data[:, :, k])) / upper[:, k, k, None]
+            left[:, :, k + 1 : stop] -= error[:, :, None] * upper[:, None, k, k + 1 : stop]
+        left[:, :, stop:] -= errors @ upper[:, start:stop, stop:]
     back = np.argsort(order, axis=1)
     data = np.take_along_axis(data, back[:, None, :], axis=2)
-    return QuantizedWeight(data.reshape(layer.weight.shape), quantization)
+    return QuantizedWeight(join_rows(data, layer.group).reshape(layer.weight.shape), quantization)
 
 
 def _inverse_factor(covariance: np.ndarray) -> np.ndarray:
