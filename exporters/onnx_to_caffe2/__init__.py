@@ -37,26 +37,31 @@ def _convert_nodes(source: Source) -> Graph:
     blobs = {name: _blob(name, source) for name in source.inputs}
     graph = Graph(source.name, list(blobs.values()), [])
     nodes = _live(source)
-    _require_known(nodes)
     needed = {*source.outputs, *(name for node in nodes for name in node.inputs)}
-    problems = []
+    unknown, problems, lost = {}, [], set()  # lost: tensors of unknown type, for their node was not converted
     for node in nodes:
         inputs = [_lookup(blobs, name, source) if name else None for name in node.inputs]
         outputs = [_blob(name, source) if name else Blob() for name in node.outputs]
-        context = Node(graph, node.type, source.opset, _layer(node), outputs)
-        try:
-            results = convert_node(context, inputs, node.attributes)
-            if beyond := [name for name in node.outputs[len(results) :] if name in needed]:
-                raise Unsupported(f"its output {beyond[0]} has no counterpart in Caffe2")
-        except Unsupported as reason:
-            problems.append(f"{node}: {reason}")
+        results = None
+        if node.type not in CONVERSIONS:
+            unknown.setdefault(node.type, []).append(node.name or f"-> {node.outputs[0]}")
+        elif lost.isdisjoint(node.inputs):  # else, what may be wrong with it is not known yet
+            context = Node(graph, node.type, source.opset, _layer(node), outputs)
+            try:
+                results = convert_node(context, inputs, node.attributes)
+                if beyond := [name for name in node.outputs[len(results) :] if name in needed]:
+                    raise Unsupported(f"its output {beyond[0]} has no counterpart in Caffe2")
+            except Unsupported as reason:
+                problems.append(f"{node}: {reason}")
+                results = None
+        if results is None:
             results = outputs
+            lost.update(n for n, blob in zip(node.outputs, outputs, strict=True) if n and blob.shapes is None)
         for name, typed, result in zip(node.outputs, outputs, results, strict=False):
             if result.shapes is None:
                 result.shapes, result.dtype = typed.shapes, typed.dtype
             blobs[name] = result
-    if problems:
-        raise UnsupportedError(f"cannot be converted: {'; '.join(problems)}")
+    _require_all_converted(unknown, problems)
     for name in source.outputs:
         _add_output(graph, blobs, name, source)
     return graph
@@ -72,15 +77,18 @@ def _live(source: Source) -> list[SourceNode]:
     return live[::-1]
 
 
-def _require_known(nodes: list[SourceNode]) -> None:
-    unknown: dict[str, list[str]] = {}
-    for node in nodes:
-        if node.type not in CONVERSIONS:
-            unknown.setdefault(node.type, []).append(node.name or f"-> {node.outputs[0]}")
+def _require_all_converted(unknown: dict[str, list[str]], problems: list[str]) -> None:
+    """One error for all nodes that could not be converted: unknown operators by type, problems by node."""
+    messages = []
     if unknown:
         listed = "; ".join(f"{kind} ({', '.join(names)})" for kind, names in sorted(unknown.items()))
-        known = ", ".join(sorted(CONVERSIONS))
-        raise UnsupportedError(f"ONNX operators that are not supported: {listed}. Supported are: {known}")
+        messages.append(f"ONNX operators that are not supported: {listed}")
+    if problems:
+        messages.append(f"cannot be converted: {'; '.join(problems)}")
+    if unknown:
+        messages.append(f"Supported are: {', '.join(sorted(CONVERSIONS))}")
+    if messages:
+        raise UnsupportedError(". ".join(messages))
 
 
 def _lookup(blobs: dict[str, Blob], name: str, source: Source) -> Blob:

@@ -221,6 +221,30 @@ def test_all_unsupported_nodes_are_listed_at_once():
     assert "Supported are:" in text and "Conv, ConvTranspose" in text
 
 
+def test_unknown_operators_and_unsupported_attributes_are_one_error():
+    """What follows from an operator that is not converted is not held against its readers."""
+    model = onnx.parser.parse_model(
+        """
+        <ir_version: 8, opset_import: ["": 17, "custom": 1]>
+        net (float[1,3,8,8] x) => (float y) {
+            [first] a = custom.Magic(x)
+            [second] b = MaxPool<kernel_shape=[2,2], dilations=[2,2]>(x)
+            [third] c = GlobalAveragePool(a)
+            [fourth] d = GlobalAveragePool(b)
+            [fifth] e = Det(c)
+            y = Sum(c, d, e)
+        }
+        """
+    )
+    with pytest.raises(UnsupportedError) as error:
+        convert(model)
+    text = str(error.value)
+    assert text.startswith(
+        "ONNX operators that are not supported: Det (fifth); custom.Magic (first). "
+        "cannot be converted: MaxPool second: dilations other than 1. Supported are: Abs, Add, "
+    )
+
+
 def test_all_nodes_with_unsupported_attributes_are_listed_at_once():
     model = onnx.parser.parse_model(
         """

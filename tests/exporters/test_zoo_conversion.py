@@ -1,9 +1,10 @@
 """Models of the zoo all the way: PyTorch, ONNX, Caffe2 and back; the published graphs come out as published.
 
-The whole zoo takes minutes (`make zoo-sweep`); here every twelfth model is tried, at a small size; ZOO_SHARD
-(0 to 11) chooses which.
+The whole zoo takes minutes (`make zoo-sweep`); here every sixth model is tried, at a small size, another sixth
+each day; ZOO_SHARD (0 to 5) chooses which.
 """
 
+import datetime
 import os
 
 import pytest
@@ -18,8 +19,9 @@ from mobile_cv.model_zoo.registry import canonical_name
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SHARDS = 12
-SMALL, ODD = 64, 75
+SHARDS = 6
+SHARD = int(os.environ.get("ZOO_SHARD", datetime.date.today().toordinal())) % SHARDS
+SMALL, ODD = 96, 107  # at fewer pixels, random BatchNorm statistics make the deepest models' rounding grow
 MODELS = [name for name in list_models() if canonical_name(name) == name]
 PUBLISHED = [name for name in MODELS if name.endswith("/fp32")]
 
@@ -27,7 +29,7 @@ PUBLISHED = [name for name in MODELS if name.endswith("/fp32")]
 ASIDE = {"ws_nbytes_limit", "exhaustive_search"}
 
 
-@pytest.mark.parametrize("name", MODELS[int(os.environ.get("ZOO_SHARD", 0)) % SHARDS :: SHARDS])
+@pytest.mark.parametrize("name", MODELS[SHARD::SHARDS])
 def test_all_forms_compute_the_same(name):
     row = sweep(name, ODD if name.startswith("tf_") else SMALL)
     assert row.holds, row.differences
