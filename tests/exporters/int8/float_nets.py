@@ -48,14 +48,90 @@ class FloatNet(RandomNet):
         return quantize(self.net(), calibration, recipe, {"data": self.input_shape}, threads=1)
 
 
+def convolved(net, x):
+    return net.conv(x, int(net.rng.integers(1, 14)), kernel=net.choose([1, 3]), relu=net.choose([False, True]))
+
+
+def depthwise(net, x):
+    channels = net.shape(x)[1]
+    return net.conv(x, channels, kernel=3, group=channels, relu=net.choose([False, True]))
+
+
+def clamped(net, x):
+    limits = [{"min": 0.0, "max": 6.0}, {"min": 0.0, "max": 1.0}, {"min": -1.0, "max": 0.5}, {"max": 1.0}]
+    return net.add("Clip", x, **net.choose(limits))
+
+
+def gated(net, x):
+    """By itself (hard swish), or by what is squeezed out of it."""
+    gate = x
+    if net.choose([False, True]):
+        gate = net.conv(net.conv(net.add("AveragePool", x, global_pooling=1), 3, relu=True), net.shape(x)[1])
+    kind = net.choose(["Sigmoid", "HardSigmoid"])
+    return net.add("Mul", x, net.add(kind, gate, **({"alpha": 1 / 6, "beta": 0.5} if kind == "HardSigmoid" else {})))
+
+
+def summed(net, x):
+    others = net.others(x, lambda value: value.shape == net.shape(x))
+    return net.add("Sum", x, *[net.choose(others) for _ in range(int(net.rng.integers(1, 4)))]) if others else None
+
+
+def joined(net, x):
+    others = net.others(x, lambda v: v.ndim == 4 and v.shape[2:] == net.shape(x)[2:] and v.shape[1] < 20)
+    return net.add("Concat", x, net.choose([*others, x]), outputs=2, axis=1) if net.shape(x)[1] < 20 else None
+
+
+def swapped(net, x):
+    """Halves of the channels in the other order."""
+    half = net.shape(x)[1] // 2
+    if not half:
+        return None
+    first = net.add("Slice", x, starts=[0, 0, 0, 0], ends=[-1, half, -1, -1])
+    second = net.add("Slice", x, starts=[0, half, 0, 0], ends=[-1, -1, -1, -1])
+    return net.add("Concat", second, first, outputs=2, axis=1)
+
+
+def grown(net, x):
+    channels, height, width = net.shape(x)[1:]
+    return net.add("ConvTranspose", x, net.draw(channels, 4, 2, 2, scale=0.4), net.draw(4), kernel=2, stride=2) if (
+        height + width < 20) else None  # fmt: skip
+
+
+def pooled(net, x):
+    kinds = [{"global_pooling": 1}, {"kernel": 3, "stride": 2, "pad": 1}, {"kernel": 2, "stride": 1}]
+    fits = min(net.shape(x)[2:]) > 2
+    return net.add(net.choose(["MaxPool", "AveragePool"]), x, **net.choose(kinds if fits else kinds[:1]))
+
+
+def averaged(net, x):
+    return net.add("ReduceMean", x, axes=[2, 3], keepdims=net.choose([0, 1]))
+
+
+def bent(net, x):
+    if net.choose([False, True]):
+        return net.add("LeakyRelu", x, alpha=net.choose([0.1, 1.0]))
+    return net.add("PRelu", x, np.abs(net.draw(net.shape(x)[1], scale=0.3)))
+
+
+def classified(net, x):
+    return net.add(net.choose(["Relu", "Softmax", "Sigmoid"]), net.fc(x, int(net.rng.integers(1, 9))))
+
+
+BLOCKS = [convolved, convolved, convolved, depthwise, clamped, clamped, gated, gated, summed, joined, swapped, grown,
+          pooled, averaged, bent, classified]  # fmt: skip
+
+
 def random_float_net(seed: int, steps: int) -> tuple[Net, tuple[int, ...], np.random.Generator]:
-    """Chains and branches of all kinds of operators on an image of any size, from one channel on."""
+    """Chains and branches of all kinds of operators and blocks on an image of any size, from one channel on."""
     rng = np.random.default_rng(seed)
     shape = (int(rng.integers(1, 9)), *(int(d) for d in rng.integers(5, 15, 2)))
     net = FloatNet(*shape)
     net.rng, blob = rng, "data"
     for _ in range(steps):
-        blob = grow(net, blob)
+        if len(net.shape(blob)) == 4 and rng.random() < 0.6:
+            blob = net.choose(BLOCKS)(net, blob) or blob
+        else:
+            blob = grow(net, blob)
     return net.net(), net.input_shape, rng
 
 
