@@ -543,7 +543,8 @@ class Nearest(Resize):
     def lower(self, graph, x, scales=None):
         sources = list(self._sources(x.shape, scales and scales.type.value))
         size = [len(positions) for _, positions in sources]
-        if self.order == "NCHW" and all(n % extent == 0 for n, extent in zip(size, x.shape[2:], strict=True)):
+        whole = all((p == np.arange(len(p)) // (len(p) / x.shape[axis])).all() for axis, p in sources)
+        if self.order == "NCHW" and whole and all(n % extent == 0 for n, extent in zip(size, x.shape[2:], strict=True)):
             return graph.resize(
                 x, size, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
             )  # fmt: skip  whole scales: nothing is rounded

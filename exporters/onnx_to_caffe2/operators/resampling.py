@@ -1,80 +1,137 @@
-"""Resizing of maps."""
+"""Resizing of maps.
+
+Caffe2's nearest takes pixel floor(i / scale), its bilinear aligns the corners. Where ONNX chooses other pixels,
+a map of fixed size is resized by products with matrices, whose rows are the shares of the input's pixels in
+the output's.
+"""
+
+from collections.abc import Callable
 
 import numpy as np
 
-from exporters.onnx_to_caffe2.graph import Unsupported
+from exporters.onnx_to_caffe2.graph import Blob, Unsupported
 from exporters.onnx_to_caffe2.registry import Node, converts
+
+# Where a pixel of the output lies in the input: (its index, scale, input size, output size), in float32.
+COORDINATES: dict[str, Callable] = {
+    "asymmetric": lambda i, scale, before, after: i / scale,
+    "half_pixel": lambda i, scale, before, after: (i + 0.5) / scale - 0.5,
+    "pytorch_half_pixel": lambda i, scale, before, after: (i + 0.5) / scale - 0.5 if after > 1 else 0 * i,
+    "align_corners": lambda i, scale, before, after: i * (before - 1) / max(after - 1, 1),
+    "tf_half_pixel_for_nn": lambda i, scale, before, after: (i + 0.5) / scale,
+}
+
+ROUNDINGS: dict[str, Callable] = {
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "round_prefer_floor": lambda at: np.ceil(at - 0.5),
+    "round_prefer_ceil": lambda at: np.floor(at + 0.5),
+}
 
 
 @converts("Upsample")
 def upsample(node, x, scales_input=None, *, scales=None, mode="nearest", height_scale=None, width_scale=None):
-    return _resize(node, x, mode, "asymmetric", "floor")
+    scales = scales_input.value if scales is None and scales_input is not None else scales
+    return _resize(node, x, scales, mode, "asymmetric", "floor")
 
 
 @converts("Resize")
-def resize(node, x, *sizes, mode="nearest", coordinate_transformation_mode=None,
-nearest_mode="round_prefer_floor",
+def resize(node, x, roi_or_scales=None, scales=None, sizes=None, *, mode="nearest",
+           coordinate_transformation_mode="half_pixel", nearest_mode="round_prefer_floor",
            cubic_coeff_a=-0.75, exclude_outside=0, extrapolation_value=0.0, antialias=0, axes=None,
            keep_aspect_ratio_policy="stretch"):  # fmt: skip
     if node.opset < 11:
-        return _resize(node, x, mode, "asymmetric", "floor")
+        return _resize(node, x, roi_or_scales.value, mode, "asymmetric", "floor")
     if antialias:
         raise Unsupported("antialias")
-    return _resize(node, x, mode, coordinate_transformation_mode or "half_pixel", nearest_mode)
+    given = scales.value if scales is not None and scales.value is not None and scales.value.size else None
+    if given is not None and axes is not None:
+        given = np.array([dict(zip([axis % 4 for axis in axes], given, strict=True)).get(i, 1) for i in range(4)])
+    return _resize(node, x, given, mode, coordinate_transformation_mode, nearest_mode)
 
 
-def _resize(node: Node, x, mode: str, coordinates: str, nearest: str):
-    """Caffe2's nearest takes floor(i / scale); its bilinear aligns the corners. Others are refused."""
+def _resize(node: Node, x: Blob, scales, mode: str, coordinates: str, nearest: str) -> Blob:
+    """x at y's size; scales as they are given for each dimension, None where the sizes tell them."""
     y = node.output
     if x.rank != 4 or [s[:2] for s in x.shapes] != [s[:2] for s in y.shapes]:
         raise Unsupported("resizing of other dimensions than height and width")
     if x.shapes == y.shapes:
         return x
-    scales = [_scale(x, y, axis) for axis in (2, 3)]
+    if mode not in ("nearest", "linear") or coordinates not in COORDINATES or nearest not in ROUNDINGS:
+        raise Unsupported(f"mode {mode} with coordinates {coordinates}; known are nearest and linear")
+    given = [None if scales is None else np.float32(scales[axis]) for axis in (2, 3)]
     if mode == "nearest":
-        for axis, scale in zip((2, 3), scales, strict=True):
-            for before, after in zip(x.shapes, y.shapes, strict=True):
-                _require_same_pixels(before[axis], after[axis], scale, coordinates, nearest)
-        return node.add("ResizeNearest", [x], height_scale=scales[0], width_scale=scales[1])
-    if mode == "linear" and coordinates == "align_corners":
-        return node.add("UpsampleBilinear", [x], height_scale=scales[0], width_scale=scales[1])
-    raise Unsupported(
-        f"mode {mode} with coordinates {coordinates}; Caffe2 has nearest, and linear with align_corners"
-    )
+        sources = [_nearest(x, y, axis, scale, coordinates, nearest) for axis, scale in zip((2, 3), given, strict=True)]
+        fitting = [_caffe2_scale(x, y, axis, pixels) for axis, pixels in zip((2, 3), sources, strict=True)]
+        if None not in fitting:
+            return node.add("ResizeNearest", [x], height_scale=fitting[0], width_scale=fitting[1])
+        matrices = [_shares(x.shape[axis], pixels[0]) for axis, pixels in zip((2, 3), sources, strict=True)]
+    elif coordinates == "align_corners":
+        fitting = [_caffe2_scale(x, y, axis, None) for axis in (2, 3)]
+        if None in fitting:
+            raise Unsupported("an output size that depends on the input's; fix it with --img-size")
+        return node.add("UpsampleBilinear", [x], height_scale=fitting[0], width_scale=fitting[1])
+    else:
+        places = [_places(x, y, axis, scale, coordinates)[0] for axis, scale in zip((2, 3), given, strict=True)]
+        matrices = [_shares(x.shape[axis], at) for axis, at in zip((2, 3), places, strict=True)]
+    if not (x.is_fixed(2) and x.is_fixed(3)):
+        raise Unsupported(
+            f"mode {mode} with coordinates {coordinates}, {nearest}, which are not Caffe2's, at a size that is free; "
+            "fix it with --img-size"
+        )
+    return _by_matrices(node, x, *matrices)
 
 
-def _scale(x, y, axis: int) -> float:
-    """A float32 scale with which Caffe2 computes exactly y's size from x's, at both sizes."""
+def _places(x: Blob, y: Blob, axis: int, scale: np.float32 | None, coordinates: str) -> list[np.ndarray]:
+    """For both shapes, where each of the output's pixels lies among the input's, as ONNX has it."""
+    places = []
+    for before, after in ((s[axis], t[axis]) for s, t in zip(x.shapes, y.shapes, strict=True)):
+        ratio = np.float32(after / before) if scale is None else scale
+        at = COORDINATES[coordinates](np.arange(after, dtype=np.float32), ratio, before, after)
+        places.append(np.clip(at, 0, before - 1) if coordinates != "tf_half_pixel_for_nn" else at)
+    return places
+
+
+def _nearest(x: Blob, y: Blob, axis: int, scale, coordinates: str, nearest: str) -> list[np.ndarray]:
+    """For both shapes, the input's pixel for each of the output's."""
+    places = _places(x, y, axis, scale, coordinates)
+    return [
+        np.clip(ROUNDINGS[nearest](at), 0, shape[axis] - 1).astype(np.int64)
+        for at, shape in zip(places, x.shapes, strict=True)
+    ]
+
+
+def _caffe2_scale(x: Blob, y: Blob, axis: int, pixels: list[np.ndarray] | None) -> float | None:
+    """A float32 scale with which Caffe2 makes y's sizes of x's, and takes these pixels; None: there is none."""
     sizes = [(before[axis], after[axis]) for before, after in zip(x.shapes, y.shapes, strict=True)]
     exact = np.float32(sizes[0][1] / sizes[0][0])
     for scale in (exact, np.nextafter(exact, np.float32(np.inf))):
-        if all(int(np.float32(before) * scale) == after for before, after in sizes):
+        if all(int(np.float32(before) * scale) == after for before, after in sizes) and (
+            pixels is None
+            or all(
+                np.array_equal(taken, np.minimum((np.arange(after, dtype=np.float32) / scale).astype(int), before - 1))
+                for taken, (before, after) in zip(pixels, sizes, strict=True)
+            )
+        ):
             return float(scale)
-    raise Unsupported("an output size that depends on the input's; fix it with --img-size")
+    return None
 
 
-def _require_same_pixels(before: int, after: int, scale: float, coordinates: str, nearest: str) -> None:
-    """ONNX's choice of source pixels must be Caffe2's."""
-    index = np.arange(after, dtype=np.float64)
-    ratio = after / before
-    at = {
-        "asymmetric": index / ratio,
-        "half_pixel": (index + 0.5) / ratio - 0.5,
-        "pytorch_half_pixel": (index + 0.5) / ratio - 0.5 if after > 1 else 0 * index,
-        "align_corners": index * (before - 1) / max(after - 1, 1),
-        "tf_half_pixel_for_nn": (index + 0.5) / ratio,
-    }.get(coordinates)
-    rounding = {
-        "floor": np.floor,
-        "ceil": np.ceil,
-        "round_prefer_floor": lambda values: np.ceil(values - 0.5),
-        "round_prefer_ceil": lambda values: np.floor(values + 0.5),
-    }.get(nearest)
-    if at is None or rounding is None:
-        raise Unsupported(f"coordinates {coordinates} with {nearest}")
-    onnx_pixels = np.clip(rounding(at), 0, before - 1)
-    caffe2_pixels = np.minimum((index.astype(np.float32) / np.float32(scale)).astype(np.int64), before - 1)
-    if (onnx_pixels != caffe2_pixels).any():
-        raise Unsupported(
-            f"coordinates {coordinates} with {nearest}, which choose other pixels than Caffe2 at this size"
-        )
+def _shares(before: int, places: np.ndarray) -> np.ndarray:
+    """[output, input]: a place between two pixels takes of both, the more the nearer."""
+    return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(before))).astype(np.float32)
+
+
+def _by_matrices(node: Node, x: Blob, rows: np.ndarray, columns: np.ndarray) -> Blob:
+    """rows * x * columns', by FC over the last dimension, which is the columns first and then the rows."""
+    swapped = [0, 1, 3, 2]
+    x = _along_last(node, x, columns)
+    x = _along_last(node, node.add("Transpose", [x], axes=swapped), rows)
+    return node.add("Transpose", [x], axes=swapped)
+
+
+def _along_last(node: Node, x: Blob, matrix: np.ndarray) -> Blob:
+    if np.array_equal(matrix, np.eye(*matrix.shape)):
+        return x
+    zeros = np.zeros(len(matrix), np.float32)
+    return node.add("FC", [x, node.constant(matrix), node.constant(zeros)], axis=3)
