@@ -52,12 +52,11 @@ def _rewrite(graph: Graph) -> None:
 
 
 def drop_identity(graph: Graph) -> bool:
-    consumers = graph.consumers()
     for layer in filter(_is_identity, graph.layers):
         if layer.output not in graph.outputs:
             _remove(graph, layer, layer.inputs[0])
             return True
-        if layer.inputs[0] not in graph.inputs and len(consumers[layer.inputs[0]]) == 1:
+        if layer.inputs[0] not in (*graph.inputs, *graph.outputs):
             _remove(graph, layer, layer.inputs[0], keep=layer.output)
             return True
     return False

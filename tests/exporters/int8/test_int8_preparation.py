@@ -255,6 +255,15 @@ def test_blob_names_written_twice_are_told_apart():
     assert sqnr_db(want, got) > 25
 
 
+def test_dropout_of_what_others_read_too_is_dropped():
+    net = FloatNet(3, 8, 8)
+    x = net.conv("data", 4)
+    output = net.add("Dropout", x, is_test=1)
+    net.conv(x, 3)
+    int8 = net.quantized().net
+    assert int8.outputs[0] == output and types(int8)[2:] == ["Int8Conv", "Int8Conv", *END, *END]
+
+
 def test_several_outputs_keep_their_names():
     net = FloatNet(3, 8, 8)
     x = net.conv("data", 4, relu=True)
