@@ -12,6 +12,8 @@ import numpy as np
 from exporters.onnx_to_caffe2.graph import Blob, Unsupported
 from exporters.onnx_to_caffe2.registry import Node, converts
 
+SIDES = (2, 3)  # height and width
+
 # Where a pixel of the output lies in the input: (its index, scale, input size, output size), in float32.
 COORDINATES: dict[str, Callable] = {
     "asymmetric": lambda i, scale, before, after: i / scale,
@@ -59,27 +61,24 @@ def _resize(node: Node, x: Blob, scales, mode: str, coordinates: str, nearest: s
         return x
     if mode not in ("nearest", "linear") or coordinates not in COORDINATES or nearest not in ROUNDINGS:
         raise Unsupported(f"mode {mode} with coordinates {coordinates}; known are nearest and linear")
-    given = [None if scales is None else np.float32(scales[axis]) for axis in (2, 3)]
+    given = [None if scales is None else np.float32(scales[axis]) for axis in SIDES]
+    places = [_places(x, y, axis, scale, coordinates) for axis, scale in zip(SIDES, given, strict=True)]
+    kind, wanted = None, [None, None]
     if mode == "nearest":
-        sources = [_nearest(x, y, axis, scale, coordinates, nearest) for axis, scale in zip((2, 3), given, strict=True)]
-        fitting = [_caffe2_scale(x, y, axis, pixels) for axis, pixels in zip((2, 3), sources, strict=True)]
-        if None not in fitting:
-            return node.add("ResizeNearest", [x], height_scale=fitting[0], width_scale=fitting[1])
-        matrices = [_shares(x.shape[axis], pixels[0]) for axis, pixels in zip((2, 3), sources, strict=True)]
+        places = [[_rounded(at, nearest, s[axis]) for at, s in zip(both, x.shapes, strict=True)]
+                  for axis, both in zip(SIDES, places, strict=True)]  # fmt: skip
+        kind, wanted = "ResizeNearest", places
     elif coordinates == "align_corners":
-        fitting = [_caffe2_scale(x, y, axis, None) for axis in (2, 3)]
-        if None in fitting:
-            raise Unsupported("an output size that depends on the input's; fix it with --img-size")
-        return node.add("UpsampleBilinear", [x], height_scale=fitting[0], width_scale=fitting[1])
-    else:
-        places = [_places(x, y, axis, scale, coordinates)[0] for axis, scale in zip((2, 3), given, strict=True)]
-        matrices = [_shares(x.shape[axis], at) for axis, at in zip((2, 3), places, strict=True)]
-    if not (x.is_fixed(2) and x.is_fixed(3)):
+        kind = "UpsampleBilinear"
+    fitting = [_caffe2_scale(x, y, axis, pixels) for axis, pixels in zip(SIDES, wanted, strict=True)]
+    if kind is not None and None not in fitting:
+        return node.add(kind, [x], height_scale=fitting[0], width_scale=fitting[1])
+    if not all(x.is_fixed(axis) for axis in SIDES):
         raise Unsupported(
             f"mode {mode} with coordinates {coordinates}, {nearest}, which are not Caffe2's, at a size that is free; "
             "fix it with --img-size"
         )
-    return _by_matrices(node, x, *matrices)
+    return _by_matrices(node, x, *(_shares(x.shape[axis], at[0]) for axis, at in zip(SIDES, places, strict=True)))
 
 
 def _places(x: Blob, y: Blob, axis: int, scale: np.float32 | None, coordinates: str) -> list[np.ndarray]:
@@ -88,17 +87,12 @@ def _places(x: Blob, y: Blob, axis: int, scale: np.float32 | None, coordinates: 
     for before, after in ((s[axis], t[axis]) for s, t in zip(x.shapes, y.shapes, strict=True)):
         ratio = np.float32(after / before) if scale is None else scale
         at = COORDINATES[coordinates](np.arange(after, dtype=np.float32), ratio, before, after)
-        places.append(np.clip(at, 0, before - 1) if coordinates != "tf_half_pixel_for_nn" else at)
+        places.append(np.clip(at, 0, before - 1))
     return places
 
 
-def _nearest(x: Blob, y: Blob, axis: int, scale, coordinates: str, nearest: str) -> list[np.ndarray]:
-    """For both shapes, the input's pixel for each of the output's."""
-    places = _places(x, y, axis, scale, coordinates)
-    return [
-        np.clip(ROUNDINGS[nearest](at), 0, shape[axis] - 1).astype(np.int64)
-        for at, shape in zip(places, x.shapes, strict=True)
-    ]
+def _rounded(places: np.ndarray, nearest: str, size: int) -> np.ndarray:
+    return np.clip(ROUNDINGS[nearest](places), 0, size - 1).astype(np.int64)
 
 
 def _caffe2_scale(x: Blob, y: Blob, axis: int, pixels: list[np.ndarray] | None) -> float | None:
