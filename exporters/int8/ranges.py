@@ -35,18 +35,28 @@ def mean_square_error(blob: Statistics) -> Range:
     """The least expected squared error of rounding within and clipping outside."""
     seen = blob.histogram.counts > 0
     values, counts = blob.histogram.centres[seen], blob.histogram.counts[seen]
+    moments = np.zeros((3, len(values) + 1))  # numbers, sums and sums of squares of the values before each
+    np.cumsum(counts * values ** np.arange(3)[:, None], axis=1, out=moments[:, 1:])
 
-    def error(extent: Range) -> float:
-        outside = np.maximum(values - extent.high, 0) + np.maximum(extent.low - values, 0)
-        step = (extent.high - extent.low) / STEPS
-        return counts[outside == 0].sum() * step**2 / 12 + (counts * outside**2).sum()
+    def distance(part: np.ndarray, end: np.ndarray) -> np.ndarray:
+        """The summed squared distance of values with these moments from ends of ranges."""
+        return part[2] - 2 * end * part[1] + end**2 * part[0]
 
-    return _search(blob, error)
+    def errors(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        below, within = moments[:, np.searchsorted(values, low)], moments[:, np.searchsorted(values, high, "right")]
+        rounded = (within[0] - below[0]) * ((high - low) / STEPS) ** 2 / 12
+        return rounded + distance(below, low) + distance(moments[:, -1:] - within, high)
+
+    return _search(blob, errors)
 
 
 def kullback_leibler(blob: Statistics) -> Range:
     """The steps that keep most of the histogram's information (as TensorRT calibrates)."""
-    return _search(blob, lambda extent: _divergence(blob.histogram, extent))
+
+    def divergences(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        return np.array([_divergence(blob.histogram, Range(*ends)) for ends in np.broadcast(low, high)])
+
+    return _search(blob, divergences)
 
 
 METHODS: dict[str, Callable[[Statistics], Range]] = {
@@ -58,14 +68,17 @@ METHODS: dict[str, Callable[[Statistics], Range]] = {
 }
 
 
-def _search(blob: Statistics, error: Callable[[Range], float]) -> Range:
-    """The best of the ranges that shrink from the extremes, one end after the other."""
-    low, high = min(blob.low, 0.0), max(blob.high, 0.0)
-    best = Range(low, high)
+def _search(blob: Statistics, errors: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Range:
+    """The best of the ranges that shrink from the extremes, one end after the other.
+
+    errors: of ranges from low [n] to high [n], of which one may be [1].
+    """
+    lows, highs = min(blob.low, 0.0) * SHARES, max(blob.high, 0.0) * SHARES
+    low, high = lows[:1], highs[:1]
     for _ in range(2):
-        best = min([Range(best.low, high * share) for share in SHARES], key=error) if high > 0 else best
-        best = min([Range(low * share, best.high) for share in SHARES], key=error) if low < 0 else best
-    return best
+        high = highs[[np.argmin(errors(low, highs))]] if high[0] > 0 else high
+        low = lows[[np.argmin(errors(lows, high))]] if low[0] < 0 else low
+    return Range(float(low[0]), float(high[0]))
 
 
 def _divergence(histogram: Histogram, extent: Range) -> float:
