@@ -13,6 +13,10 @@ MAX_PLANS = 4  # sessions kept: nets are fed a few shapes, a full batch and the 
 
 SHARED_BYTES = 1 << 12  # weights from this size on are not copied into the model
 
+# Moves zeros around an image into a pooling's pads (ONNX Runtime 1.23 to 1.31 at least): MaxPool does not count those,
+# and pads as large as the kernel are refused.
+WRONG_OPTIMIZERS = ["Pad_Fusion"]
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -75,7 +79,9 @@ class OnnxRuntimeSession(Session):
         options.add_external_initializers(list(large), values)
         model = lowered.to_model(outside=large).SerializeToString()
         try:
-            session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(
+                model, options, providers=["CPUExecutionProvider"], disabled_optimizers=WRONG_OPTIMIZERS
+            )
         except Exception as error:  # ONNX Runtime's errors have no class of their own
             raise ModelError(f"ONNX Runtime: {str(error).splitlines()[0]}") from error
         symbols = lowered.outputs

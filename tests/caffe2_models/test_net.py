@@ -304,3 +304,15 @@ def test_packed_floats_are_read_alike(tmp_path):
     path.write_bytes(path.read_bytes()[:-2])
     with pytest.raises(ModelError, match="truncated"):
         read_net(path)
+
+
+@pytest.mark.parametrize("kind", ["AveragePool", "MaxPool"])
+@pytest.mark.parametrize(("kernel", "pad"), [(2, 1), (3, 3)])
+def test_zeros_around_an_image_count_in_pooling(kind, kernel, pad):
+    """ONNX Runtime would make them the pooling's own pads, which it leaves out, or refuses."""
+    net = caffe2_pb2.NetDef(external_input=["x"], external_output=["y"])
+    add_operator(net, "PadImage", ["x"], ["padded"], pad=pad)
+    add_operator(net, kind, ["padded"], ["y"], kernel=kernel)
+    feeds = {"x": -np.arange(1, 37, dtype=np.float32).reshape(1, 1, 6, 6)}
+    want, got = (Net(net).session(backend).run(feeds)["y"] for backend in BACKENDS_HERE)
+    np.testing.assert_allclose(got, want, rtol=1e-6)
