@@ -39,6 +39,7 @@ STEPS = [
     ("bias_correction", "+ bias correction"),
     ("clipping", "+ clipping of weights"),
     ("compensation", "+ compensated rounding"),
+    ("room", "+ room beyond what was seen"),
 ]
 
 

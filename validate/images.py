@@ -126,7 +126,8 @@ def _resize_and_crop(image: Image.Image, preprocessing: Preprocessing) -> Image.
 def _per_channel(name: str, values, channels: int) -> tuple[float, ...]:
     values = tuple(values) if isinstance(values, (tuple, list)) else (values,)
     if not all(map(_is_number, values)) or len(values) not in (1, channels):
-        raise ModelError(f"{name} {list(values)} has to be 1 or {channels} numbers")
+        wanted = "1 number" if channels == 1 else f"1 or {channels} numbers"
+        raise ModelError(f"{name} {list(values)} has to be {wanted} (--{name})")
     return values * channels if len(values) == 1 else values
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import numpy as np
 from caffe2_models import Net
 from caffe2_models.errors import ModelError
 from caffe2_models.preprocessing import Preprocessing, get_preprocessing, set_preprocessing
+from exporters.export_command import positive
 from exporters.int8.measurement import compare_answers, layer_errors
 from exporters.int8.quantizer import Quantized, quantize
 from exporters.int8.ranges import METHODS
@@ -29,6 +31,7 @@ SWITCHES = {
     "bias_correction": "give every channel its mean back",
     "clipping": "narrow weight ranges where that errs less",
     "compensation": "round weights so that their errors cancel",
+    "room": "let activation ranges be wider than what was seen",
 }
 
 
@@ -43,8 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, what in SWITCHES.items():
         flag = f"--{name.replace('_', '-')}"
         group.add_argument(flag, action=argparse.BooleanOptionalAction, help=what)
-    group.add_argument("--seconds", type=float, metavar="S", help="then round what is left to the nearest step")
-    group.add_argument("--threads", type=int, metavar="N", help="default: all cores")
+    group.add_argument(
+        "--seconds", type=not_negative, metavar="S", help="then round what is left to the nearest step (default: never)"
+    )
+    group.add_argument("--threads", type=positive, metavar="N", help="default: all cores")
     rules = parser.add_argument_group("calibration images", "Default: what the net's file records.")
     rules.add_argument("--interpolation", metavar="NAME", help="of the resize")
     rules.add_argument("--crop-pct", type=float, metavar="X")
@@ -60,11 +65,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_argument(
         "--evaluation-data", type=Path, metavar="DIR", help="labelled images for the accuracy of both nets"
     )
-    output.add_argument("--evaluation-images", type=int, metavar="N", help="only N of them, evenly spaced")
+    output.add_argument("--evaluation-images", type=positive, metavar="N", help="only N of them, evenly spaced")
     output.add_argument(
         "--max-drop", type=float, metavar="X",
         help="exit with 1 where int8 loses more than X points of top-1 (of agreement, without labels)",
     )  # fmt: skip
+
+
+def not_negative(text: str) -> float:
+    """A number from zero on, for argparse."""
+    number = float(text)
+    if not number >= 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from zero on")
+    return number
 
 
 def command(net: Net, arguments: argparse.Namespace, open_images: Callable, latency: Callable | None = None) -> int:
@@ -111,6 +124,7 @@ def measure(
         int8_bytes=sum(t.nbytes for t in int8.parameter_types.values()),
         dead_channels=result.dead,
         absorbed_channels=result.absorbed,
+        clamps=sum(0 < layer.high < math.inf for layer in result.graph.layers),
         equalized_layers=len(result.factors),
         seconds=seconds,
         calibration=compare_answers(net, int8, images, labels_for(net, images), threads),
@@ -151,7 +165,10 @@ def chosen_preprocessing(net: Net, arguments: argparse.Namespace, size: int) -> 
 
 def input_shape(net: Net, size: int | None) -> tuple[int, ...]:
     """[1, C, H, W]; raises ModelError where the net has not one image as input."""
-    shapes = net.input_shapes(size)
+    try:
+        shapes = net.input_shapes(size)
+    except ModelError as error:
+        raise ModelError(f"{error} (--img-size N)") from None
     if len(shapes) != 1:
         raise ModelError(
             f"{net.name or 'net'}: inputs {', '.join(shapes)}; a net with one input, an image, is expected"

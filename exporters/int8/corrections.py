@@ -42,7 +42,9 @@ def absorb_biases(graph: Graph, calibration: Calibration) -> int:
     for layer in graph.weighted:
         statistics = calibration.blobs[layer.output]
         readers = find_readers(graph, layer.output)
-        if layer.low != 0 or not readers or any(_pads(reader.layer) or _is_far(reader, layer) for reader in readers):
+        if layer.low != 0 or statistics.values < ENOUGH_VALUES or not readers:
+            continue
+        if any(_pads(reader.layer) or _is_far(reader, layer) for reader in readers):
             continue
         capped = statistics.channel_high >= layer.high if layer.high < np.inf else np.zeros(len(layer.bias), bool)
         shift = np.where(capped, 0, np.maximum(statistics.channel_low, 0)).astype(np.float64)

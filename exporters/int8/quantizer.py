@@ -14,10 +14,10 @@ from exporters.int8.equalization import equalize
 from exporters.int8.forms import plan
 from exporters.int8.graph import Graph
 from exporters.int8.preparation import prepare
-from exporters.int8.ranges import METHODS
+from exporters.int8.ranges import METHODS, with_room
 from exporters.int8.recipe import Recipe
 from exporters.int8.reconstruction import Reconstruction
-from exporters.int8.scales import Quantization, Scales
+from exporters.int8.scales import Quantization, Range, Scales
 from exporters.int8.simulation import images_that_fit
 from exporters.int8.weights import QuantizedWeight, round_to_nearest, weight_range
 
@@ -61,8 +61,7 @@ def quantize(
     importance = importances(graph, calibration)
     if factors or absorbed:
         calibration.blobs = calibrate(graph, images, 0, threads).blobs
-    ranges = {name: METHODS[recipe.ranges](statistics) for name, statistics in calibration.blobs.items()}
-    scales = Scales(graph, choices, ranges)
+    scales = Scales(graph, choices, _ranges(graph, calibration, recipe))
     layers = [layer for layer, chosen in zip(graph.layers, choices, strict=True) if chosen and layer.is_weighted]
     scales.legalize({layer.output: Quantization.of_range(weight_range(layer.weight)).scale for layer in layers})
     choose = _reconstruction(graph, original, scales, calibration, importance, recipe, images, threads)
@@ -78,6 +77,27 @@ def quantize(
 
     int8 = assemble(graph, choices, scales, weights_for)
     return Quantized(int8, original, graph, calibration, scales, weights, dead, absorbed, factors)
+
+
+def _ranges(graph: Graph, calibration: Calibration, recipe: Recipe) -> dict[str, Range]:
+    """Of every blob, as the recipe says; but the net's answers keep their extremes: the largest of them counts."""
+    methods = dict.fromkeys(calibration.blobs, recipe.ranges) | dict.fromkeys(_answers(graph), "minmax")
+    ranges = {name: METHODS[method](calibration.blobs[name]) for name, method in methods.items()}
+    for layer in graph.layers if recipe.room else ():
+        for name in layer.outputs:
+            if name in ranges:
+                clamp = Range(layer.low, layer.high)
+                ranges[name] = with_room(ranges[name], clamp, calibration.blobs[name].images)
+    return ranges
+
+
+def _answers(graph: Graph) -> set[str]:
+    """Outputs of the net, and what they are made of behind the last weights."""
+    names = set(graph.outputs)
+    for layer in reversed(graph.layers):
+        if not (layer.is_weighted or names.isdisjoint(layer.outputs)):
+            names.update(graph.activations(layer))
+    return names
 
 
 def _reconstruction(graph, original, scales, calibration, importance, recipe, images, threads) -> Reconstruction | None:

@@ -68,6 +68,16 @@ METHODS: dict[str, Callable[[Statistics], Range]] = {
 }
 
 
+def with_room(extent: Range, clamp: Range, images: int) -> Range:
+    """The range made wider for what these few images did not show, but not beyond the clamp of the values.
+
+    The share, one in the root of their number, is that by which an average of so many is uncertain.
+    """
+    factor = 1 + images**-0.5
+    low, high = max(extent.low * factor, clamp.low), min(extent.high * factor, clamp.high)
+    return extent | Range(low, high)
+
+
 def _search(blob: Statistics, errors: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Range:
     """The best of the ranges that shrink from the extremes, one end after the other.
 

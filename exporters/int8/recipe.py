@@ -15,7 +15,8 @@ class Recipe:
 
     The rest are corrections: dead_channels zeroes weights around channels that never fire; equalization scales
     channels between layers; absorption moves constant parts of activations into biases; bias_correction gives every
-    channel its mean back; clipping narrows weight ranges; compensation rounds weights so that errors cancel.
+    channel its mean back; clipping narrows weight ranges; compensation rounds weights so that errors cancel;
+    room makes activation ranges wider than what was seen.
     seconds: time after which remaining layers are rounded to nearest; None: however long it takes, and the same
     every time.
     """
@@ -27,6 +28,7 @@ class Recipe:
     bias_correction: bool = True
     clipping: bool = True
     compensation: bool = True
+    room: bool = True
     seconds: float | None = None
 
     @property

@@ -35,7 +35,8 @@ class Latency:
 class Report:
     """What was made, and how well it answers.
 
-    calibration: answers on the calibration images; evaluation: on other images, where there are any.
+    clamps: layers that are clamped from above (ReLU6). calibration: answers on the calibration images; evaluation: on
+    other images, where there are any.
     """
 
     model: str
@@ -46,6 +47,7 @@ class Report:
     int8_bytes: int
     dead_channels: int
     absorbed_channels: int
+    clamps: int
     equalized_layers: int
     seconds: float
     calibration: Answers
@@ -57,6 +59,12 @@ class Report:
     def islands(self) -> int:
         """Transitions from float back to int8, the input's aside."""
         return max(self.operators.get("Int8Quantize", 0) - 1, 0)
+
+    @property
+    def float_operators(self) -> dict[str, int]:
+        """Operators that QNNPACK has not."""
+        order = ("NCHW2NHWC", "NHWC2NCHW")
+        return {kind: n for kind, n in self.operators.items() if not kind.startswith("Int8") and kind not in order}
 
     @property
     def judged(self) -> Answers:
@@ -78,9 +86,16 @@ class Report:
         return "\n".join([*self.summary_lines(), "", *self.layer_lines(self.guilty)]) + "\n"
 
     def summary_lines(self) -> list[str]:
-        listed = ", ".join(f"{count} {kind}" for kind, count in self.operators.items())
-        lines = [
-            f"{self.model}: {sum(self.operators.values())} operators ({listed})",
+        lines = [f"{self.model}: {sum(self.operators.values())} operators ({_listed(self.operators)})"]
+        if self.float_operators:
+            lines.append(
+                f"in float, for QNNPACK lacks them: {_listed(self.float_operators)}; {self.islands} returns to int8"
+            )
+        if self.clamps:
+            lines.append(
+                f"clamps from above (ReLU6): {self.clamps}, all kept: a layer's last step is at its clamp or below"
+            )
+        lines += [
             f"parameters: {self.float_bytes / 1e6:.2f} MB float, {self.int8_bytes / 1e6:.2f} MB int8",
             f"corrections: {self.dead_channels} dead channels removed, {self.equalized_layers} layers equalized, "
             f"{self.absorbed_channels} channels absorbed; {self.seconds:.0f} s",
@@ -128,6 +143,10 @@ class Report:
             weight_plot=weight_plot(self.layers),
             rows="\n".join(map(_row, self.guilty)),
         )
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items())
 
 
 def check_path(path: str | os.PathLike) -> None:
