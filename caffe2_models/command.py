@@ -1,6 +1,7 @@
 """What all commands share: the exit status, errors in one line, progress bars."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterable
 
@@ -20,6 +21,9 @@ def run(main: Callable[[list[str]], int | None]) -> None:
         sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # whoever reads what is printed has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)  # what shells say of SIGPIPE
     except (ModelError, OSError) as error:
         if debug:
             raise

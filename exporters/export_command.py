@@ -76,7 +76,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--in-chans", type=positive, default=3, metavar="N", help="input channels (default: %(default)s)"
     )
     parser.add_argument(
-        "--mean", type=float, nargs="+", metavar="X", help="of the preprocessing recorded in the file"
+        "--mean", type=float, nargs="+", metavar="X", help="recorded in the file: one for each channel, or for all"
     )
     parser.add_argument("--std", type=float, nargs="+", metavar="X")
     parser.add_argument("--interpolation", choices=["bilinear", "bicubic"])
@@ -95,17 +95,22 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def preprocessing_of(module, arguments: argparse.Namespace) -> Preprocessing:
     """The model's own preprocessing, where no flag says otherwise."""
-    for flag in ("mean", "std"):
-        values = getattr(arguments, flag)
-        if values is not None and len(values) != arguments.in_chans:
-            raise ModelError(f"--{flag}: {len(values)} numbers for {arguments.in_chans} input channels")
     return Preprocessing(**module.default_cfg).replace(
         size=arguments.img_size,
-        mean=tuple(arguments.mean) if arguments.mean else None,
-        std=tuple(arguments.std) if arguments.std else None,
+        mean=per_channel("--mean", arguments.mean, arguments.in_chans),
+        std=per_channel("--std", arguments.std, arguments.in_chans),
         interpolation=arguments.interpolation,
         crop_pct=arguments.crop_pct,
     )
+
+
+def per_channel(flag: str, values: list[float] | None, channels: int) -> tuple[float, ...] | None:
+    """A number for each channel; one stands for all."""
+    if values is None:
+        return None
+    if len(values) not in (1, channels):
+        raise ModelError(f"{flag}: {len(values)} numbers for {channels} input channels")
+    return tuple(values * channels if len(values) == 1 else values)
 
 
 def check(model: onnx.ModelProto) -> None:

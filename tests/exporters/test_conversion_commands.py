@@ -152,7 +152,7 @@ EXPORT = "onnx_export.py x.onnx --random-weights --model"
         ("onnx_to_caffe.py m.onnx --c2-prefix x --calibration-data no/such", "no/such: no such folder"),
         (f"{EXPORT} mobilenetv9", "no model named 'mobilenetv9'"),
         (f"{EXPORT} mobilenetv2_100 --opset 3", "opset 3: choose from 9"),
-        (f"{EXPORT} mobilenetv1_025 --std 0.5", "--std: 1 numbers for 3 input channels"),
+        (f"{EXPORT} mobilenetv1_025 --std 0.5 0.5", "--std: 2 numbers for 3 input channels"),
         (f"{EXPORT} tf_mobilenetv1_025 --dynamic-size", "SAME padding is made for one size"),
         ("scripts/caffe2_to_onnx.py --model-dir no/such x.onnx", "no/such"),
         ("scripts/onnx_optimize.py none.onnx x.onnx", "none.onnx: no such file"),
