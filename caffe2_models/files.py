@@ -109,14 +109,15 @@ def _read_binary(file: BinaryIO, size: int) -> tuple[caffe2_pb2.NetDef, Floats]:
     Raises DecodeError, before memory is taken, where a length exceeds the file.
     """
     net, floats, rest, position = caffe2_pb2.NetDef(), {}, [], 0
+    buffer = memoryview(np.empty(size, np.uint8))  # the same for all: pieces given back would lie between the weights
     while position < size:
         file.seek(position)
         field = field_at(file.read(MAX_FIELD_HEAD), 0, size - position)
         file.seek(position)
-        content = memoryview(file.read(field.end))
+        content = buffer[: file.readinto(buffer[: field.end])]
         position += field.end
         if field.number != OPERATOR_FIELD or field.wire_type != LENGTH_DELIMITED:
-            rest.append(content)
+            rest.append(bytes(content))
         elif len(net.op) == MAX_OPERATORS:
             raise DecodeError(f"more than {MAX_OPERATORS} operators")
         else:
