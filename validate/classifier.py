@@ -68,7 +68,8 @@ def from_caffe2(
     data, scores = net.inputs[0], net.outputs[0]
     try:
         own = net.input_shapes(size)[data]
-    except ModelError:
+        size = own[2]
+    except ModelError:  # neither the files nor a flag tell the size
         own = net.input_shapes(Preprocessing().size)[data]
     if len(own) != 4 or own[2] != own[3]:
         raise ModelError(
@@ -98,7 +99,7 @@ def from_caffe2(
         open_session=open_session,
         param_count=sum(t.size for t in net.parameter_types.values()),
         preprocessing=get_preprocessing(net.predict),
-        size=own[2],
+        size=size,
         channels=own[1],
         fixed_batch=None if shape[0] == batch else 1,
         lone_session=lone,

@@ -5,6 +5,7 @@ A command names its net by flags of its own and makes a Classifier of them; all 
 
 import argparse
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,6 +158,8 @@ def validate_shard(args: argparse.Namespace, open_classifier: OpenClassifier) ->
     resources = Resources(args.workers, threads, batch_size)
     indices = select(dataset, args.limit, args.shard, resources.batch_size)
     state = State.of(args, classifier, dataset, preprocessing, resources, len(indices))
+    if classifier.preprocessing is None and args.published is None:
+        warn_of_assumptions(args, classifier)
     run = Run(classifier, dataset, indices, preprocessing, state.outcomes, resources, args.skip_broken)
     run(state.save)
     outcomes = state.outcomes
@@ -217,6 +220,17 @@ def resolve_preprocessing(args: argparse.Namespace, classifier: Classifier) -> P
         tf_preprocessing=args.tf_preprocessing,
     )
     return complete(chosen, classifier.channels)
+
+
+def warn_of_assumptions(args: argparse.Namespace, classifier: Classifier) -> None:
+    """Say which flags would have to tell what the file does not: wrong ones cost all of the accuracy."""
+    size = args.img_size or classifier.size
+    unknown = [flag for flag, given in (("--img-size", size), ("--mean", args.mean), ("--std", args.std)) if not given]
+    if unknown:
+        print(
+            f"{classifier.name}: the file records no preprocessing; ImageNet's is assumed for {', '.join(unknown)}",
+            file=sys.stderr,
+        )
 
 
 def state_path(args: argparse.Namespace) -> Path | None:

@@ -92,6 +92,16 @@ def test_caffe2_form_with_its_own_preprocessing(command, coloured, tmp_path):
     )  # green, and the blue "red"
 
 
+def test_what_neither_file_nor_flags_tell_is_said(command, coloured, tmp_path):
+    folder = colour_net_of_caffe2(tmp_path / "net")
+    done = command("caffe2_validate.py", coloured, "--model-dir", folder, "--limit", 2, "--mean", 0.5)
+    assert "records no preprocessing; ImageNet's is assumed for --img-size, --std\n" in done.stderr
+    told = command(
+        "caffe2_validate.py", coloured, "--model-dir", folder, "--limit", 2, "--mean", 0, "--std", 1, "--img-size", 8
+    )
+    assert (done.returncode, told.returncode, told.stderr) == (0, 0, "")
+
+
 def test_forms_agree_and_flips_are_shown(command, coloured, net, tmp_path):
     folder = colour_net_of_caffe2(tmp_path / "net")
     first = command(
