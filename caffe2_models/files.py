@@ -1,6 +1,7 @@
 """Reading and writing files: nets in binary or text form, and writes that are whole or not at all."""
 
 import contextlib
+import mmap
 import os
 import tempfile
 from collections.abc import Mapping
@@ -109,7 +110,9 @@ def _read_binary(file: BinaryIO, size: int) -> tuple[caffe2_pb2.NetDef, Floats]:
     Raises DecodeError, before memory is taken, where a length exceeds the file.
     """
     net, floats, rest, position = caffe2_pb2.NetDef(), {}, [], 0
-    buffer = memoryview(np.empty(size, np.uint8))  # the same for all: pieces given back would lie between the weights
+    # Pages of the system's own, not malloc's: what is freed there in one large piece makes it serve large requests
+    # from its heap from then on, where weights and what ONNX Runtime frees leave gaps of many MiB.
+    buffer = memoryview(mmap.mmap(-1, size))
     while position < size:
         file.seek(position)
         field = field_at(file.read(MAX_FIELD_HEAD), 0, size - position)
