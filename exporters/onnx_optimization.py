@@ -7,6 +7,7 @@ import onnx
 import onnxruntime
 
 from caffe2_models.errors import ModelError
+from caffe2_models.runtimes.onnx_runtime import open_session
 from exporters.onnx_files import graph_inputs
 
 
@@ -30,9 +31,7 @@ def optimize(model: onnx.ModelProto) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder:
         options.optimized_model_filepath = str(Path(folder) / "model.onnx")
         try:
-            onnxruntime.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
+            open_session(model.SerializeToString(), options)
         except Exception as error:  # onnxruntime's errors have no common class that it exports
             raise ModelError(f"ONNX Runtime cannot read the model: {str(error).splitlines()[0]}") from error
         optimized = onnx.load(options.optimized_model_filepath)

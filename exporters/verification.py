@@ -10,7 +10,7 @@ import onnx
 from caffe2_models import Net
 from caffe2_models.errors import ModelError
 from caffe2_models.preprocessing import Preprocessing
-from caffe2_models.runtimes.onnx_runtime import WRONG_OPTIMIZERS
+from caffe2_models.runtimes.onnx_runtime import open_session
 from exporters.onnx_files import graph_inputs
 
 # Of the largest output: what float32 sums of thousands of products in another order may differ by.
@@ -98,9 +98,7 @@ def run_onnx(
     options.log_severity_level = 3
     source = model.SerializeToString() if isinstance(model, onnx.ModelProto) else os.fspath(model)
     try:
-        session = onnxruntime.InferenceSession(
-            source, options, providers=["CPUExecutionProvider"], disabled_optimizers=WRONG_OPTIMIZERS
-        )
+        session = open_session(source, options)
         names = [output.name for output in session.get_outputs()]
         types = {
             value.name: np.float16 if value.type == "tensor(float16)" else None

@@ -129,6 +129,8 @@ def load_onnx(path: str) -> Classifier:
     import onnx
     import onnxruntime
 
+    from caffe2_models.runtimes.onnx_runtime import open_session
+
     path = Path(path)
     if path.stat().st_size > MAX_ONNX_BYTES:
         raise ModelError(f"{path}: is larger than {MAX_ONNX_BYTES >> 30} GiB, which no mobile net is")
@@ -137,7 +139,7 @@ def load_onnx(path: str) -> Classifier:
     options.log_severity_level = 4
     try:
         model = onnx.load(path, load_external_data=False)
-        session = onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
+        session = open_session(os.fspath(path), options)
     except Exception as error:  # protobuf's and ONNX Runtime's own kinds, which share no base
         raise ModelError(f"{path}: cannot be loaded as ONNX ({_first_line(error)})") from None
     if len(session.get_inputs()) != 1:

@@ -18,6 +18,13 @@ SHARED_BYTES = 1 << 12  # weights from this size on are not copied into the mode
 WRONG_OPTIMIZERS = ["Pad_Fusion"]
 
 
+def open_session(model: bytes | str, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+    """ONNX Runtime's session of a serialized model, or of a file, on the CPU, without the optimizers that are wrong."""
+    return onnxruntime.InferenceSession(
+        model, options, providers=["CPUExecutionProvider"], disabled_optimizers=WRONG_OPTIMIZERS
+    )
+
+
 @dataclass(frozen=True)
 class Plan:
     """A session of ONNX Runtime, for feeds of given types and the outputs asked for."""
@@ -79,9 +86,7 @@ class OnnxRuntimeSession(Session):
         options.add_external_initializers(list(large), values)
         model = lowered.to_model(outside=large).SerializeToString()
         try:
-            session = onnxruntime.InferenceSession(
-                model, options, providers=["CPUExecutionProvider"], disabled_optimizers=WRONG_OPTIMIZERS
-            )
+            session = open_session(model, options)
         except Exception as error:  # ONNX Runtime's errors have no class of their own
             raise ModelError(f"ONNX Runtime: {str(error).splitlines()[0]}") from error
         symbols = lowered.outputs

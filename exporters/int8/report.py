@@ -15,7 +15,6 @@ from exporters.int8.measurement import Answers, LayerError
 
 PAGE = Path(__file__).with_name("report.html")
 SUFFIXES = (".txt", ".json", ".html")
-GUILTY = 10  # layers that the text names
 
 
 @dataclass(frozen=True)
