@@ -13,6 +13,7 @@ from pathlib import Path
 from caffe2_models.command import ArgumentParser
 from caffe2_models.errors import ModelError
 from caffe2_models.preprocessing import Preprocessing
+from caffe2_models.preprocessing_command import add_preprocessing_arguments, override
 from validate import published
 from validate.classifier import Classifier
 from validate.dataset import Dataset, open_dataset, select
@@ -83,19 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     rules = parser.add_argument_group("preprocessing", "Default: what the net's file records.")
     rules.add_argument("--img-size", type=_positive, metavar="N", help="the net's input, pixels")
-    rules.add_argument("--interpolation", choices=list(INTERPOLATIONS), help="of the resize")
-    rules.add_argument(
-        "--crop-pct", type=float, metavar="X", help="resize to floor(img-size / X) before the crop"
-    )
-    rules.add_argument(
-        "--mean", type=float, nargs="+", metavar="M", help="in the order of the net's channels"
-    )
-    rules.add_argument("--std", type=float, nargs="+", metavar="S", help="likewise")
-    rules.add_argument("--divisor", type=float, metavar="D", help="of pixels before mean and std: 255, or 1")
-    rules.add_argument("--bgr", action="store_true", default=None, help="blue is the net's first channel")
-    rules.add_argument(
-        "--tf-preprocessing", action="store_true", default=None, help="crop and resize as TensorFlow 1 did"
-    )
+    add_preprocessing_arguments(rules, INTERPOLATIONS)
 
     machine = parser.add_argument_group("machine")
     machine.add_argument("-b", "--batch-size", type=_positive, default=BATCH_SIZE, metavar="N", help=DEFAULT)
@@ -209,17 +198,7 @@ def resolve_preprocessing(args: argparse.Namespace, classifier: Classifier) -> P
         base = row.preprocessing
     if base is None:
         base = Preprocessing().replace(size=classifier.size)
-    chosen = base.replace(
-        size=args.img_size,
-        interpolation=args.interpolation,
-        crop_pct=args.crop_pct,
-        mean=args.mean and tuple(args.mean),
-        std=args.std and tuple(args.std),
-        divisor=args.divisor,
-        channel_order=args.bgr and "BGR",
-        tf_preprocessing=args.tf_preprocessing,
-    )
-    return complete(chosen, classifier.channels)
+    return complete(override(base, args, args.img_size), classifier.channels)
 
 
 def warn_of_assumptions(args: argparse.Namespace, classifier: Classifier) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from caffe2_models import Net
 from caffe2_models.errors import ModelError
 from caffe2_models.preprocessing import Preprocessing, get_preprocessing, set_preprocessing
+from caffe2_models.preprocessing_command import add_preprocessing_arguments, override
 from exporters.export_command import positive
 from exporters.int8.measurement import compare_answers, layer_errors
 from exporters.int8.quantizer import Quantized, quantize
@@ -51,15 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--threads", type=positive, metavar="N", help="default: all cores")
     rules = parser.add_argument_group("calibration images", "Default: what the net's file records.")
-    rules.add_argument("--interpolation", metavar="NAME", help="of the resize")
-    rules.add_argument("--crop-pct", type=float, metavar="X")
-    rules.add_argument("--mean", type=float, nargs="+", metavar="M", help="in the order of the net's channels")
-    rules.add_argument("--std", type=float, nargs="+", metavar="S", help="likewise")
-    rules.add_argument("--divisor", type=float, metavar="D", help="of pixels before mean and std: 255, or 1")
-    rules.add_argument("--bgr", action="store_true", default=None, help="blue is the net's first channel")
-    rules.add_argument(
-        "--tf-preprocessing", action="store_true", default=None, help="crop and resize as TensorFlow 1 did"
-    )
+    add_preprocessing_arguments(rules)
     output = parser.add_argument_group("int8 report")
     output.add_argument("--report", nargs="+", default=[], metavar="FILE", help="write it as .html, .json or .txt")
     output.add_argument(
@@ -155,12 +148,7 @@ def chosen_recipe(arguments: argparse.Namespace) -> Recipe:
 
 def chosen_preprocessing(net: Net, arguments: argparse.Namespace, size: int) -> Preprocessing:
     """What the net records of its input, with what flags say."""
-    names = ("interpolation", "crop_pct", "divisor", "tf_preprocessing")
-    given = {name: getattr(arguments, name) for name in names}
-    mean, std = (tuple(values) if values is not None else None for values in (arguments.mean, arguments.std))
-    order = "BGR" if arguments.bgr else None
-    recorded = get_preprocessing(net.predict) or Preprocessing()
-    return recorded.replace(size=size, mean=mean, std=std, channel_order=order, **given)
+    return override(get_preprocessing(net.predict) or Preprocessing(), arguments, size)
 
 
 def input_shape(net: Net, size: int | None) -> tuple[int, ...]:

@@ -1,0 +1,34 @@
+"""The flags by which commands override the preprocessing that a net's file records."""
+
+import argparse
+from collections.abc import Iterable
+
+from caffe2_models.preprocessing import Preprocessing
+
+
+def add_preprocessing_arguments(group, interpolations: Iterable[str] | None = None) -> None:
+    """All but the size; interpolations are the names that the parser shall accept, where it is to judge."""
+    choices = {"metavar": "NAME"} if interpolations is None else {"choices": list(interpolations)}
+    group.add_argument("--interpolation", help="of the resize", **choices)
+    group.add_argument("--crop-pct", type=float, metavar="X", help="resize to floor(img-size / X) before the crop")
+    group.add_argument("--mean", type=float, nargs="+", metavar="M", help="in the order of the net's channels")
+    group.add_argument("--std", type=float, nargs="+", metavar="S", help="likewise")
+    group.add_argument("--divisor", type=float, metavar="D", help="of pixels before mean and std: 255, or 1")
+    group.add_argument("--bgr", action="store_true", default=None, help="blue is the net's first channel")
+    group.add_argument(
+        "--tf-preprocessing", action="store_true", default=None, help="crop and resize as TensorFlow 1 did"
+    )
+
+
+def override(base: Preprocessing, args: argparse.Namespace, size: int | None) -> Preprocessing:
+    """The base with what these flags, and the size, say instead."""
+    return base.replace(
+        size=size,
+        interpolation=args.interpolation,
+        crop_pct=args.crop_pct,
+        mean=args.mean and tuple(args.mean),
+        std=args.std and tuple(args.std),
+        divisor=args.divisor,
+        channel_order=args.bgr and "BGR",
+        tf_preprocessing=args.tf_preprocessing,
+    )
