@@ -15,9 +15,7 @@ def add_model_arguments(parser: argparse._ArgumentGroup) -> None:
     parser.add_argument("--c2-init", metavar="F", help="the init net")
     parser.add_argument("--c2-predict", metavar="F", help="the predict net")
     parser.add_argument("--model-dir", metavar="D", help="a folder that holds both")
-    parser.add_argument(
-        "--backend", default="auto", choices=BACKENDS, help="what runs it (default: %(default)s)"
-    )
+    parser.add_argument("--backend", default="auto", choices=BACKENDS, help="what runs it (default: %(default)s)")
     parser.add_argument(
         "--approximate", action="store_true", help="let onnxruntime run an int8 net, some steps off Caffe2's"
     )

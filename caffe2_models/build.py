@@ -66,9 +66,7 @@ def add_fill(init: caffe2_pb2.NetDef, name: str, value: Value) -> caffe2_pb2.Ope
     quantized = isinstance(value, Int8Tensor)
     array, fills = (value.data, INT8_FILLS) if quantized else (value, FILLS)
     if array.dtype.name not in fills:
-        raise UnsupportedError(
-            f"{name}: a parameter of {array.dtype.name}, which Caffe2's init nets do not hold"
-        )
+        raise UnsupportedError(f"{name}: a parameter of {array.dtype.name}, which Caffe2's init nets do not hold")
     content = array.tobytes() if array.dtype == np.uint8 else array.ravel()
     op = add_operator(init, fills[array.dtype.name], [], [name], shape=np.array(array.shape, np.int64))
     argument = op.arg.add(name="values")

@@ -152,9 +152,7 @@ def find_pair(folder: Path) -> tuple[Path, Path | None]:
     lone = []
     for predict_pattern, init_pattern in PAIRS:
         for predict in sorted(folder.glob(predict_pattern)):
-            prefix = (
-                predict.name[: len(predict.name) - len(predict_pattern) + 1] if "*" in predict_pattern else ""
-            )
+            prefix = predict.name[: len(predict.name) - len(predict_pattern) + 1] if "*" in predict_pattern else ""
             init = folder / init_pattern.replace("*", prefix)
             if init.exists():
                 return predict, init

@@ -26,9 +26,7 @@ def find_problems(net: Net, inputs: Mapping[str, tuple[int, ...]]) -> list[str]:
             problem = _step(node, types, lost)
             if problem is not None:
                 problems.append(f"{label}: {problem}")
-    problems += [
-        f"output {name} is never written" for name in net.outputs if name not in types and name not in lost
-    ]
+    problems += [f"output {name} is never written" for name in net.outputs if name not in types and name not in lost]
     return problems
 
 

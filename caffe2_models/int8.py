@@ -74,8 +74,7 @@ def check_ratio(x_scale: float, y_scale: float, lowest_exponent: int) -> np.floa
         ratio = np.float32(x_scale) / np.float32(y_scale)
     if not 2.0**lowest_exponent <= ratio < 2.0**8:
         raise ModelError(
-            f"input to output scale ratio {ratio:.6g} is outside [2^{lowest_exponent}, 2^8), "
-            "which QNNPACK refuses"
+            f"input to output scale ratio {ratio:.6g} is outside [2^{lowest_exponent}, 2^8), which QNNPACK refuses"
         )
     return ratio
 

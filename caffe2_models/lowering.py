@@ -222,9 +222,7 @@ def lower(net: Net, input_types: Mapping[str, TensorType], outputs: Sequence[str
                 name, _ = new, taken.add(new)
             symbols[blob] = Symbol(name, found)
     wanted = net.outputs if outputs is None else outputs
-    return Lowered(
-        graph, input_types, {blob: _output(graph, symbols, blob) for blob in wanted}, net.name or "net"
-    )
+    return Lowered(graph, input_types, {blob: _output(graph, symbols, blob) for blob in wanted}, net.name or "net")
 
 
 def _output(graph: Graph, symbols: Mapping[str, Symbol], blob: str) -> Symbol:

@@ -148,9 +148,7 @@ class Net:
         check_names(self.predict)
         check_names(self._init)
         self.operators = [Node(op, index) for index, op in enumerate(predict.op)]
-        self.init_operators = [
-            Node(op, index, self._weights.get(index)) for index, op in enumerate(self._init.op)
-        ]
+        self.init_operators = [Node(op, index, self._weights.get(index)) for index, op in enumerate(self._init.op)]
 
     @property
     def init(self) -> caffe2_pb2.NetDef:

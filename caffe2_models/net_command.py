@@ -16,14 +16,10 @@ def add_net_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--c2-prefix", metavar="P", help="P.init.pb and P.predict.pb")
     group.add_argument("--c2-predict", metavar="Q", help="the net's graph, .pb or .pbtxt")
     group.add_argument("--c2-init", metavar="I", help="the net's parameters")
-    group.add_argument(
-        "--model-dir", metavar="D", help="a folder with both, or a published net, say FBNet-C/int8"
-    )
+    group.add_argument("--model-dir", metavar="D", help="a folder with both, or a published net, say FBNet-C/int8")
     group.add_argument("--img-size", type=int, metavar="N", help="height and width (default: the net's own)")
     group.add_argument("--batch-size", type=int, default=1, metavar="N", help="default %(default)s")
-    group.add_argument(
-        "--input-dims", metavar="JSON", help='the inputs\' shapes, say {"data": [1, 3, 224, 224]}'
-    )
+    group.add_argument("--input-dims", metavar="JSON", help='the inputs\' shapes, say {"data": [1, 3, 224, 224]}')
 
 
 def open_net(args: argparse.Namespace) -> Net:
@@ -56,6 +52,4 @@ def input_shapes(net: Net, args: argparse.Namespace) -> dict[str, tuple[int, ...
         dims = json.loads(args.input_dims)
         return {name: tuple(int(dim) for dim in shape) for name, shape in dims.items()}
     except (ValueError, TypeError, AttributeError):
-        raise ModelError(
-            f'--input-dims {args.input_dims}: not of the form {{"data": [1, 3, 224, 224]}}'
-        ) from None
+        raise ModelError(f'--input-dims {args.input_dims}: not of the form {{"data": [1, 3, 224, 224]}}') from None

@@ -41,9 +41,7 @@ class Preprocessing:
         try:
             values = json.loads(text)
             fields = {field.name for field in dataclasses.fields(cls)}
-            values = {
-                key: tuple(v) if isinstance(v, list) else v for key, v in values.items() if key in fields
-            }
+            values = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items() if key in fields}
             return cls(**values)
         except (ValueError, TypeError, AttributeError):
             raise ModelError(f"preprocessing recorded in the file is unreadable: {str(text)[:80]}") from None

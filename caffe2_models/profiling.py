@@ -123,8 +123,7 @@ def time_operators(session: Session, feeds: Mapping[str, Value], runs: int, warm
     if session.backend == "caffe2":
         return session.benchmark(dict(feeds), warmup, runs)[1:]
     return [
-        _median_ms(_operator_call(session, node, values), runs, warmup)
-        for node, values in _moments(session.net, feeds)
+        _median_ms(_operator_call(session, node, values), runs, warmup) for node, values in _moments(session.net, feeds)
     ]
 
 
@@ -136,9 +135,7 @@ def _operator_call(session: Session, node: Node, values: list[Value]) -> Callabl
     parameters = {name: value for name, value in inputs.items() if name in session.net.parameters}
     feeds = {name: value for name, value in inputs.items() if name not in parameters}
     predict = caffe2_pb2.NetDef(op=[node.proto], external_input=list(inputs))
-    alone = create_session(
-        Net(predict, make_init(parameters)), session.backend, session.threads, approximate=True
-    )
+    alone = create_session(Net(predict, make_init(parameters)), session.backend, session.threads, approximate=True)
     return lambda: alone.run(feeds)
 
 

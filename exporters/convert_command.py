@@ -57,18 +57,14 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--img-size", type=positive, metavar="N",
                         help="height and width, where the ONNX file leaves them free")  # fmt: skip
     parser.add_argument("--int8", action="store_true", help="quantize to int8; needs --calibration-data")
-    parser.add_argument(
-        "--calibration-data", type=Path, metavar="DIR", help="images, in class folders or not"
-    )
+    parser.add_argument("--calibration-data", type=Path, metavar="DIR", help="images, in class folders or not")
     parser.add_argument("--calibration-images", type=positive, metavar="N")
     int8.add_arguments(parser)
     arguments = parser.parse_args(argv)
     if arguments.onnx is None and not (arguments.c2_init and arguments.c2_predict and arguments.int8):
         raise ModelError("give IN.onnx, or --c2-init and --c2-predict with --int8")
     if arguments.onnx is not None and (arguments.c2_init or arguments.c2_predict):
-        raise ModelError(
-            "give either IN.onnx or --c2-init and --c2-predict; the output is named by --c2-prefix"
-        )
+        raise ModelError("give either IN.onnx or --c2-init and --c2-predict; the output is named by --c2-prefix")
     if arguments.int8 and arguments.calibration_data is None:
         raise ModelError("--int8 needs --calibration-data DIR: images from which the ranges are measured")
     if arguments.calibration_data is not None and not arguments.calibration_data.is_dir():

@@ -61,16 +61,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--pretrained", action="store_true", help="the published weights (default without --checkpoint)"
     )
     weights.add_argument("--random-weights", action="store_true", help="no weights: to try the chain out")
-    parser.add_argument(
-        "--img-size", type=positive, metavar="N", help="height and width (default: the model's own)"
-    )
-    parser.add_argument(
-        "--batch-size", "-b", type=positive, metavar="N", help="fix the batch (default: left free)"
-    )
+    parser.add_argument("--img-size", type=positive, metavar="N", help="height and width (default: the model's own)")
+    parser.add_argument("--batch-size", "-b", type=positive, metavar="N", help="fix the batch (default: left free)")
     parser.add_argument("--opset", type=int, metavar="N", help="9 or newer (default: 17; with dynamo 18)")
-    parser.add_argument(
-        "--dynamic-size", action="store_true", help="leave height and width free (not for tf_ models)"
-    )
+    parser.add_argument("--dynamic-size", action="store_true", help="leave height and width free (not for tf_ models)")
     parser.add_argument("--num-classes", type=positive, metavar="N")
     parser.add_argument(
         "--in-chans", type=positive, default=3, metavar="N", help="input channels (default: %(default)s)"
@@ -85,9 +79,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
                         help="which of torch's exporters (default: the first that works)")  # fmt: skip
     parser.add_argument("--keep-init", action="store_true",
                         help="list weights among the inputs; no longer needed")  # fmt: skip
-    parser.add_argument(
-        "--aten-fallback", action="store_true", help="accepted; no longer needed, and without effect"
-    )
+    parser.add_argument("--aten-fallback", action="store_true", help="accepted; no longer needed, and without effect")
     arguments = parser.parse_args(argv)
     arguments.pretrained = not (arguments.checkpoint or arguments.random_weights)
     return arguments

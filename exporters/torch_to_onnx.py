@@ -82,9 +82,7 @@ def export(
     if opset is None:
         opset = DYNAMO_OLDEST if exporter == "dynamo" else DEFAULT_OPSET
     if not OLDEST_OPSET <= opset <= newest_opset():
-        raise ModelError(
-            f"opset {opset}: choose from {OLDEST_OPSET} to {newest_opset()}, which ONNX Runtime here runs"
-        )
+        raise ModelError(f"opset {opset}: choose from {OLDEST_OPSET} to {newest_opset()}, which ONNX Runtime here runs")
     if exporter not in EXPORTERS:
         raise ModelError(f"exporter {exporter!r} is none of {', '.join(EXPORTERS)}")
     free = ([0] if dynamic_batch else []) + ([2, 3] if dynamic_size else [])
@@ -131,13 +129,9 @@ def newest_opset() -> int:
     ends = [info("x", onnx.TensorProto.FLOAT, [1])], [info("y", onnx.TensorProto.FLOAT, [1])]
     for version in range(onnx.defs.onnx_opset_version(), OLDEST_OPSET, -1):
         graph = onnx.helper.make_graph(nodes, "probe", *ends)
-        model = onnx.helper.make_model(
-            graph, opset_imports=[onnx.helper.make_opsetid("", version)], ir_version=8
-        )
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", version)], ir_version=8)
         try:
-            onnxruntime.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
+            onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         except Exception:
             continue
         return version
@@ -176,9 +170,7 @@ def _by_dynamo(module, shape, opset: int, free: list[int]) -> onnx.ModelProto:
     if opset < DYNAMO_OLDEST:
         raise ModelError(f"begins at opset {DYNAMO_OLDEST}")
     names = {0: "batch", 2: "height", 3: "width"}
-    example = torch.zeros(
-        (max(2, shape[0]), *shape[1:]) if 0 in free else shape
-    )  # torch.export fixes sizes of 1
+    example = torch.zeros((max(2, shape[0]), *shape[1:]) if 0 in free else shape)  # torch.export fixes sizes of 1
     with _quiet():
         program = torch.onnx.export(
             module,
@@ -223,9 +215,7 @@ def _to_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
 def _drop_identities_of_weights(graph: onnx.GraphProto, weights: Container[str]) -> None:
     """TorchScript's exporter shares equal weights through Identity nodes; let readers read the weight."""
     same = {
-        node.output[0]: node.input[0]
-        for node in graph.node
-        if node.op_type == "Identity" and node.input[0] in weights
+        node.output[0]: node.input[0] for node in graph.node if node.op_type == "Identity" and node.input[0] in weights
     }
     kept = [node for node in graph.node if not (node.op_type == "Identity" and node.output[0] in same)]
     for node in kept:

@@ -78,9 +78,7 @@ def compare(
     for name, want in expected.items():
         have = np.asarray(got[name])
         if have.shape != want.shape:
-            return Comparison(
-                f"{what}: {name} {have.shape} is not {want.shape}", str(sample), np.inf, 1.0, tolerance
-            )
+            return Comparison(f"{what}: {name} {have.shape} is not {want.shape}", str(sample), np.inf, 1.0, tolerance)
         if want.size:
             gap = np.abs(want.astype(np.float64) - have).max()
             difference = np.inf if np.isnan(gap) else max(difference, gap)
@@ -88,9 +86,7 @@ def compare(
     return Comparison(what, str(sample), float(difference), float(largest), tolerance)
 
 
-def run_onnx(
-    model: onnx.ModelProto | str | os.PathLike, samples: Iterable[Sample]
-) -> list[dict[str, np.ndarray]]:
+def run_onnx(model: onnx.ModelProto | str | os.PathLike, samples: Iterable[Sample]) -> list[dict[str, np.ndarray]]:
     """The outputs of an ONNX model (or file) by ONNX Runtime, for each sample."""
     import onnxruntime
 
@@ -100,10 +96,7 @@ def run_onnx(
     try:
         session = open_session(source, options)
         names = [output.name for output in session.get_outputs()]
-        types = {
-            value.name: np.float16 if value.type == "tensor(float16)" else None
-            for value in session.get_inputs()
-        }
+        types = {value.name: np.float16 if value.type == "tensor(float16)" else None for value in session.get_inputs()}
         return [
             dict(
                 zip(
@@ -142,9 +135,7 @@ def verify_net(net: Net, model, samples: Sequence[Sample], tolerance: float = TO
     for name, backend in runtimes.items():
         got = run_net(net, samples, backend)
         for sample, want, have in zip(samples, expected, got, strict=True):
-            comparisons.append(
-                compare(f"Caffe2 net in {name} against ONNX Runtime", sample, want, have, tolerance)
-            )
+            comparisons.append(compare(f"Caffe2 net in {name} against ONNX Runtime", sample, want, have, tolerance))
     return comparisons
 
 
@@ -171,16 +162,12 @@ def input_shapes(
     }
 
 
-def _image_like(
-    rng: np.random.Generator, shape: Sequence[int], preprocessing: Preprocessing | None
-) -> np.ndarray:
+def _image_like(rng: np.random.Generator, shape: Sequence[int], preprocessing: Preprocessing | None) -> np.ndarray:
     """Pictures whose amplitude falls with 1 / frequency, as photographs' does; (pixel - mean) / std."""
     count, channels, height, width = shape
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
     amplitude = 1 / np.maximum(frequency, 1 / max(height, width))
-    phase = np.exp(
-        2j * np.pi * rng.random((count, 1, *frequency.shape))
-    )  # the channels share most of the picture
+    phase = np.exp(2j * np.pi * rng.random((count, 1, *frequency.shape)))  # the channels share most of the picture
     tint = np.exp(0.5j * rng.standard_normal((count, channels, *frequency.shape)))
     picture = np.fft.irfft2(amplitude * phase * tint, s=(height, width))
     low, high = picture.min(axis=(2, 3), keepdims=True), picture.max(axis=(2, 3), keepdims=True)

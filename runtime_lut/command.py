@@ -75,9 +75,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--img_size", "--img-size", type=int, metavar="N", help="height and width of the net's one input"
     )
-    parser.add_argument(
-        "--batch", type=int, metavar="N", help="images at once, where --input_dims is not given"
-    )
+    parser.add_argument("--batch", type=int, metavar="N", help="images at once, where --input_dims is not given")
     parser.add_argument(
         "--db_dir",
         "--db-dir",
@@ -85,23 +83,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
         metavar="D",
         help="folder with DEVICE-op_lut_database.json (default: where scripts/download.py puts it)",
     )
-    parser.add_argument(
-        "--device", metavar="NAME", help=f"default: {DEFAULT_DEVICE}, or the only one in --db_dir"
-    )
-    parser.add_argument(
-        "--mode", choices=POLICIES, default="ave", help="what several records of one operator give"
-    )
+    parser.add_argument("--device", metavar="NAME", help=f"default: {DEFAULT_DEVICE}, or the only one in --db_dir")
+    parser.add_argument("--mode", choices=POLICIES, default="ave", help="what several records of one operator give")
     parser.add_argument("--estimate", action="store_true", help="estimate the operators that the table lacks")
-    parser.add_argument(
-        "--int8", action="store_true", help="of float models, the int8 form (quantized by noise)"
-    )
-    parser.add_argument(
-        "--strict", action="store_true", help="exit with 1 if an operator is not in the table"
-    )
+    parser.add_argument("--int8", action="store_true", help="of float models, the int8 form (quantized by noise)")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if an operator is not in the table")
     parser.add_argument("--top", type=int, metavar="N", help="print the N slowest operators instead of all")
-    parser.add_argument(
-        "--by", choices=["type"], help="print the time by operator type instead of all operators"
-    )
+    parser.add_argument("--by", choices=["type"], help="print the time by operator type instead of all operators")
     parser.add_argument("--json", metavar="F", help="write all figures as JSON (- for stdout alone)")
     parser.add_argument("--csv", metavar="F", help="write a row per operator")
     parser.add_argument("--plot", metavar="F", help="draw a bar per operator (.png, .svg; needs matplotlib)")

@@ -53,9 +53,7 @@ def workload(operator: Node, inputs: list[TensorType], outputs: list[TensorType]
         kind = (form, "fc")
     else:
         kind = (form, "gemm" if macs else "other", operator.type)
-    return Workload(
-        kind, (1.0, macs / THOUSAND, written / THOUSAND, activations / THOUSAND, weights / THOUSAND)
-    )
+    return Workload(kind, (1.0, macs / THOUSAND, written / THOUSAND, activations / THOUSAND, weights / THOUSAND))
 
 
 def step_workload(step: Step) -> Workload:

@@ -113,13 +113,7 @@ def unpack(archive_path: Path, folder: Path) -> list[Path]:
 def _safe_name(archive_path: Path, member: zipfile.ZipInfo) -> PurePosixPath:
     name = PurePosixPath(member.filename)
     is_link = stat.S_ISLNK(member.external_attr >> 16)
-    if (
-        name.is_absolute()
-        or ".." in name.parts
-        or "\\" in member.filename
-        or ":" in member.filename
-        or is_link
-    ):
+    if name.is_absolute() or ".." in name.parts or "\\" in member.filename or ":" in member.filename or is_link:
         raise ModelError(f"{archive_path}: holds {member.filename!r}, which would lie outside its folder")
     return name
 

@@ -97,9 +97,7 @@ def amounts_of(works: list[Workload], table: dict) -> np.ndarray:
 def fit(samples: list[Sample]) -> np.ndarray:
     """Non-negative prices of least relative error."""
     rows = np.array([s.weight * s.amounts / s.time_us for s in samples])
-    return non_negative_least_squares(
-        rows, np.array([s.weight * (1 - s.known_us / s.time_us) for s in samples])
-    )
+    return non_negative_least_squares(rows, np.array([s.weight * (1 - s.known_us / s.time_us) for s in samples]))
 
 
 def leave_one_out(samples: list[Sample]) -> dict[str, float]:
@@ -133,9 +131,7 @@ def fp32_samples(int8_prices: np.ndarray) -> list[Sample]:
     for name in (name for name in NAMES if name.endswith("fp32")):
         works = workloads(name)
         known = amounts_of([w for w in works if not columns_of(w, FP32)], INT8) @ int8_prices
-        samples.append(
-            Sample(name, amounts_of(works, FP32), publication(name).latency_ms * 1000, float(known))
-        )
+        samples.append(Sample(name, amounts_of(works, FP32), publication(name).latency_ms * 1000, float(known)))
     return samples
 
 
@@ -157,9 +153,7 @@ def fit_all() -> dict:
     rows = {}
     for table, samples in ((INT8, int8), (FP32, fp32)):
         prices = dict(zip(names_of(table), fit(samples).tolist(), strict=True))
-        rows |= {
-            k: {c: float(f"{prices[n]:.6g}") for c, n in columns.items()} for k, columns in table.items()
-        }
+        rows |= {k: {c: float(f"{prices[n]:.6g}") for c, n in columns.items()} for k, columns in table.items()}
     return {
         "device": DEVICE,
         "source": "24 published whole-net latencies and 6 operator times",
@@ -172,9 +166,7 @@ def fit_all() -> dict:
 
 
 def main(argv: list[str]) -> None:
-    parser = ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="renew the data file")
     args = parser.parse_args(argv)
     content = fit_all()
@@ -183,9 +175,7 @@ def main(argv: list[str]) -> None:
             print(f"{name:16} {publication(name).latency_ms:6.1f} ms  {100 * error:+6.1f} %")
         print(f"{form}: leave-one-net-out RMSPE {100 * content['net_spread'][form]:.1f} %")
     if args.write:
-        write_atomically(
-            DATA / f"{DEVICE}-estimate.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        )
+        write_atomically(DATA / f"{DEVICE}-estimate.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -139,9 +139,7 @@ def _onnxruntime_round(cases: list[Case], threads: int) -> Callable[[], np.ndarr
     """Each case as a model of ONNX Runtime, by its own profiler."""
     int8 = sorted({case.op.type for case in cases if case.op.type.startswith("Int8")})
     if int8:
-        raise ModelError(
-            f"ONNX Runtime does not compute {', '.join(int8)} as Caffe2 does; measure with exact"
-        )
+        raise ModelError(f"ONNX Runtime does not compute {', '.join(int8)} as Caffe2 does; measure with exact")
     samplers = [_profile(case, threads) for case in cases]
     return lambda: np.array([next(sampler) for sampler in samplers])
 

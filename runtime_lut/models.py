@@ -36,9 +36,7 @@ def find_net(name: str, converters: Converters | None = None) -> Net:
     if path.is_dir():
         predict, init = find_pair(path)
         # The official graphs are also passed on without their weights.
-        return (
-            load_net(predict, init) if init or not published else _with_published_weights(predict, published)
-        )
+        return load_net(predict, init) if init or not published else _with_published_weights(predict, published)
     if path.suffix == ".onnx" and converters is not None:
         if not path.is_file():
             raise ModelError(f"{path}: no such file")
@@ -54,9 +52,7 @@ def find_net(name: str, converters: Converters | None = None) -> Net:
         hint = ""
     except ModelError as error:
         hint = f"; the zoo says: {error}"
-    raise ModelError(
-        f"{name}: no folder or file of this name, nor a published net ({', '.join(NAMES)}){hint}"
-    )
+    raise ModelError(f"{name}: no folder or file of this name, nor a published net ({', '.join(NAMES)}){hint}")
 
 
 def init_beside(predict: Path) -> Path | None:

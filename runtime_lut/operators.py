@@ -34,9 +34,7 @@ class Case:
     def record(self, percentiles_us, device: str, **more) -> dict:
         """The table's record of it."""
         codes, shapes = self.signature.dtypes, self.signature.shapes
-        return make_record(
-            self.op.type, protobuf_texts(self.op), shapes, codes, percentiles_us, device, **more
-        )
+        return make_record(self.op.type, protobuf_texts(self.op), shapes, codes, percentiles_us, device, **more)
 
     def content(self, position: int, rng: np.random.Generator) -> Value:
         """What to feed an input: the known content, or bytes, normal floats or zeros by its type."""
@@ -123,9 +121,7 @@ def _add_producer(predict: caffe2_pb2.NetDef, index: int, blobs: dict[str, str],
     kind = PRODUCERS.get("int8" if blob_type.is_quantized else blob_type.dtype.name)
     if kind is None or list(case.op.input).count(first) > 1:
         return
-    scale = (
-        {"Y_scale": blob_type.scale, "Y_zero_point": blob_type.zero_point} if blob_type.is_quantized else {}
-    )
+    scale = {"Y_scale": blob_type.scale, "Y_zero_point": blob_type.zero_point} if blob_type.is_quantized else {}
     source, blobs[first] = blobs[first], f"op{index}_produced"
     add_operator(predict, kind, [source], [blobs[first]], name=f"produce{index}", **scale)
     for blob in case.op.output:  # in place stays in place

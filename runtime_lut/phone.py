@@ -24,9 +24,7 @@ LOT_MARK = "caffe2_lut"
 # What run.sh prints before each run, and what SimpleNet::TEST_Benchmark prints per operator (with glog's
 # prefix or not): Operator #0 (op0, Int8Conv) 0.0421 ms/iter (0.0009 GFLOP, 21 GFLOPS)
 LOT_LINE = re.compile(rf"^{LOT_MARK} lot (\d+) run (\d+)\s*$")
-OPERATOR_LINE = re.compile(
-    r"Operator #\d+ \((?P<name>[^,]*), (?P<type>[^)]*)\) (?P<ms>[-+.0-9e]+|nan|inf) ms/iter"
-)
+OPERATOR_LINE = re.compile(r"Operator #\d+ \((?P<name>[^,]*), (?P<type>[^)]*)\) (?P<ms>[-+.0-9e]+|nan|inf) ms/iter")
 
 SCRIPT = """#!/bin/sh
 # Measures the operators of this folder on the phone that adb sees: ./run.sh path/to/speed_benchmark

@@ -59,13 +59,9 @@ def summary_lines(latency: NetLatency) -> list[str]:
         pairs = ", ".join(sorted({f"{layer.op_type} by {layer.source_type}" for layer in substituted}))
         lines.append(f"Substituted: {len(substituted)} operators ({pairs})")
     if latency.missing:
-        lines.append(
-            f"Missing: {len(latency.missing)} operators, left out of the latency (--estimate fills them in)"
-        )
+        lines.append(f"Missing: {len(latency.missing)} operators, left out of the latency (--estimate fills them in)")
     for layer in latency.missing:
-        lines.append(
-            f"  {layer.op_type} {[list(shape) for shape in layer.input_shapes]} {layer.arguments}".rstrip()
-        )
+        lines.append(f"  {layer.op_type} {[list(shape) for shape in layer.input_shapes]} {layer.arguments}".rstrip())
         lines.append(f"    nearest: {layer.nearest or 'no record of this type'}")
     return lines
 
@@ -91,10 +87,7 @@ def top_lines(latency: NetLatency, count: int) -> list[str]:
 def type_lines(latency: NetLatency) -> list[str]:
     """Time by operator type as a table."""
     total = latency.total_us or 1.0
-    rows = [
-        (f"{us:.1f}", f"{100 * us / total:.1f} %", str(count), op_type)
-        for op_type, count, us in latency.by_type()
-    ]
+    rows = [(f"{us:.1f}", f"{100 * us / total:.1f} %", str(count), op_type) for op_type, count, us in latency.by_type()]
     return _aligned([("µs", "share", "operators", "type"), *rows], right=3)
 
 
@@ -190,9 +183,7 @@ def _section(latency: NetLatency) -> str:
     import html
 
     counts = latency.provenance
-    keys = "".join(
-        f'<span class="key" style="background:{COLOURS[p]}"></span>{n} {p}' for p, n in counts.items()
-    )
+    keys = "".join(f'<span class="key" style="background:{COLOURS[p]}"></span>{n} {p}' for p, n in counts.items())
     summary = "".join(f"<p>{html.escape(line)}</p>" for line in summary_lines(latency))
     types = "".join(
         f'<tr><td>{html.escape(op_type)}<td class="n">{count}<td class="n">{us:.1f}<td class="n">'

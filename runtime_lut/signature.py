@@ -123,9 +123,7 @@ def canonical_arguments(op_type: str, op: caffe2_pb2.OperatorDef) -> str:
         except ModelError:
             decoded = window  # no window that could be: compared as written
         meant = {name: value for name, value in meant.items() if name not in window} | decoded
-    words = [
-        f"{name}={json.dumps(meant[name])}" for name in sorted(meant) if DEFAULTS.get(name) != meant[name]
-    ]
+    words = [f"{name}={json.dumps(meant[name])}" for name in sorted(meant) if DEFAULTS.get(name) != meant[name]]
     return " ".join(word for word in words if word not in silent)
 
 
@@ -166,11 +164,7 @@ def _number_or_text(value):
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     if isinstance(value, float):
-        return (
-            int(value)
-            if value.is_integer()
-            else float(np.format_float_positional(np.float32(value), trim="0"))
-        )
+        return int(value) if value.is_integer() else float(np.format_float_positional(np.float32(value), trim="0"))
     return value
 
 

@@ -200,10 +200,7 @@ def make_record(op_type, op_args, input_shapes, input_dtypes, percentiles_us, de
         "op_args": list(op_args),
         "input_shapes": [list(shape) for shape in input_shapes],
         "input_dtypes": list(input_dtypes),
-        **{
-            f"runtime_us_{name}": round(float(t), 2)
-            for name, t in zip(PERCENTILES, percentiles_us, strict=True)
-        },
+        **{f"runtime_us_{name}": round(float(t), 2) for name, t in zip(PERCENTILES, percentiles_us, strict=True)},
         "device": device,
         **more,
     }
@@ -248,9 +245,7 @@ def _unpack(path: Path, content: bytes) -> bytes:
                     if m.filename.endswith(DATABASE_NAMES) and "__MACOSX" not in m.filename
                 ]
                 if len(members) != 1:
-                    raise ModelError(
-                        f"{path}: holds {len(members)} files named *-{DATABASE_NAMES[0]}, not one"
-                    )
+                    raise ModelError(f"{path}: holds {len(members)} files named *-{DATABASE_NAMES[0]}, not one")
                 if members[0].file_size > MAX_TABLE_BYTES:
                     raise too_large
                 return archive.read(members[0])

@@ -41,9 +41,7 @@ RECORDS = 100_000
 
 
 def main(argv: list[str]) -> None:
-    parser = ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared", metavar="DIR")
     parser.add_argument("--measure", choices=measure.ENGINES, metavar="ENGINE")
     args = parser.parse_args(argv)
@@ -87,9 +85,7 @@ def command_time(command: list, repeat: int = 7) -> str:
         start, before = time.perf_counter(), os.times()
         subprocess.run(command, check=True, capture_output=True)
         after = os.times()
-        processor = (
-            after.children_user + after.children_system - before.children_user - before.children_system
-        )
+        processor = after.children_user + after.children_system - before.children_user - before.children_system
         times.append((time.perf_counter() - start, processor))
     wall, processor = np.median(times, axis=0)
     return f"{wall:.2f} s ({processor:.2f} s of processor time)"
@@ -100,9 +96,7 @@ def large_table(folder: Path) -> None:
     path = folder / "made-up-op_lut_database.json"
     path.write_text("".join(made_up_records()))
     size = path.stat().st_size / 1e6
-    row(
-        f"load {RECORDS:,} records ({size:.0f} MB), first time", f"{median_time(lambda: load(path), 1):.2f} s"
-    )
+    row(f"load {RECORDS:,} records ({size:.0f} MB), first time", f"{median_time(lambda: load(path), 1):.2f} s")
     row("load again, by the index", f"{1000 * median_time(lambda: load(path)):.0f} ms")
     table = load(path)
     signatures = [Signature.of_record(record) for record, _ in table.records()]
@@ -142,10 +136,7 @@ def search() -> None:
     clock = Clock(estimator=Estimator.shipped(fit_published.DEVICE))
     candidates = [(e, k, g) for k in (3, 5) for e, g in ((1, 1), (1, 2), (3, 1), (6, 1))] + [(6, 7, 1)]
     layers = [
-        [
-            inverted_residual(14, 112, 112, expansion, kernel, group=group)
-            for expansion, kernel, group in candidates
-        ]
+        [inverted_residual(14, 112, 112, expansion, kernel, group=group) for expansion, kernel, group in candidates]
     ] * 22
     times = candidate_times(layers, clock)
     choices = np.random.default_rng(0).integers(0, 9, (100_000, 22))
@@ -159,9 +150,7 @@ def known_table(folder: Path) -> None:
     """Against measured whole nets: sums over the table, and estimates without any of a net's operators."""
     whole = json.loads((folder / "whole_net.json").read_text())
     table = Table.load(find_table(folder, X86), X86)
-    records = [
-        (Signature.of_record(record).key, record_workload(record), us) for record, us in table.records()
-    ]
+    records = [(Signature.of_record(record).key, record_workload(record), us) for record, us in table.records()]
     for form in ("int8", "fp32"):
         sums, estimates = [], []
         for name in (name for name in NAMES if name.endswith(form)):

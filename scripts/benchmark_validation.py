@@ -31,9 +31,7 @@ from validate.runner import Resources, Run
 
 
 def main(argv: list[str]) -> int:
-    parser = ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", metavar="DIR", help="images, as for caffe2_validate.py")
     net = parser.add_mutually_exclusive_group(required=True)
     net.add_argument("--c2-prefix", metavar="P", help="P.init.pb and P.predict.pb")
@@ -41,9 +39,7 @@ def main(argv: list[str]) -> int:
     net.add_argument("--onnx-input", metavar="F", help="an ONNX file")
     parser.add_argument("--img-size", type=int, metavar="N", help="default: the net's own")
     parser.add_argument("--limit", type=int, metavar="N", help="only N images")
-    parser.add_argument(
-        "-b", "--batch-size", type=int, default=BATCH_SIZE, metavar="N", help="default %(default)s"
-    )
+    parser.add_argument("-b", "--batch-size", type=int, default=BATCH_SIZE, metavar="N", help="default %(default)s")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="default %(default)s")
     args = parser.parse_args(argv)
     if args.onnx_input:
@@ -51,9 +47,7 @@ def main(argv: list[str]) -> int:
     elif args.model_dir:
         classifier = load_caffe2(args.model_dir, size=args.img_size)
     else:
-        classifier = load_caffe2(
-            f"{args.c2_prefix}.predict.pb", f"{args.c2_prefix}.init.pb", size=args.img_size
-        )
+        classifier = load_caffe2(f"{args.c2_prefix}.predict.pb", f"{args.c2_prefix}.init.pb", size=args.img_size)
     preprocessing = classifier.preprocessing or Preprocessing().replace(size=classifier.size)
     preprocessing = complete(preprocessing.replace(size=args.img_size), classifier.channels)
     dataset = open_dataset(args.data)
@@ -81,9 +75,7 @@ def measure(
         f"inference only, {resources.threads} threads": lambda: infer(
             classifier, len(indices), preprocessing, resources
         ),
-        "validation": lambda: Run(
-            classifier, dataset, indices, preprocessing, Outcomes(len(indices)), resources
-        )(),
+        "validation": lambda: Run(classifier, dataset, indices, preprocessing, Outcomes(len(indices)), resources)(),
     }
     samples = {name: [] for name in tasks}
     for _ in range(rounds):
@@ -103,9 +95,7 @@ def measure(
 
 
 def decode(dataset, indices, preprocessing, channels: int, resources: Resources) -> None:
-    batches = np.split(
-        np.arange(len(indices)), range(resources.batch_size, len(indices), resources.batch_size)
-    )
+    batches = np.split(np.arange(len(indices)), range(resources.batch_size, len(indices), resources.batch_size))
     with Loader(
         dataset,
         indices,
@@ -143,9 +133,7 @@ def timed(task: Callable[[], None]) -> tuple[float, float]:
     task()
     wall = time.perf_counter() - start
     after = [getrusage(who) for who in (RUSAGE_SELF, RUSAGE_CHILDREN)]
-    return wall, sum(
-        b.ru_utime + b.ru_stime - a.ru_utime - a.ru_stime for a, b in zip(usage, after, strict=True)
-    )
+    return wall, sum(b.ru_utime + b.ru_stime - a.ru_utime - a.ru_stime for a, b in zip(usage, after, strict=True))
 
 
 if __name__ == "__main__":

@@ -40,9 +40,7 @@ def main(argv: list[str]) -> int:
     """Write the table; 1 where --check does not hold."""
     args = parse(argv)
     if args.from_phone is not None:
-        records = phone.read_back(
-            args.from_phone, args.device, engine="caffe2", date=measure.machine()["date"]
-        )
+        records = phone.read_back(args.from_phone, args.device, engine="caffe2", date=measure.machine()["date"])
         write_records(args.out / f"{args.device}-{DATABASE_NAMES[0]}", records)
         return 0
     nets = [(name, find_net(name, CONVERTERS)) for name in model_names(args.models)]
@@ -69,15 +67,11 @@ def main(argv: list[str]) -> int:
         return 0
     table = Table.load(path, args.device)
     times = {case.signature.key: table.time(case.signature) for case in cases}
-    return check(
-        [(n, net, s) for (n, net), s in zip(nets, shapes, strict=True)], times, args.engine, settings
-    )
+    return check([(n, net, s) for (n, net), s in zip(nets, shapes, strict=True)], times, args.engine, settings)
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--models",
         metavar="A,B,..",
@@ -102,9 +96,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help="measure the whole nets too; exit with 1 where the sums are off by over 5 %% (median)",
     )
     parser.add_argument("--export-phone", type=Path, metavar="FOLDER", help="write nets and a script for adb")
-    parser.add_argument(
-        "--from-phone", type=Path, metavar="FOLDER", help="make the table from what run.sh recorded"
-    )
+    parser.add_argument("--from-phone", type=Path, metavar="FOLDER", help="make the table from what run.sh recorded")
     args = parser.parse_args(argv)
     if not args.models and not args.space and args.from_phone is None:
         parser.error("give --models or --space")
@@ -185,9 +177,7 @@ def check(nets, times: dict[bytes, float], engine: str, settings: measure.Settin
         whole = measure.percentiles(measure.measure_net(net, shapes, engine, settings))[MEDIAN]
         total = measure.sum_of_operators(net, shapes, times)
         ratios.append(total / whole - 1)
-        print(
-            f"{name:20} whole {whole / 1000:8.2f} ms  sum {total / 1000:8.2f} ms  {100 * ratios[-1]:+5.1f} %"
-        )
+        print(f"{name:20} whole {whole / 1000:8.2f} ms  sum {total / 1000:8.2f} ms  {100 * ratios[-1]:+5.1f} %")
     median = float(np.median(np.abs(ratios)))
     print(f"median deviation {100 * median:.1f} %")
     return int(median > 0.05)

@@ -80,9 +80,7 @@ def read_images(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
     """(N x 3 x SIZE x SIZE in -1 ... 1, N labels)"""
     files = sorted(folder.glob("*/*.png"))
     pixels = np.stack([np.asarray(Image.open(file)) for file in files]).transpose(0, 3, 1, 2)
-    return torch.from_numpy(pixels / np.float32(127.5) - 1), torch.tensor(
-        [int(file.parent.name) for file in files]
-    )
+    return torch.from_numpy(pixels / np.float32(127.5) - 1), torch.tensor([int(file.parent.name) for file in files])
 
 
 def train(images: torch.Tensor, labels: torch.Tensor) -> torch.nn.Module:
@@ -90,9 +88,7 @@ def train(images: torch.Tensor, labels: torch.Tensor) -> torch.nn.Module:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model = create_model(MODEL, num_classes=CLASSES, img_size=SIZE, drop_rate=0.0, bn_momentum=0.1)
-    optimizer = torch.optim.SGD(
-        model.parameters(), LEARNING_RATE, momentum=0.9, weight_decay=1e-4, nesterov=True
-    )
+    optimizer = torch.optim.SGD(model.parameters(), LEARNING_RATE, momentum=0.9, weight_decay=1e-4, nesterov=True)
     steps = EPOCHS * (len(images) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, steps)
     for _ in progress(range(EPOCHS), desc=f"training {MODEL}"):
@@ -158,9 +154,7 @@ def judge(form: Form, out: Path, model: torch.nn.Module, judged: np.ndarray | No
 
 
 def main() -> None:
-    parser = ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=ROOT / "demo-output", help="folder for what it makes")
     out = parser.parse_args().output.resolve()
     out.mkdir(parents=True, exist_ok=True)

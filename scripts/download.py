@@ -18,14 +18,10 @@ from runtime_lut.downloads import BASE_URL, COLLECTIONS, download
 
 
 def main(argv):
-    parser = ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("collection", nargs="+", choices=COLLECTIONS)
     parser.add_argument("--dir", type=Path, help="where to put the files (default: the cache directory)")
-    parser.add_argument(
-        "--base-url", default=BASE_URL, metavar="URL", help="a mirror of the repository's files"
-    )
+    parser.add_argument("--base-url", default=BASE_URL, metavar="URL", help="a mirror of the repository's files")
     args = parser.parse_args(argv)
     for collection in args.collection:
         for path in download(collection, args.dir or cache_dir(), args.base_url):

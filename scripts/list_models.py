@@ -46,9 +46,7 @@ COPIED = ("top1", "top5", "top3", "latency_ms", "preprocessing", "table")  # fro
 
 
 def main(argv: list[str]) -> int:
-    parser = ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pattern", nargs="*", default=["*"], help="names, with wildcards (default: all)")
     parser.add_argument("--published", action="store_true", help="only lines of the published tables")
     parser.add_argument("--pretrained", action="store_true", help="only models with published weights")

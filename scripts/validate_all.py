@@ -48,12 +48,8 @@ class Line:
 
     def results_file(self, folder: Path, common: list[str]) -> Path:
         """Where its result is kept; another list, data set or flag gives another file."""
-        digest = hashlib.sha256(json.dumps([self.form, self.name, self.flags, common]).encode()).hexdigest()[
-            :10
-        ]
-        return (
-            folder / f"{self.form}-{'net' if self.name == '-' else self.name.replace('/', '_')}-{digest}.json"
-        )
+        digest = hashlib.sha256(json.dumps([self.form, self.name, self.flags, common]).encode()).hexdigest()[:10]
+        return folder / f"{self.form}-{'net' if self.name == '-' else self.name.replace('/', '_')}-{digest}.json"
 
 
 def main(argv: list[str]) -> int:
@@ -77,9 +73,7 @@ def main(argv: list[str]) -> int:
         if not path.exists() and (reason := validate(line, path, common)):
             failed[line] = reason
             print(f"{line.form} {line.name}: {reason}", file=sys.stderr)
-    done = {
-        line: Result.from_json(path) for line in lines if (path := line.results_file(folder, common)).exists()
-    }
+    done = {line: Result.from_json(path) for line in lines if (path := line.results_file(folder, common)).exists()}
     write_atomically(folder / "results.csv", csv_table(done.values()))
     return print_table(lines, done, failed)
 
@@ -144,9 +138,7 @@ def print_table(lines: list[Line], done: dict[Line, Result], failed: dict[Line, 
             verdict = "holds" if holds else "BELOW"
             status = status or int(not holds)
         name = result.model if line.name == "-" else line.name
-        rows.append(
-            (name, result.form, str(result.totals.n), ours[0], theirs[0], ours[1], theirs[1], verdict)
-        )
+        rows.append((name, result.form, str(result.totals.n), ours[0], theirs[0], ours[1], theirs[1], verdict))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [

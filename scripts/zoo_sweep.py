@@ -54,15 +54,11 @@ def main(argv: list[str]) -> int:
 
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--models", default="*", metavar="PATTERN", help="shell pattern (default: the whole zoo)"
-    )
+    parser.add_argument("--models", default="*", metavar="PATTERN", help="shell pattern (default: the whole zoo)")
     parser.add_argument("--shard", type=shard, default=(0, 1), metavar="K/N", help="every Nth, from K")
     parser.add_argument("--journal", type=Path, metavar="F.jsonl",
                         help="keep each row here until the table is whole, and go on from the rows in it")  # fmt: skip
-    parser.add_argument(
-        "--output", type=Path, default=TABLE, metavar="F.md", help="(default: docs/zoo_sweep.md)"
-    )
+    parser.add_argument("--output", type=Path, default=TABLE, metavar="F.md", help="(default: docs/zoo_sweep.md)")
     return parser.parse_args(argv)
 
 

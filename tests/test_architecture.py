@@ -36,9 +36,7 @@ def imports(path: Path) -> set[str]:
 def test_packages_import_only_what_they_may(root, package):
     for path in sorted((root / package).rglob("*.py")):
         name = path.relative_to(root).as_posix()
-        allowed = (
-            MAY_IMPORT[package] | ({"mobile_cv"} if name in TORCH_STAGE else set())
-        )
+        allowed = MAY_IMPORT[package] | ({"mobile_cv"} if name in TORCH_STAGE else set())
         forbidden = (imports(path) & PACKAGES) - allowed - {package}
         assert not forbidden, f"{name} imports {sorted(forbidden)}"
         if package != "mobile_cv" and name not in TORCH_STAGE:

@@ -16,9 +16,7 @@ CACHE_BYTES = 1 << 28  # of decoded crops; what does not fit is decoded again
 class FolderImages:
     """Images of a folder: float32 [channels, size, size] each. labels: int64 [n], or None where there are none."""
 
-    def __init__(
-        self, dataset: Dataset, indices: np.ndarray, preprocessing: Preprocessing, channels: int = 3
-    ):
+    def __init__(self, dataset: Dataset, indices: np.ndarray, preprocessing: Preprocessing, channels: int = 3):
         self.dataset, self.indices, self.channels = dataset, indices, channels
         self.preprocessing = complete(preprocessing, channels)
         self._crops: list[np.ndarray] = []

@@ -60,9 +60,7 @@ def from_caffe2(
     ModelError where the net is no classifier.
     """
     if len(net.inputs) != 1:
-        raise ModelError(
-            f"{name}: has inputs {', '.join(net.inputs) or 'none'}; a classifier has one, the image"
-        )
+        raise ModelError(f"{name}: has inputs {', '.join(net.inputs) or 'none'}; a classifier has one, the image")
     if not net.outputs:
         raise ModelError(f"{name}: has no outputs")
     data, scores = net.inputs[0], net.outputs[0]
@@ -72,9 +70,7 @@ def from_caffe2(
     except ModelError:  # neither the files nor a flag tell the size
         own = net.input_shapes(Preprocessing().size)[data]
     if len(own) != 4 or own[2] != own[3]:
-        raise ModelError(
-            f"{name}: input {data} has shape {list(own)}; square images in NCHW layout were expected"
-        )
+        raise ModelError(f"{name}: input {data} has shape {list(own)}; square images in NCHW layout were expected")
     batch = 2
     shape, _ = net.infer_shapes({data: (batch, *own[1:])})[scores]
     backend = fastest_exact(net) if backend == "auto" else backend
@@ -104,9 +100,7 @@ def from_caffe2(
         fixed_batch=None if shape[0] == batch else 1,
         lone_session=lone,
         probabilities=bool(writers) and writers[-1] in SOFTMAX,
-        fingerprint=_digest(
-            *(part.SerializeToString(deterministic=True) for part in (net.predict, net.init))
-        ),
+        fingerprint=_digest(*(part.SerializeToString(deterministic=True) for part in (net.predict, net.init))),
     )
 
 
@@ -146,9 +140,7 @@ def load_onnx(path: str) -> Classifier:
         raise ModelError(f"{path}: has {len(session.get_inputs())} inputs; a classifier has one, the image")
     data, scores = session.get_inputs()[0], session.get_outputs()[0].name
     if len(data.shape) != 4 or data.type != "tensor(float)":
-        raise ModelError(
-            f"{path}: input {data.name} is {data.type} {data.shape}; float images in NCHW were expected"
-        )
+        raise ModelError(f"{path}: input {data.name} is {data.type} {data.shape}; float images in NCHW were expected")
     batch, channels, height, _ = (dim if isinstance(dim, int) else None for dim in data.shape)
 
     def infer(x: np.ndarray) -> np.ndarray:

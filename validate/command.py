@@ -99,19 +99,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     machine.add_argument(
         "--threads", type=_positive, default=cores(), metavar="N", help=f"inference threads, {DEFAULT}"
     )
-    machine.add_argument(
-        "--ray", metavar="ADDRESS", help="spread over a Ray cluster (auto, local, or its address)"
-    )
+    machine.add_argument("--ray", metavar="ADDRESS", help="spread over a Ray cluster (auto, local, or its address)")
 
     pieces = parser.add_argument_group("runs in pieces")
-    pieces.add_argument(
-        "--shard", type=_shard, default=(0, 1), metavar="I/N", help="only the I-th of N parts"
-    )
+    pieces.add_argument("--shard", type=_shard, default=(0, 1), metavar="I/N", help="only the I-th of N parts")
     pieces.add_argument("--merge", nargs="+", metavar="F.json", help="put the results of all shards together")
     pieces.add_argument("--resume", action="store_true", help="go on where an interrupted run stopped")
-    pieces.add_argument(
-        "--state", metavar="F", help="of the run, for --resume (default: beside --results-file)"
-    )
+    pieces.add_argument("--state", metavar="F", help="of the run, for --resume (default: beside --results-file)")
 
     output = parser.add_argument_group("results")
     output.add_argument("--results-file", metavar="F", help="also write them to F.json, F.csv or F.txt")
@@ -164,9 +158,7 @@ def validate_shard(args: argparse.Namespace, open_classifier: OpenClassifier) ->
         fingerprint=classifier.fingerprint,
         images=f"{dataset.fingerprint}, limit {args.limit}, batch size {resources.batch_size}",
         shard=args.shard,
-        broken={
-            str(dataset.path / dataset.names[indices[p]]): reason for p, reason in outcomes.broken.items()
-        },
+        broken={str(dataset.path / dataset.names[indices[p]]): reason for p, reason in outcomes.broken.items()},
     )
     return result, Predictions.of_run(dataset, indices, outcomes)
 

@@ -71,9 +71,7 @@ def read_crop(content: bytes, preprocessing: Preprocessing, channels: int = 3) -
     mode = MODES[channels]
     image = image.convert(mode) if image.mode != mode else image
     if preprocessing.tf_preprocessing:
-        pixels = tensorflow1.crop_and_resize(
-            np.asarray(image), preprocessing.size, preprocessing.interpolation
-        )
+        pixels = tensorflow1.crop_and_resize(np.asarray(image), preprocessing.size, preprocessing.interpolation)
     else:
         pixels = np.asarray(_resize_and_crop(image, preprocessing))
     pixels = pixels.reshape(preprocessing.size, preprocessing.size, channels)
@@ -99,11 +97,7 @@ def normalize(crop: np.ndarray, table: np.ndarray, out: np.ndarray) -> None:
 def describe(preprocessing: Preprocessing) -> str:
     """On one line, as every run prints it."""
     p = preprocessing
-    crop = (
-        f"centre {p.size}/{p.size + 32}, TensorFlow 1 resize"
-        if p.tf_preprocessing
-        else f"crop {p.crop_pct:g}"
-    )
+    crop = f"centre {p.size}/{p.size + 32}, TensorFlow 1 resize" if p.tf_preprocessing else f"crop {p.crop_pct:g}"
     mean, std = (" ".join(f"{v:g}" for v in values) for values in (p.mean, p.std))
     formula = f"(pixel / {p.divisor:g} - [{mean}]) / [{std}]"
     return f"{p.size} px, {p.interpolation}, {crop}, {p.channel_order}, {formula}"

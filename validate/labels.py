@@ -76,9 +76,7 @@ def read_label_map(path: Path) -> dict[str, int]:
     if isinstance(table, list):
         table = {str(name): index for index, name in enumerate(table)}
     if not isinstance(table, dict) or not table or not all(type(v) is int and v >= 0 for v in table.values()):
-        raise ModelError(
-            f"{path}: a label map has lines of `class index`, or one class a line, or is JSON of that"
-        )
+        raise ModelError(f"{path}: a label map has lines of `class index`, or one class a line, or is JSON of that")
     return table
 
 
@@ -91,9 +89,7 @@ def find_ground_truth(path: Path) -> Path | None:
     return None
 
 
-def read_ground_truth(
-    path: Path, names: Sequence[str], label_map: Mapping[str, int] | None = None
-) -> list[int]:
+def read_ground_truth(path: Path, names: Sequence[str], label_map: Mapping[str, int] | None = None) -> list[int]:
     """The label of every image in `names` (file names without their folders).
 
     Understood: `name class` or `name,class ...` lines (Caffe's val.txt, Kaggle's LOC_val_solution.csv), and
@@ -114,11 +110,7 @@ def read_ground_truth(
     else:
         short = next(index for index, row in enumerate(rows) if len(row) == 1)
         raise ModelError(f"{path}: line {short + 1} has an image without a class")
-    known = (
-        label_map
-        if label_map is not None
-        else _known_classes(path, {row[0 if bare else 1] for row in rows}, bare)
-    )
+    known = label_map if label_map is not None else _known_classes(path, {row[0 if bare else 1] for row in rows}, bare)
     unknown = [name for name in classes if name not in known]
     if unknown:
         raise ModelError(f"{path}: class {unknown[0]} is not known")

@@ -66,8 +66,7 @@ class Loader:
         memory = context.RawArray(ctypes.c_float, int(np.prod(shape)))
         self._pixels = np.frombuffer(memory, np.float32).reshape(shape)
         self._workers = [
-            _Worker(context, (dataset, indices, preprocessing, channels, memory, shape))
-            for _ in range(workers)
+            _Worker(context, (dataset, indices, preprocessing, channels, memory, shape)) for _ in range(workers)
         ]
         for slot in range(slots):
             self._fill(slot)

@@ -29,9 +29,7 @@ class Totals:
     broken: int = 0
 
     def __add__(self, other: "Totals") -> "Totals":
-        return Totals(
-            *(a + b for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True))
-        )
+        return Totals(*(a + b for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)))
 
     @property
     def mean_loss(self) -> float:
@@ -54,9 +52,7 @@ class Outcomes:
     def __len__(self) -> int:
         return len(self.rank)
 
-    def record(
-        self, positions: np.ndarray, scores: np.ndarray, labels: np.ndarray, offset: int, probabilities: bool
-    ):
+    def record(self, positions: np.ndarray, scores: np.ndarray, labels: np.ndarray, offset: int, probabilities: bool):
         """Judge the scores, float [b, outputs], of the images at these positions.
 
         Class c is output c + offset. Equal scores rank by index, the lower first, as argmax does.
@@ -99,17 +95,13 @@ class Outcomes:
         try:
             with np.load(path, allow_pickle=False) as file:
                 recorded = json.loads(str(file["identity"]))
-                broken = {
-                    int(position): str(reason) for position, reason in json.loads(str(file["broken"])).items()
-                }
+                broken = {int(position): str(reason) for position, reason in json.loads(str(file["broken"])).items()}
                 arrays = {name: file[name] for name in ("rank", "top", "loss")}
         except (ValueError, KeyError, AttributeError, EOFError, MemoryError, zipfile.BadZipFile):
             raise ModelError(f"{path}: is no state of a validation run; delete it to start anew") from None
         differing = sorted(k for k in identity.keys() | recorded.keys() if identity.get(k) != recorded.get(k))
         if differing:
-            raise ModelError(
-                f"{path}: is of another run ({', '.join(differing)} differ); delete it to start anew"
-            )
+            raise ModelError(f"{path}: is of another run ({', '.join(differing)} differ); delete it to start anew")
         outcomes = cls(n)
         outcomes.broken = broken
         for name, array in arrays.items():

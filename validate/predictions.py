@@ -59,9 +59,7 @@ class Predictions:
         """Raises ModelError where the file is none that save wrote."""
         path = Path(path)
         if path.stat().st_size > MAX_PREDICTIONS_BYTES:
-            raise ModelError(
-                f"{path}: is larger than {MAX_PREDICTIONS_BYTES >> 20} MiB, which no predictions are"
-            )
+            raise ModelError(f"{path}: is larger than {MAX_PREDICTIONS_BYTES >> 20} MiB, which no predictions are")
         images, labels, outcomes = [], [], []
         try:
             with open(path, newline="", encoding="utf-8") as file:
@@ -131,9 +129,7 @@ class Agreement:
     def to_json(self) -> str:
         names = ("n", "agree", "both", "only_first", "only_second", "neither")
         flips = [dict(zip(("image", "label", "first", "second"), flip, strict=True)) for flip in self.flips]
-        return json.dumps(
-            {**{k: getattr(self, k) for k in names}, "p_value": self.p_value, "flips": flips}, indent=1
-        )
+        return json.dumps({**{k: getattr(self, k) for k in names}, "p_value": self.p_value, "flips": flips}, indent=1)
 
 
 def compare_predictions(first: Predictions, second: Predictions) -> Agreement:

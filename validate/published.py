@@ -88,9 +88,7 @@ def compare(totals: Totals, row: Published) -> list[Comparison]:
     if not totals.n:
         raise ModelError("no image was run, so there is nothing to compare with the published accuracy")
     figures = [("top-1", totals.top1, row.top1), ("top-5", totals.top5, row.top5)]
-    return [
-        _compare(metric, hits, totals.n, figure) for metric, hits, figure in figures if figure is not None
-    ]
+    return [_compare(metric, hits, totals.n, figure) for metric, hits, figure in figures if figure is not None]
 
 
 def _compare(metric: str, hits: int, n: int, published: float) -> Comparison:

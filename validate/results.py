@@ -184,9 +184,7 @@ def merge(results: list[Result]) -> Result:
     found = sorted(result.shard[0] for result in results)
     if any(result.shard[1] != count for result in results) or found != list(range(count)):
         shards = ", ".join(f"{result.shard[0] or result.shard[1]}/{result.shard[1]}" for result in results)
-        raise ModelError(
-            f"results to merge are shards {shards}; each of 1/{count} ... {count}/{count} is needed, once"
-        )
+        raise ModelError(f"results to merge are shards {shards}; each of 1/{count} ... {count}/{count} is needed, once")
     return dataclasses.replace(
         first,
         totals=sum((result.totals for result in results), Totals()),

@@ -138,9 +138,7 @@ class Run:
             )
         if not np.isfinite(scores).all():
             worst = positions[np.flatnonzero(~np.isfinite(scores).all(axis=1))[0]]
-            raise ModelError(
-                f"{self.classifier.name}: gives scores that are no numbers for {self._name(worst)}"
-            )
+            raise ModelError(f"{self.classifier.name}: gives scores that are no numbers for {self._name(worst)}")
 
     def _show(self, bar) -> None:
         with self._lock:

@@ -44,9 +44,7 @@ def tap_of(x: np.ndarray, fit: Fit, tap: int) -> np.ndarray:
     return seen[:, :, :rows, :columns]
 
 
-def scatter(
-    x: np.ndarray, weight: np.ndarray, window: Window, output: tuple[int, int], group: int = 1
-) -> np.ndarray:
+def scatter(x: np.ndarray, weight: np.ndarray, window: Window, output: tuple[int, int], group: int = 1) -> np.ndarray:
     """Transposed convolution of x [N, C, H, W] with weight [C, O / group, kh, kw] to [N, O, *output]."""
     count, channels, height, width = x.shape
     per_group, (kernel_h, kernel_w), (down, across) = weight.shape[1], window.kernel, window.stride
@@ -94,9 +92,7 @@ def check_convolution(
     """The number of output channels; raises ModelError where weight, bias, group and input do not agree."""
     out_channels, *rest = ordered_weight(weight.shape, order)
     if group < 1 or channels % group or out_channels % group:
-        raise ModelError(
-            f"{channels} input, {out_channels} output channels do not divide into {group} groups"
-        )
+        raise ModelError(f"{channels} input, {out_channels} output channels do not divide into {group} groups")
     if tuple(rest) != (channels // group, *kernel):
         raise ModelError(
             f"weight {list(weight.shape)} does not fit {channels} channels, kernel {kernel}, group {group}"

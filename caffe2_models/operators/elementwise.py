@@ -193,9 +193,7 @@ class Selu(Elementwise):
     scale: float = 1.0507009873554805
 
     def compute(self, x):
-        return np.float32(self.scale) * np.where(
-            x > 0, x, np.float32(self.alpha) * np.expm1(np.minimum(x, 0))
-        )
+        return np.float32(self.scale) * np.where(x > 0, x, np.float32(self.alpha) * np.expm1(np.minimum(x, 0)))
 
     def lower(self, graph, x):
         return graph.add("Selu", x, alpha=self.alpha, gamma=self.scale)

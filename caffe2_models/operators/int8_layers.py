@@ -123,9 +123,7 @@ class Int8ConvTranspose(Int8Layer):
         require_nhwc(self.order)
         count, channels, height, width = image_shape(x, "NHWC")
         if weight.shape != (channels, *self.window.kernel, bias.size) or not weight.size:
-            raise ModelError(
-                f"weight {list(weight.shape)} does not fit {channels} channels, {bias.size} outputs"
-            )
+            raise ModelError(f"weight {list(weight.shape)} does not fit {channels} channels, {bias.size} outputs")
         check_bias(bias, bias.size)
         self.check(x, weight, bias)
         size = Upscaling(self.window, self.adj).size(height, width)
@@ -154,15 +152,8 @@ class Int8FC(Int8Layer):
 
     def infer(self, x, weight, bias):
         inner = math.prod(x.shape[1:])
-        if (
-            not x.shape
-            or weight.shape[:2] != (bias.size, inner)
-            or weight.size != inner * bias.size
-            or not inner
-        ):
-            raise ModelError(
-                f"{list(x.shape)}, weight {list(weight.shape)}, bias {list(bias.shape)} do not fit"
-            )
+        if not x.shape or weight.shape[:2] != (bias.size, inner) or weight.size != inner * bias.size or not inner:
+            raise ModelError(f"{list(x.shape)}, weight {list(weight.shape)}, bias {list(bias.shape)} do not fit")
         self.check(x, weight, bias)
         return self.type_of((x.shape[0], bias.size))
 

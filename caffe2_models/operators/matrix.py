@@ -26,9 +26,7 @@ class FC(Operator):
         inner = math.prod(x.shape[axis:])
         outputs, inputs = self._weight_shape(weight.shape)
         if inputs != inner or bias.shape != (outputs,):
-            raise ModelError(
-                f"{list(x.shape)}, weight {list(weight.shape)} and bias {list(bias.shape)} do not fit"
-            )
+            raise ModelError(f"{list(x.shape)}, weight {list(weight.shape)} and bias {list(bias.shape)} do not fit")
         return x.with_shape((*x.shape[:axis], outputs))
 
     def compute(self, x, weight, bias):

@@ -51,9 +51,7 @@ class SpatialBN(Operator):
     def lower(self, graph, x, scale, bias, mean, variance):
         if self.order == "NCHW":
             return graph.add("BatchNormalization", x, scale, bias, mean, variance, epsilon=self.epsilon)
-        y = graph.add(
-            "BatchNormalization", graph.to_nchw(x), scale, bias, mean, variance, epsilon=self.epsilon
-        )
+        y = graph.add("BatchNormalization", graph.to_nchw(x), scale, bias, mean, variance, epsilon=self.epsilon)
         return graph.to_nhwc(y)
 
 
@@ -168,9 +166,7 @@ class LRN(Operator):
 
     def infer(self, x):
         if self.size < 1 or self.size % 2 == 0 or len(x.shape) != 4:
-            raise ModelError(
-                f"LRN over {self.size} channels of {list(x.shape)} (size must be odd, the blob an image)"
-            )
+            raise ModelError(f"LRN over {self.size} channels of {list(x.shape)} (size must be odd, the blob an image)")
         return x.with_shape(x.shape), x.with_shape(x.shape)
 
     def compute(self, x):
@@ -251,11 +247,7 @@ class Reduction(Operator):
 
     def infer(self, x):
         axes = self._axes(len(x.shape))
-        kept = [
-            1 if axis in axes else dim
-            for axis, dim in enumerate(x.shape)
-            if self.keepdims or axis not in axes
-        ]
+        kept = [1 if axis in axes else dim for axis, dim in enumerate(x.shape) if self.keepdims or axis not in axes]
         return x.with_shape(tuple(kept))
 
     def compute(self, x):
@@ -268,11 +260,7 @@ class Reduction(Operator):
         return graph.add(self.onnx_type, x, axes=axes, keepdims=int(self.keepdims))
 
     def _axes(self, rank):
-        return (
-            tuple(range(rank))
-            if self.axes is None
-            else tuple(canonical_axis(axis, rank) for axis in self.axes)
-        )
+        return tuple(range(rank)) if self.axes is None else tuple(canonical_axis(axis, rank) for axis in self.axes)
 
 
 for caffe2_name, function in [

@@ -46,9 +46,7 @@ class Operator:
         """Raises ModelError for inputs of a type that Caffe2's operator does not take."""
         for x in inputs:
             if x.is_quantized and not self.takes_quantized:
-                raise ModelError(
-                    "a quantized input, which it does not take (Int8Dequantize makes it float32)"
-                )
+                raise ModelError("a quantized input, which it does not take (Int8Dequantize makes it float32)")
             if self.dtypes is not None and x.dtype.name not in self.dtypes:
                 raise ModelError(f"an input of {x.dtype}; {' or '.join(sorted(self.dtypes))} is expected")
 

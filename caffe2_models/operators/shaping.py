@@ -78,9 +78,7 @@ class Reshape(Operator):
         if (shape is None) == (self.shape is None):
             raise ModelError("the shape is given once, as an argument or as the second input")
         if shape is not None and (shape.dtype not in (np.int32, np.int64) or shape.ndim != 1):
-            raise ModelError(
-                f"a shape given as {shape.dtype}{list(shape.shape)}; a vector of integers is expected"
-            )
+            raise ModelError(f"a shape given as {shape.dtype}{list(shape.shape)}; a vector of integers is expected")
         return new_shape(old, self.shape if shape is None else tuple(shape.tolist()))
 
 
@@ -370,10 +368,7 @@ class Slice(Operator):
             if not 0 <= start <= end and extent:
                 raise ModelError(f"a slice from {starts[axis]} to {ends[axis]} of {extent}")
             bounds[axis] = (start, end) if extent else (0, 0)
-        if (
-            math.prod(shape)
-            and sum(bound != (0, extent) for bound, extent in zip(bounds, shape, strict=True)) > 1
-        ):
+        if math.prod(shape) and sum(bound != (0, extent) for bound, extent in zip(bounds, shape, strict=True)) > 1:
             raise ModelError(f"a slice of {list(shape)} along several dimensions; Caffe2 cuts one at a time")
         return bounds
 
@@ -399,9 +394,7 @@ class Tile(Operator):
     dtypes = NUMBERS
 
     def infer(self, x):
-        return x.with_shape(
-            tuple(dim * times for dim, times in zip(x.shape, self._times(len(x.shape)), strict=True))
-        )
+        return x.with_shape(tuple(dim * times for dim, times in zip(x.shape, self._times(len(x.shape)), strict=True)))
 
     def compute(self, x):
         return np.tile(x, self._times(x.ndim))

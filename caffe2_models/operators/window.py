@@ -79,9 +79,7 @@ class Window:
         if self.global_pooling:
             return Fit((height, width), (1, 1), (1, 1), (0, 0, 0, 0), (1, 1))
         (top, bottom, rows), (left, right, columns) = (
-            self._fit_axis(
-                size, self.kernel[axis], self.stride[axis], self.dilation[axis], self.pads[axis::2]
-            )
+            self._fit_axis(size, self.kernel[axis], self.stride[axis], self.dilation[axis], self.pads[axis::2])
             for axis, size in enumerate((height, width))
         )
         return Fit(self.kernel, self.stride, self.dilation, (top, left, bottom, right), (rows, columns))
@@ -117,9 +115,7 @@ def pair(arguments: Arguments, name: str) -> tuple[int, int] | None:
     return spelled(arguments, f"{name}s", name, (f"{name}_h", f"{name}_w"))
 
 
-def spelled(
-    arguments: Arguments, plural: str, single: str, separate: tuple[str, ...]
-) -> tuple[int, ...] | None:
+def spelled(arguments: Arguments, plural: str, single: str, separate: tuple[str, ...]) -> tuple[int, ...] | None:
     """A list, one value for all sides, or one for each; where several are given, all that Caffe2 makes of it.
 
     None where none is given. Raises ModelError for another number of values than images have sides.

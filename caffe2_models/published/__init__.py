@@ -25,9 +25,7 @@ FOLDER = Path(__file__).parent
 FAMILIES = {"ChamNet": "ABCDEF", "FBNet": ("96", "A", "B", "B1", "C", "C1")}
 FORMS = ("int8", "fp32")
 INT8_LAYERS = {"Int8Conv", "Int8ConvRelu", "Int8FC"}
-NAMES = tuple(
-    f"{family}-{member}/{form}" for family in FAMILIES for member in FAMILIES[family] for form in FORMS
-)
+NAMES = tuple(f"{family}-{member}/{form}" for family in FAMILIES for member in FAMILIES[family] for form in FORMS)
 
 # Blue first, after division by 255: what the nets were trained with.
 BGR_MEAN, BGR_STD = (0.406, 0.456, 0.485), (0.225, 0.224, 0.229)
@@ -64,9 +62,7 @@ def published_net(name: str, seed: int = 0) -> Net:
     """
     graph = _read(name)
     predict = _predict_net(graph)
-    set_preprocessing(
-        predict, Preprocessing(size=graph["size"], mean=BGR_MEAN, std=BGR_STD, channel_order="BGR")
-    )
+    set_preprocessing(predict, Preprocessing(size=graph["size"], mean=BGR_MEAN, std=BGR_STD, channel_order="BGR"))
     return Net(predict, _init_net(graph, np.random.default_rng(seed)))
 
 

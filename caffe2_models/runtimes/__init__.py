@@ -7,9 +7,7 @@ from caffe2_models.runtimes.session import Session
 BACKENDS = ("auto", "reference", "exact", "onnxruntime", "caffe2")
 
 
-def create_session(
-    net: Net, backend: str = "auto", threads: int | None = None, approximate: bool = False
-) -> Session:
+def create_session(net: Net, backend: str = "auto", threads: int | None = None, approximate: bool = False) -> Session:
     """A session of the named runtime; `auto` takes the fastest that is exact for this net.
 
     threads: how many to use, all cores where None. approximate: lets `onnxruntime` run int8 nets in QDQ form,

@@ -48,9 +48,7 @@ class Caffe2Session(Session):
     def _ask(self, header, feeds):
         if not self._engine.alive:
             self._engine = self._load()
-        return self._engine.ask(
-            {**header, "number": self._number}, [(k, _to_wire(v)) for k, v in feeds.items()]
-        )
+        return self._engine.ask({**header, "number": self._number}, [(k, _to_wire(v)) for k, v in feeds.items()])
 
     def _load(self):
         engine = _engine(self.threads)
@@ -118,9 +116,7 @@ class ChildProcess(Engine):
                 arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, env=environment
             )
         except OSError as error:
-            raise ModelError(
-                f"{INTERPRETER}={interpreter}: cannot be started ({error.strerror}); {REMEDY}"
-            ) from None
+            raise ModelError(f"{INTERPRETER}={interpreter}: cannot be started ({error.strerror}); {REMEDY}") from None
         if caffe2_server.read_message(self._process.stdout) is None:
             raise ModelError(f"{INTERPRETER}={interpreter} has no Caffe2 ({self._last_words()}); {REMEDY}")
 

@@ -73,9 +73,7 @@ class Server:
         for name, value in feeds:
             if isinstance(value, Int8Array):
                 kind = "Int8GivenTensorFill" if value.data.dtype == np.uint8 else "Int8GivenIntTensorFill"
-                content = (
-                    value.data.tobytes() if value.data.dtype == np.uint8 else value.data.ravel().tolist()
-                )
+                content = value.data.tobytes() if value.data.dtype == np.uint8 else value.data.ravel().tolist()
                 arguments = {"values": content, "shape": list(value.data.shape)}
                 arguments.update(Y_scale=value.scale, Y_zero_point=value.zero_point)
                 self.workspace.RunOperatorOnce(self.core.CreateOperator(kind, [], [name], **arguments))

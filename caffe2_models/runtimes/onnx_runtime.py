@@ -53,9 +53,7 @@ class OnnxRuntimeSession(Session):
 
     def _run(self, feeds, outputs):
         plan = self._plan(feeds, outputs)
-        arrays = {
-            name: value.data if isinstance(value, Int8Tensor) else value for name, value in feeds.items()
-        }
+        arrays = {name: value.data if isinstance(value, Int8Tensor) else value for name, value in feeds.items()}
         try:
             results = plan.session.run(plan.names, arrays)
         except Exception as error:  # ONNX Runtime's errors have no class of their own

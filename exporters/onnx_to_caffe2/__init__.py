@@ -108,9 +108,7 @@ def _blob(name: str, source: Source) -> Blob:
 
 
 def _same_value(first: TensorType, second: TensorType) -> bool:
-    return (
-        second.value is not None and first.shape == second.shape and bool((first.value == second.value).all())
-    )
+    return second.value is not None and first.shape == second.shape and bool((first.value == second.value).all())
 
 
 def _layer(node: SourceNode) -> str:

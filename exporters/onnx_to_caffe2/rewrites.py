@@ -75,9 +75,7 @@ def move_batch_norm_before_concat(graph: Graph) -> bool:
         branches = [blob.op for blob in join.inputs]
         if not all(branch is not None and branch.type in CHANNEL_AXIS for branch in branches):
             continue
-        if any(uses[blob] != 1 for blob in join.inputs) or not all(
-            blob.is_constant for blob in op.inputs[1:]
-        ):
+        if any(uses[blob] != 1 for blob in join.inputs) or not all(blob.is_constant for blob in op.inputs[1:]):
             continue
         ends = np.cumsum([blob.shape[1] for blob in join.inputs])
         parts = zip(*(np.split(blob.value, ends[:-1]) for blob in op.inputs[1:]), strict=True)
@@ -115,18 +113,10 @@ def fuse_channel_shuffle(graph: Graph) -> bool:
         if swap is None or swap.type != "Transpose" or swap.arguments["axes"][:3] != [0, 2, 1]:
             continue
         split = swap.inputs[0].op
-        if (
-            split is None
-            or split.type != "Reshape"
-            or swap.arguments["axes"] != list(_swapped(swap.inputs[0]))
-        ):
+        if split is None or split.type != "Reshape" or swap.arguments["axes"] != list(_swapped(swap.inputs[0])):
             continue
         x = split.inputs[0]
-        if (
-            x.shapes != op.output.shapes
-            or x.rank != 4
-            or swap.inputs[0].shape[3:] not in (x.shape[2:], _area(x))
-        ):
+        if x.shapes != op.output.shapes or x.rank != 4 or swap.inputs[0].shape[3:] not in (x.shape[2:], _area(x)):
             continue
         group = swap.inputs[0].shape[1]
         op.type, op.inputs, op.arguments = "ChannelShuffle", [x], {"kernel": 1, "group": group}

@@ -94,9 +94,7 @@ def read_source(model: onnx.ModelProto, size: int | None = None) -> Source:
         traces.append(trace)
     first, second = traces[0], traces[-1]
     if [node.outputs for node in first.nodes] != [node.outputs for node in second.nodes]:
-        raise ModelError(
-            "the ONNX graph computes different things at different input sizes; fix its input size"
-        )
+        raise ModelError("the ONNX graph computes different things at different input sizes; fix its input size")
     outputs = [value.name for value in graph.output]
     return Source(graph.name, opset, [value.name for value in inputs], outputs, first, second)
 
@@ -107,9 +105,7 @@ def to_array(tensor: onnx.TensorProto) -> np.ndarray:
         return _single(numpy_helper.to_array(tensor))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split())[:100]
-        raise ModelError(
-            f"tensor {tensor.name}: its content does not fit its shape and type ({reason})"
-        ) from None
+        raise ModelError(f"tensor {tensor.name}: its content does not fit its shape and type ({reason})") from None
 
 
 def _single(array: np.ndarray) -> np.ndarray:
@@ -148,9 +144,7 @@ class _Tracer:
         written = self.trace.types.keys()
         for name in proto.input:
             if name and name not in written:
-                raise ModelError(
-                    f"node {proto.name or proto.op_type}: reads {name}, which nothing before it writes"
-                )
+                raise ModelError(f"node {proto.name or proto.op_type}: reads {name}, which nothing before it writes")
 
     def _set(self, name: str, value: np.ndarray) -> None:
         self.trace.types[name] = TensorType.of(_single(value))
@@ -186,9 +180,7 @@ class _Tracer:
 
     def _inline_branch(self, proto: onnx.NodeProto, condition: bool, depth: int) -> None:
         """An If whose condition is known is the branch that it takes."""
-        branch = next(
-            a.g for a in proto.attribute if a.name == ("then_branch" if condition else "else_branch")
-        )
+        branch = next(a.g for a in proto.attribute if a.name == ("then_branch" if condition else "else_branch"))
         for tensor in branch.initializer:
             self._set(tensor.name, to_array(tensor))
         self.visit(branch.node, depth + 1)
@@ -221,9 +213,7 @@ class _Tracer:
             )
         except (*INFERENCE_ERRORS, RuntimeError, ValueError, TypeError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise ModelError(
-                f"node {proto.name or proto.op_type}: inputs that cannot be ({reason})"
-            ) from None
+            raise ModelError(f"node {proto.name or proto.op_type}: inputs that cannot be ({reason})") from None
         return {name: _tensor_type(info) for name, info in inferred.items()}
 
 
@@ -255,9 +245,7 @@ def _constant(proto: onnx.NodeProto) -> np.ndarray:
             return np.array(onnx.helper.get_attribute_value(attribute), np.float32)
         if attribute.name in ("value_int", "value_ints"):
             return np.array(onnx.helper.get_attribute_value(attribute), np.int64)
-    raise ModelError(
-        f"node {proto.name or '-> ' + proto.output[0]}: a Constant of a kind that no net computes with"
-    )
+    raise ModelError(f"node {proto.name or '-> ' + proto.output[0]}: a Constant of a kind that no net computes with")
 
 
 def _shape_of(proto: onnx.NodeProto, shape: tuple[int, ...]) -> np.ndarray:
@@ -292,9 +280,7 @@ def _input_shape(value: onnx.ValueInfoProto, size: int | None, variant: int) -> 
         raise ModelError(f"input {value.name} has no shape in the ONNX file")
     sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
     if size is not None and len(sizes) == 4 and any(fixed not in (0, size) for fixed in sizes[2:]):
-        raise ModelError(
-            f"input {value.name} is {sizes[2]} x {sizes[3]} in the ONNX file; its size cannot change"
-        )
+        raise ModelError(f"input {value.name} is {sizes[2]} x {sizes[3]} in the ONNX file; its size cannot change")
     spatial = size if size is not None else DEFAULT_SIZE + FREE_SIZE_STEP * variant
     free = [FREE_BATCH[variant], 3, *[spatial] * len(sizes)]
     return tuple(fixed if fixed > 0 else free[axis] for axis, fixed in enumerate(sizes))

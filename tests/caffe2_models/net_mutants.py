@@ -107,9 +107,7 @@ def drop_argument(rng, net, op):
 
 
 def change_type(rng, net, op):
-    op.type = str(
-        rng.choice([another(rng, net).type, "Int8Conv", "Softmax", "Reshape", "NoSuchOperator", ""])
-    )
+    op.type = str(rng.choice([another(rng, net).type, "Int8Conv", "Softmax", "Reshape", "NoSuchOperator", ""]))
 
 
 def drop_input(rng, net, op):

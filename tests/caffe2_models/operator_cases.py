@@ -94,11 +94,7 @@ def window(rng, kernels=(1, 2, 3, 5), dilate=True, legacy=False, largest_pad=Non
     dilation = [int(d) for d in rng.choice([1, 1, 1, 2], 2)] if dilate else [1, 1]
     if square:
         kernel[1], stride[1], dilation[1] = kernel[0], stride[0], dilation[0]
-    limit = (
-        [k // 2 + (1 if flip(rng, 0.2) else 0) for k in kernel]
-        if largest_pad is None
-        else largest_pad(kernel)
-    )
+    limit = [k // 2 + (1 if flip(rng, 0.2) else 0) for k in kernel] if largest_pad is None else largest_pad(kernel)
     pads = [int(rng.integers(0, limit[i % 2] + 1)) for i in range(4)]
     if flip(rng):
         pads = [min(limit)] * 4
@@ -107,9 +103,7 @@ def window(rng, kernels=(1, 2, 3, 5), dilate=True, legacy=False, largest_pad=Non
         arguments = {"kernels": kernel, "strides": stride, "pads": pads}
         arguments |= {"dilations": dilation} if dilate else {}
     elif form == 1 or not square or len(set(pads)) > 1:
-        for name, values in [("kernel", kernel), ("stride", stride)] + (
-            [("dilation", dilation)] if dilate else []
-        ):
+        for name, values in [("kernel", kernel), ("stride", stride)] + ([("dilation", dilation)] if dilate else []):
             arguments |= {f"{name}_h": values[0], f"{name}_w": values[1]}
         arguments |= dict(zip(("pad_t", "pad_l", "pad_b", "pad_r"), pads, strict=True))
     else:
@@ -156,9 +150,7 @@ def positive(rng, kind):
 
 @case("Gelu")
 def gelu(rng, kind):
-    return Case(
-        kind, [normal(rng, *any_rank(rng), scale=3)], {"fast_gelu": int(flip(rng))} if flip(rng) else {}
-    )
+    return Case(kind, [normal(rng, *any_rank(rng), scale=3)], {"fast_gelu": int(flip(rng))} if flip(rng) else {})
 
 
 @case("Dropout")
@@ -189,9 +181,7 @@ def hard_sigmoid(rng, kind):
 
 @case("Elu", "LeakyRelu")
 def with_alpha(rng, kind):
-    return Case(
-        kind, [normal(rng, *any_rank(rng))], {"alpha": float(rng.uniform(0.05, 1))} if flip(rng, 0.8) else {}
-    )
+    return Case(kind, [normal(rng, *any_rank(rng))], {"alpha": float(rng.uniform(0.05, 1))} if flip(rng, 0.8) else {})
 
 
 @case("Selu")
@@ -293,9 +283,7 @@ def conv(rng, kind):
 @case("ConvTranspose")
 def conv_transpose(rng, kind):
     order = "NHWC" if flip(rng, 0.25) else "NCHW"
-    arguments = window(
-        rng, (2, 3, 4), dilate=False, largest_pad=lambda kernel: [0, 0] if min(kernel) < 3 else [1, 1]
-    )
+    arguments = window(rng, (2, 3, 4), dilate=False, largest_pad=lambda kernel: [0, 0] if min(kernel) < 3 else [1, 1])
     kernel = sides(arguments, "kernel")
     if min(sides(arguments, "stride")) > 1 and flip(rng):
         arguments |= {"adj": 1} if flip(rng) else {"adjs": [int(v) for v in rng.integers(0, 2, 2)]}
@@ -317,9 +305,7 @@ def pool(rng, kind):
     if flip(rng, 0.2):
         arguments, side = {"global_pooling": 1}, 1
     else:
-        arguments = window(
-            rng, (1, 2, 3, 4), dilate=False, legacy=True, largest_pad=lambda k: [k[0] // 2, k[1] // 2]
-        )
+        arguments = window(rng, (1, 2, 3, 4), dilate=False, legacy=True, largest_pad=lambda k: [k[0] // 2, k[1] // 2])
         side = extent(arguments)
     if kind == "AveragePool" and flip(rng, 0.4):
         arguments["count_include_pad"] = 1
@@ -335,9 +321,7 @@ def fully_connected(rng, kind):
     inner, outputs = int(np.prod(shape[axis:])), int(rng.integers(1, 9))
     weight = normal(rng, outputs, inner) if kind == "FC" else normal(rng, inner, outputs)
     arguments = {"axis": axis} if axis > 1 else {}
-    return Case(
-        kind, [normal(rng, *shape), weight, normal(rng, outputs)], arguments, fed=1 if flip(rng, 0.8) else 3
-    )
+    return Case(kind, [normal(rng, *shape), weight, normal(rng, outputs)], arguments, fed=1 if flip(rng, 0.8) else 3)
 
 
 @case("MatMul")
@@ -373,9 +357,7 @@ def spatial_bn(rng, kind):
     order = "NHWC" if flip(rng, 0.3) else "NCHW"
     channels = int(rng.integers(1, 9))
     arguments = (
-        {"is_test": 1}
-        | ({"epsilon": 1e-3} if flip(rng) else {})
-        | ({"order": order} if order == "NHWC" else {})
+        {"is_test": 1} | ({"epsilon": 1e-3} if flip(rng) else {}) | ({"order": order} if order == "NHWC" else {})
     )
     vectors = [
         normal(rng, channels),
@@ -456,9 +438,7 @@ def softmax(rng, kind):
 def reduction(rng, kind):
     shape = any_rank(rng)
     axes = [int(a) for a in rng.permutation(len(shape))[: int(rng.integers(1, len(shape) + 1))]]
-    arguments = ({"axes": sorted(axes)} if flip(rng, 0.8) else {}) | (
-        {"keepdims": int(flip(rng))} if flip(rng) else {}
-    )
+    arguments = ({"axes": sorted(axes)} if flip(rng, 0.8) else {}) | ({"keepdims": int(flip(rng))} if flip(rng) else {})
     return Case(kind, [normal(rng, *shape)], arguments)
 
 
@@ -486,9 +466,7 @@ def reshape(rng, kind):
 @case("Flatten")
 def flatten(rng, kind):
     shape = any_rank(rng)
-    return Case(
-        kind, [normal(rng, *shape)], {"axis": int(rng.integers(0, len(shape) + 1))} if flip(rng) else {}
-    )
+    return Case(kind, [normal(rng, *shape)], {"axis": int(rng.integers(0, len(shape) + 1))} if flip(rng) else {})
 
 
 @case("Squeeze")
@@ -641,9 +619,7 @@ def int8_pool(rng, kind):
     if flip(rng, 0.3) and "Average" in kind:
         arguments, side = {"global_pooling": 1}, 2
     else:
-        arguments = window(
-            rng, (2, 3, 7), dilate=False, legacy=flip(rng), largest_pad=lambda k: [k[0] // 2, k[1] // 2]
-        )
+        arguments = window(rng, (2, 3, 7), dilate=False, legacy=flip(rng), largest_pad=lambda k: [k[0] // 2, k[1] // 2])
         side = extent(arguments)
     x = quantized(rng, *image(rng, channels, side, "NHWC"))
     arguments |= same_quantization(x) if "Max" in kind else output_quantization(rng, -5, -1)
@@ -683,9 +659,7 @@ def weights_and_bias(rng, shape, outputs, x_scale, y_scale) -> tuple[Int8Tensor,
     scale = np.float32(
         min(y_scale * np.exp(rng.uniform(-1, 2)) / (x_scale * np.sqrt(inner) * 74), 0.999 * y_scale / x_scale)
     )
-    weight = quantized(
-        rng, *shape, scale=scale, zero_point=int(rng.choice([128, 128, 0, 255, rng.integers(0, 256)]))
-    )
+    weight = quantized(rng, *shape, scale=scale, zero_point=int(rng.choice([128, 128, 0, 255, rng.integers(0, 256)])))
     bias = rng.integers(-2000, 2000, outputs, dtype=np.int32)
     return weight, Int8Tensor(bias, float(np.float32(x_scale) * np.float32(scale)), 0)
 
@@ -714,18 +688,14 @@ def int8_conv(rng, kind):
 
 @case("Int8ConvTranspose")
 def int8_conv_transpose(rng, kind):
-    arguments = window(
-        rng, (2, 3, 4), dilate=False, largest_pad=lambda kernel: [0, 0] if min(kernel) < 3 else [1, 1]
-    )
+    arguments = window(rng, (2, 3, 4), dilate=False, largest_pad=lambda kernel: [0, 0] if min(kernel) < 3 else [1, 1])
     kernel = sides(arguments, "kernel")
     if min(sides(arguments, "stride")) > 1 and flip(rng):
         arguments["adj"] = 1
     channels, outputs = int(rng.integers(1, 12)), int(rng.integers(1, 12))
     x = quantized(rng, *image(rng, channels, 3, "NHWC"))
     quantization = output_quantization(rng)
-    weight, bias = weights_and_bias(
-        rng, (channels, *kernel, outputs), outputs, x.scale, quantization["Y_scale"]
-    )
+    weight, bias = weights_and_bias(rng, (channels, *kernel, outputs), outputs, x.scale, quantization["Y_scale"])
     return Case(kind, [x, weight, bias], {"order": "NHWC", **arguments, **quantization})
 
 
@@ -734,9 +704,7 @@ def int8_fc(rng, kind):
     shape, outputs = (int(rng.integers(1, 4)), *any_rank(rng, 1, 4)), int(rng.integers(1, 20))
     x = quantized(rng, *shape)
     quantization = output_quantization(rng)
-    weight, bias = weights_and_bias(
-        rng, (outputs, int(np.prod(shape[1:]))), outputs, x.scale, quantization["Y_scale"]
-    )
+    weight, bias = weights_and_bias(rng, (outputs, int(np.prod(shape[1:]))), outputs, x.scale, quantization["Y_scale"])
     return Case(kind, [x, weight, bias], quantization)
 
 

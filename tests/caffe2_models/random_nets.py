@@ -57,10 +57,7 @@ class RandomNet:
         return [
             name
             for name, value in self.values.items()
-            if name != blob
-            and isinstance(value, kind)
-            and value.dtype == self.values[blob].dtype
-            and fits(value)
+            if name != blob and isinstance(value, kind) and value.dtype == self.values[blob].dtype and fits(value)
         ]
 
     def choose(self, options: list):
@@ -87,9 +84,7 @@ def grow(net: RandomNet, blob: str) -> str:
     """One step further from the blob, or from an earlier one."""
     rng = net.rng
     if flip(rng, 0.2):
-        blob = net.choose(
-            [name for name in net.values if not name.endswith("_side") and name != "data"] or [blob]
-        )
+        blob = net.choose([name for name in net.values if not name.endswith("_side") and name != "data"] or [blob])
     value = net.values[blob]
     image = len(value.shape) == 4
     if isinstance(value, Int8Tensor):
@@ -149,9 +144,7 @@ def pool(net, x):
 def batch_norm(net, x):
     rng, channels = net.rng, net.shape(x)[1]
     vectors = [np.abs(normal(rng, channels)) + 0.5, *(normal(rng, channels, scale=0.3) for _ in range(2))]
-    return net.add(
-        "SpatialBN", x, *vectors, np.abs(normal(rng, channels)) + np.float32(0.5), is_test=1, epsilon=1e-3
-    )
+    return net.add("SpatialBN", x, *vectors, np.abs(normal(rng, channels)) + np.float32(0.5), is_test=1, epsilon=1e-3)
 
 
 def relu(net, x):
@@ -183,18 +176,14 @@ def concat(net, x):
     other = net.others(x, lambda v: v.shape[:1] == shape[:1] and v.shape[2:] == shape[2:] and v.shape[1] < 30)
     if not other or shape[1] > 30:
         return None
-    return net.add(
-        "Concat", x, *(net.choose(other) for _ in range(int(net.rng.integers(1, 3)))), outputs=2, axis=1
-    )
+    return net.add("Concat", x, *(net.choose(other) for _ in range(int(net.rng.integers(1, 3)))), outputs=2, axis=1)
 
 
 def squeeze_excite(net, x):
     rng, channels = net.rng, net.shape(x)[1]
     pooled = net.add("AveragePool", x, global_pooling=1)
     squeezed = net.add("FC", pooled, normal(rng, 4, channels), normal(rng, 4))
-    gate = net.add(
-        "Sigmoid", net.add("FC", net.add("Relu", squeezed), normal(rng, channels, 4), normal(rng, channels))
-    )
+    gate = net.add("Sigmoid", net.add("FC", net.add("Relu", squeezed), normal(rng, channels, 4), normal(rng, channels)))
     return net.add("Mul", x, gate, broadcast=1, axis=0)
 
 
@@ -317,9 +306,7 @@ def int8_conv(net, x):
 
 def int8_add(net, x):
     value = net.values[x]
-    others = net.others(
-        x, lambda other: other.shape == value.shape and 1 / 64 < other.scale / value.scale < 64
-    )
+    others = net.others(x, lambda other: other.shape == value.shape and 1 / 64 < other.scale / value.scale < 64)
     other = net.choose(others or [x])
     high = 200 * (value.scale + net.values[other].scale)
     kind = net.choose(["Int8Add", "Int8AddRelu", "Int8Sum", "Int8SumRelu"])

@@ -12,9 +12,7 @@ from caffe2_models.proto import caffe2_pb2
 pytestmark = pytest.mark.skipif(not kernels.is_available(), reason="the kernels were not built")
 
 ZERO_POINTS = st.one_of(st.sampled_from([0, 128, 255]), st.integers(0, 255))
-SCALES = st.floats(
-    2.0**-20, 1 - 2.0**-10, width=32
-)  # from accumulator to output; near 1 nearly all outputs saturate
+SCALES = st.floats(2.0**-20, 1 - 2.0**-10, width=32)  # from accumulator to output; near 1 nearly all outputs saturate
 SEEDS = st.integers(0, 2**32 - 1)
 
 
@@ -77,9 +75,7 @@ def convolutions(draw):
     kernel = (1, 1) if form == "pointwise" else draw(st.tuples(st.integers(1, 7), st.integers(1, 7)))
     stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
     dilation = draw(st.sampled_from([(1, 1), (1, 1), (2, 1), (1, 2), (3, 2)]))
-    pads = (
-        draw(st.tuples(*[st.integers(0, 4)] * 4)) if form != "pointwise" or draw(st.booleans()) else (0,) * 4
-    )
+    pads = draw(st.tuples(*[st.integers(0, 4)] * 4)) if form != "pointwise" or draw(st.booleans()) else (0,) * 4
     least = [max(1, d * (k - 1) + 1 - a - b)
              for d, k, a, b in zip(dilation, kernel, pads[:2], pads[2:], strict=True)]  # fmt: skip
     height, width = draw(st.integers(least[0], least[0] + 14)), draw(st.integers(least[1], least[1] + 14))
@@ -116,9 +112,7 @@ def test_requantization_around_every_step(scale, y_zero, relu):
     """Accumulators (as biases of zero weights) at, before and behind each step of the output, and far off."""
     steps = ((np.arange(-1, 258) - y_zero - 0.5) / np.float64(scale))[:, None] + np.arange(-3, 4)
     far = [-(2**31) + 1, 2**31 - 1, -(2**24) - 1, 2**24 + 1, -1, 0, 1]
-    acc = np.unique(np.clip(np.append(steps.ravel(), far), -(2**31) + 1, 2**31 - 1).astype(np.int64)).astype(
-        np.int32
-    )
+    acc = np.unique(np.clip(np.append(steps.ravel(), far), -(2**31) + 1, 2**31 - 1).astype(np.int64)).astype(np.int32)
     weight = Int8Tensor(np.full((len(acc), 1, 1, 1), 128, np.uint8), 0.5, 128)
     kind, parameters = "Int8ConvRelu" if relu else "Int8Conv", {"w": weight, "b": Int8Tensor(acc, 0.25, 0)}
     y_scale = float(np.float32(0.25) / np.float32(scale))
@@ -172,9 +166,7 @@ def test_pooling(kind, kernel, stride, pad, channels, size, ratio, x_zero, y_zer
 
 
 def test_global_average_pool():
-    net = operator_net(
-        "Int8AveragePool", ["x"], {}, global_pooling=1, order="NHWC", Y_scale=0.4, Y_zero_point=9
-    )
+    net = operator_net("Int8AveragePool", ["x"], {}, global_pooling=1, order="NHWC", Y_scale=0.4, Y_zero_point=9)
     assert_equal(net, {"x": tensor(np.random.default_rng(0), (3, 7, 5, 133), 17)})
 
 
@@ -196,9 +188,7 @@ def test_quantize_and_dequantize(scale, zero_point, channels, seed):
     add_operator(predict, "Int8Quantize", ["nhwc"], ["y"], **quantized)
     assert_equal(Net(predict), {"x": x})
 
-    every_byte = Int8Tensor(
-        np.arange(256, dtype=np.uint8).reshape(2, 128), float(np.float32(scale)), zero_point
-    )
+    every_byte = Int8Tensor(np.arange(256, dtype=np.uint8).reshape(2, 128), float(np.float32(scale)), zero_point)
     assert_equal(operator_net("Int8Dequantize", ["x"], {}), {"x": every_byte})
 
 
@@ -241,9 +231,7 @@ def test_concat(axis):
 @given(st.integers(1, 3), st.integers(1, 1100), st.floats(2.0**-10, 1, width=32), SEEDS)
 def test_softmax(rows, channels, scale, seed):
     net = operator_net("Int8Softmax", ["x"], {}, Y_scale=1 / 256, Y_zero_point=0)
-    assert_equal(
-        net, {"x": tensor(np.random.default_rng(seed), (rows, channels), 12, float(np.float32(scale)))}
-    )
+    assert_equal(net, {"x": tensor(np.random.default_rng(seed), (rows, channels), 12, float(np.float32(scale)))})
 
 
 # ------------------------------------------------------- sizes are checked before memory is touched

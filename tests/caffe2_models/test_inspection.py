@@ -60,8 +60,7 @@ def test_all_problems_are_found_at_once():
     assert problems == [
         "predict: operator 0 (NoSuchOperator -> a): operator NoSuchOperator is not supported",
         "predict: operator 2 (Relu -> b): blob nowhere is read before anything writes it",
-        "predict: operator 3 (Conv -> c): weight [4, 3, 3, 3] does not fit 3 channels, kernel (9, 9), "
-        "group 1",
+        "predict: operator 3 (Conv -> c): weight [4, 3, 3, 3] does not fit 3 channels, kernel (9, 9), group 1",
         "predict: operator 5 (Int8Add -> z): input to output scale ratio 100000 is outside [2^-14, 2^8), "
         "which QNNPACK refuses",
         "output gone is never written",
@@ -130,12 +129,8 @@ def test_inspect_net_shows_and_judges(root, chain, tmp_path):
 
 def test_inspect_net_converts_without_loss(root, tmp_path):
     rng = np.random.default_rng(0)
-    special = np.array(
-        [np.nan, np.inf, -np.inf, -0.0, 1e-45, 3.4028235e38, *rng.normal(size=100)], np.float32
-    )
-    init = make_init(
-        {"w": special, "q": Int8Tensor(np.arange(256, dtype=np.uint8), 0.1, 7)}, 'naïve "name"\n'
-    )
+    special = np.array([np.nan, np.inf, -np.inf, -0.0, 1e-45, 3.4028235e38, *rng.normal(size=100)], np.float32)
+    init = make_init({"w": special, "q": Int8Tensor(np.arange(256, dtype=np.uint8), 0.1, 7)}, 'naïve "name"\n')
     write_net(tmp_path / "a.pb", init)
     for source, target in [("a.pb", "b.pbtxt"), ("b.pbtxt", "c.pb")]:
         done = script(root, "scripts/inspect_net.py", "--convert", tmp_path / source, tmp_path / target)
@@ -145,9 +140,7 @@ def test_inspect_net_converts_without_loss(root, tmp_path):
 
 
 def test_what_text_cannot_keep_is_refused(root, tmp_path):
-    (tmp_path / "a.pb").write_bytes(
-        caffe2_pb2.NetDef(name="x").SerializeToString() + b"\xf8\x7f\x01"
-    )  # field 2047
+    (tmp_path / "a.pb").write_bytes(caffe2_pb2.NetDef(name="x").SerializeToString() + b"\xf8\x7f\x01")  # field 2047
     done = script(root, "scripts/inspect_net.py", "--convert", tmp_path / "a.pb", tmp_path / "b.pbtxt")
     assert done.returncode == 2 and "which a text file cannot keep" in done.stderr
     assert not (tmp_path / "b.pbtxt").exists()

@@ -113,9 +113,7 @@ def test_shapes_computed_in_the_net(backend):
 
 @pytest.mark.parametrize("backend", BACKENDS_HERE)
 def test_inputs_and_parameters_can_be_asked_for(backend):
-    predict = parse(
-        'op { type: "Mul" input: "x" input: "p" output: "y" } external_input: "x" external_input: "p"'
-    )
+    predict = parse('op { type: "Mul" input: "x" input: "p" output: "y" } external_input: "x" external_input: "p"')
     net = Net(predict, make_init({"p": np.array([2], np.float32)}))
     got = net.session(backend).run({"x": np.ones(3, np.float32)}, ["x", "p", "y"])
     assert {name: value.tolist() for name, value in got.items()} == {"x": [1] * 3, "p": [2], "y": [2] * 3}
@@ -140,9 +138,7 @@ def test_the_walk_gives_types_at_each_moment():
     """))  # fmt: skip
     quantize, dequantize = net.walk({"x": (2, 5)})
     assert quantize.inputs[0].scale is None
-    assert (quantize.outputs[0].scale, quantize.outputs[0].zero_point) == (0.5, 3) and dequantize.inputs[
-        0
-    ].is_quantized
+    assert (quantize.outputs[0].scale, quantize.outputs[0].zero_point) == (0.5, 3) and dequantize.inputs[0].is_quantized
     assert (quantize.nbytes, quantize.macs) == (4 * 10 + 10, 0)
     assert net.infer_types({"x": TensorType((1,))})["x"].dtype == np.float32
 

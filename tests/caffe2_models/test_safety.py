@@ -192,9 +192,7 @@ def test_cyclic_and_unordered_nets():
 
 
 def test_all_unsupported_operators_are_listed_at_once(shared):
-    graph = load_net(
-        shared / "published" / "others" / "detectron_e2e_faster_rcnn_R-50-C4_1x_predict_net.pbtxt"
-    )
+    graph = load_net(shared / "published" / "others" / "detectron_e2e_faster_rcnn_R-50-C4_1x_predict_net.pbtxt")
     with pytest.raises(UnsupportedError, match="BBoxTransform, BoxWithNMSLimit, GenerateProposals, RoIAlign"):
         graph.infer_shapes({"data": (1, 3, 224, 224)})
     with pytest.raises(UnsupportedError, match="BBoxTransform"):

@@ -41,9 +41,7 @@ def test_export_proves_itself_and_records_the_preprocessing(exported):
     path, done = exported
     lines = done.stdout.splitlines()
     assert "opset 17, input batch x 3 x 75 x 75; onnx.checker finds it valid" in lines[0]
-    assert len(lines) == 3 and all(
-        "max |difference|" in line and line.endswith(": close") for line in lines[1:]
-    )
+    assert len(lines) == 3 and all("max |difference|" in line and line.endswith(": close") for line in lines[1:])
     preprocessing = get_onnx_preprocessing(load_onnx(path))
     assert (preprocessing.size, preprocessing.mean) == (75, (0.4, 0.5, 0.6))
 
@@ -71,9 +69,7 @@ def test_there_and_back_again(exported, run, tmp_path):
 def test_real_caffe2_is_asked_where_it_is_at_hand(exported, run, tmp_path, caffe2_python):
     done = run("onnx_to_caffe.py", exported[0], "--c2-prefix", tmp_path / "net", caffe2=caffe2_python)
     assert done.returncode == 0, done.stderr
-    assert (
-        done.stdout.count("the real Caffe2 against ONNX Runtime") == 2 and done.stdout.count(": close") == 4
-    )
+    assert done.stdout.count("the real Caffe2 against ONNX Runtime") == 2 and done.stdout.count(": close") == 4
 
 
 @pytest.mark.parametrize("listed", [False, True])

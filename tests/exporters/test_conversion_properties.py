@@ -18,9 +18,7 @@ class Network:
         self.draw, self.opset = draw, opset
         self.rng = np.random.default_rng(draw(st.integers(0, 2**16)))
         self.nodes, self.weights = [], []
-        self.shapes = {
-            "x": (1, draw(st.sampled_from([2, 4, 6])), draw(st.integers(5, 12)), draw(st.integers(5, 12)))
-        }
+        self.shapes = {"x": (1, draw(st.sampled_from([2, 4, 6])), draw(st.integers(5, 12)), draw(st.integers(5, 12)))}
 
     def weight(self, *shape, low=-1.0, high=1.0):
         name = f"w{len(self.weights)}"
@@ -76,9 +74,7 @@ def conv(net, x):
 def batch_norm(net, x):
     channels = net.shapes[x][1]
     positive = net.weight(channels, low=0.5, high=2)
-    return net.add(
-        "BatchNormalization", [x, *(net.weight(channels) for _ in range(3)), positive], epsilon=1e-3
-    )
+    return net.add("BatchNormalization", [x, *(net.weight(channels) for _ in range(3)), positive], epsilon=1e-3)
 
 
 def scale(net, x):

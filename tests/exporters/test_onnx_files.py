@@ -54,9 +54,7 @@ def test_external_data(model, tmp_path):
     np.testing.assert_array_equal(outputs(loaded)[0]["y"], expected["y"])
 
 
-@pytest.mark.parametrize(
-    "location", ["../weights.bin", "/etc/passwd", "sub/../../weights.bin", "", "link.bin"]
-)
+@pytest.mark.parametrize("location", ["../weights.bin", "/etc/passwd", "sub/../../weights.bin", "", "link.bin"])
 def test_external_data_stays_in_its_folder(model, tmp_path, location):
     folder = tmp_path / "model"
     folder.mkdir()
@@ -121,17 +119,12 @@ def test_truncated_model(model, tmp_path):
 
 def test_weights_listed_as_inputs(model):
     for tensor in model.graph.initializer:
-        model.graph.input.append(
-            onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
-        )
+        model.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
     assert convert(model).inputs == ["x"]
 
 
 def test_weights_as_constant_nodes(model):
-    nodes = [
-        onnx.helper.make_node("Constant", [], [tensor.name], value=tensor)
-        for tensor in model.graph.initializer
-    ]
+    nodes = [onnx.helper.make_node("Constant", [], [tensor.name], value=tensor) for tensor in model.graph.initializer]
     expected, _ = outputs(model)
     del model.graph.initializer[:]
     for node in reversed(nodes):
@@ -139,27 +132,21 @@ def test_weights_as_constant_nodes(model):
     np.testing.assert_array_equal(outputs(model)[0]["y"], expected["y"])
 
 
-@pytest.mark.parametrize(
-    "kind", [onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16]
-)
+@pytest.mark.parametrize("kind", [onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16])
 def test_weights_of_another_float_type_with_casts(model, kind):
     """Half-precision weights, widened in the graph: computed in float32 like the original."""
     for tensor in model.graph.initializer:
         stored = numpy_helper.to_array(tensor).astype(onnx.helper.tensor_dtype_to_np_dtype(kind))
         name = tensor.name
         tensor.CopyFrom(numpy_helper.from_array(stored, f"{name}_stored"))
-        model.graph.node.insert(
-            0, onnx.helper.make_node("Cast", [f"{name}_stored"], [name], to=onnx.TensorProto.FLOAT)
-        )
+        model.graph.node.insert(0, onnx.helper.make_node("Cast", [f"{name}_stored"], [name], to=onnx.TensorProto.FLOAT))
     assert_equal(model)
 
 
 def test_model_in_half_precision(model):
     """Weights, input and arithmetic of float16: the net computes the same in float32, to half precision."""
     for tensor in model.graph.initializer:
-        tensor.CopyFrom(
-            numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name)
-        )
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
     for value in [*model.graph.input, *model.graph.output]:
         value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
     inputs = {"x": np.random.default_rng(1).standard_normal((2, 3, 8, 8)).astype(np.float16)}

@@ -13,9 +13,7 @@ import torch
 @pytest.fixture(scope="module")
 def run(root):
     def run(*command: str, status: int = 0) -> subprocess.CompletedProcess:
-        done = subprocess.run(
-            [sys.executable, *command], cwd=root, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run([sys.executable, *command], cwd=root, capture_output=True, text=True, check=False)
         assert done.returncode == status, done.stderr
         return done
 
@@ -89,6 +87,4 @@ def test_torch_hub_loads_and_lists(root, tmp_path, monkeypatch):
     cached.symlink_to(root)
     entry_points = torch.hub.list("owner/zoo:main", skip_validation=True, trust_repo=True)
     assert {"efficientnet_b0", "fbnet_a", "dmasking_f2", "mobilenetv3_rw"} <= set(entry_points)
-    assert "create_model" in torch.hub.help(
-        "owner/zoo:main", "efficientnet_b0", skip_validation=True, trust_repo=True
-    )
+    assert "create_model" in torch.hub.help("owner/zoo:main", "efficientnet_b0", skip_validation=True, trust_repo=True)

@@ -37,9 +37,7 @@ def published_steps() -> dict[str, list]:
     return steps
 
 
-def record(
-    op_type="Int8Relu", args=(), shapes=((1, 8, 8, 16),), dtypes=(6,), us=10.0, device="phone"
-) -> dict:
+def record(op_type="Int8Relu", args=(), shapes=((1, 8, 8, 16),), dtypes=(6,), us=10.0, device="phone") -> dict:
     """A record of a table, all percentiles about `us`."""
     times = {f"runtime_us_{p}": us * factor for p, factor in
              (("p0", 0.9), ("p10", 0.95), ("p50", 1.0), ("p90", 1.1), ("p100", 2.0))}  # fmt: skip

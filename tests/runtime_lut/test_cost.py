@@ -84,8 +84,7 @@ def test_a_fit_finds_the_prices_that_times_were_made_from():
 
 def test_a_kind_that_was_not_measured_is_priced_by_a_wider_one():
     works = [
-        Workload(("int8", "depthwise", "3x3", "stride 1"), (1.0, n, n / 9, n / 9, 0.1))
-        for n in (90.0, 180.0, 360.0)
+        Workload(("int8", "depthwise", "3x3", "stride 1"), (1.0, n, n / 9, n / 9, 0.1)) for n in (90.0, 180.0, 360.0)
     ]
     model = CostModel.fit(works, [10.0, 19.0, 37.0])
     assert model.prices_of(("int8", "depthwise", "5x5", "stride 2")) is model.prices[("int8", "depthwise")]

@@ -121,11 +121,7 @@ def test_links_large_and_damaged_archives_are_refused(tmp_path, monkeypatch):
 
 def test_every_official_file_is_listed(shared):
     listed = json.loads((shared / "facts/published_files.json").read_text())
-    ours = {
-        path: facts
-        for name in downloads.COLLECTIONS
-        for path, facts in downloads.official_files(name).items()
-    }
+    ours = {path: facts for name in downloads.COLLECTIONS for path, facts in downloads.official_files(name).items()}
     assert ours == listed
 
 

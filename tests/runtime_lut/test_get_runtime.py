@@ -41,9 +41,7 @@ def test_a_published_name_without_any_table_is_estimated(get_runtime, tmp_path):
     done = get_runtime("--model_path", "ChamNet-A/int8", "--json", tmp_path / "out.json")
     found, total = done.stdout.splitlines()[-2:]
     assert found == "All operators found in the table? False"
-    assert float(re.match(r"The network run-time latency is ([\d.]+) ", total)[1]) == pytest.approx(
-        24700, rel=0.1
-    )
+    assert float(re.match(r"The network run-time latency is ([\d.]+) ", total)[1]) == pytest.approx(24700, rel=0.1)
     assert "ESTIMATED" in total
     assert "run_time" not in done.stdout
     content = json.loads((tmp_path / "out.json").read_text())
@@ -76,9 +74,7 @@ def test_graphs_without_weights_and_other_batches(get_runtime, shared):
     )
     by_name = json.loads(get_runtime("--model_path", "ChamNet-E/int8", *arguments).stdout)
     assert official["latency_us"] == by_name["latency_us"]
-    two = json.loads(
-        get_runtime("--model_path", "ChamNet-E/int8", "--batch", "2", *arguments, "--estimate").stdout
-    )
+    two = json.loads(get_runtime("--model_path", "ChamNet-E/int8", "--batch", "2", *arguments, "--estimate").stdout)
     assert two["macs"] == 2 * by_name["macs"]
     assert not two["all_found"]
     assert 1.5 < two["latency_us"] / by_name["latency_us"] < 2.1

@@ -94,9 +94,7 @@ def test_engines_time_every_operator(small, engine):
 def test_onnxruntime_times_float_operators_only(small):
     net = published_net("FBNet-96/fp32")
     cases = unique_cases([(net, net.input_shapes())])[:6]
-    assert all(
-        times.min() >= 0 and times.max() > 0 for _, times in measure.measure_cases(cases, "onnxruntime", FAST)
-    )
+    assert all(times.min() >= 0 and times.max() > 0 for _, times in measure.measure_cases(cases, "onnxruntime", FAST))
     with pytest.raises(ModelError, match="Int8Quantize"):
         list(measure.measure_cases(small[2], "onnxruntime", FAST))
 

@@ -118,9 +118,7 @@ def test_the_script_runs_with_any_adb(cases, tmp_path):
     )
     adb.chmod(0o755)
     environment = {**os.environ, "PATH": f"{adb.parent}:{os.environ['PATH']}", "RUNS": "2"}
-    done = subprocess.run(
-        [folder / "run.sh", "/bin/true"], env=environment, capture_output=True, text=True, cwd="/"
-    )
+    done = subprocess.run([folder / "run.sh", "/bin/true"], env=environment, capture_output=True, text=True, cwd="/")
     assert done.returncode == 0, done.stderr
     assert (folder / "output.txt").read_text().count("caffe2_lut lot") == 2 * lots
     script = Path(phone.__file__).parent.parent / "scripts/build_lut.py"

@@ -51,9 +51,7 @@ def test_times_of_nets_are_sums_over_their_blocks(x86_table):
     assert (times > 0).all()
     choices = np.random.default_rng(0).integers(0, 6, (1000, 4))
     nets = net_times(times, choices)
-    by_hand = [
-        sum(clock.block_time(SPACE[layer][c]) for layer, c in enumerate(choice)) for choice in choices[:20]
-    ]
+    by_hand = [sum(clock.block_time(SPACE[layer][c]) for layer, c in enumerate(choice)) for choice in choices[:20]]
     assert nets[:20] == pytest.approx(by_hand)
     certain = np.eye(6)[choices]
     assert expected_time(times, certain) == pytest.approx(nets)

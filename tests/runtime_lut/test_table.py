@@ -52,8 +52,7 @@ def test_int8conv_takes_the_time_of_int8convrelu_where_it_has_none_itself(make_r
     conv_record = make_record("Int8Conv", KERNEL_1, CONV_SHAPES, (6, 6, 2), 70.0)
     conv = Signature.of_record(conv_record)
     both, only_relu, only_conv = (
-        Table.of_records(records, "phone")
-        for records in ([relu_record, conv_record], [relu_record], [conv_record])
+        Table.of_records(records, "phone") for records in ([relu_record, conv_record], [relu_record], [conv_record])
     )
     assert both.find(conv).signature.op_type == "Int8Conv"
     assert both.find(conv).time_us == 70.0
@@ -97,9 +96,7 @@ def test_a_damaged_index_is_made_anew(make_record, make_table, cache, monkeypatc
     flipped = bytearray(good)
     flipped[good.index(b"percentiles.npy") + 400] ^= 0xFF
     index.write_bytes(
-        {"empty": b"", "cut": good[: len(good) // 2], "flipped": bytes(flipped), "nonsense": b"x" * 999}[
-            damage
-        ]
+        {"empty": b"", "cut": good[: len(good) // 2], "flipped": bytes(flipped), "nonsense": b"x" * 999}[damage]
     )
     table = Table.load(path, "phone")
     assert table.time(relu(7)) == 7.0
@@ -170,8 +167,6 @@ def test_a_table_knows_its_records_by_type(x86_table):
 
 def test_what_make_record_writes_is_read_back(tmp_path, published_steps):
     signature = Signature("Int8Conv", 'kernel=[1, 1] order="NHWC"', CONV_SHAPES, (6, 6, 2))
-    made = table_module.make_record(
-        "Int8Conv", KERNEL_1, CONV_SHAPES, (6, 6, 2), np.arange(5.0), "phone", engine="x"
-    )
+    made = table_module.make_record("Int8Conv", KERNEL_1, CONV_SHAPES, (6, 6, 2), np.arange(5.0), "phone", engine="x")
     table = Table.of_records([made], "phone")
     assert table.find(signature).percentiles.tolist() == [[0.0, 1.0, 2.0, 3.0, 4.0]]

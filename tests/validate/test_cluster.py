@@ -25,9 +25,7 @@ def test_a_cluster_of_two_gives_what_one_process_gives(ray_address, command, col
         assert done.returncode == 0, done.stderr
     one, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two"))
     timing = ("seconds", "images_per_second")
-    assert {k: v for k, v in one.items() if k not in timing} == {
-        k: v for k, v in two.items() if k not in timing
-    }
+    assert {k: v for k, v in one.items() if k not in timing} == {k: v for k, v in two.items() if k not in timing}
     assert (tmp_path / "one.csv").read_text() == (tmp_path / "two.csv").read_text()
 
 

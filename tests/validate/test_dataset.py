@@ -58,9 +58,7 @@ def test_imagenet_folders_flat_folders_and_flat_archives_have_the_same_labels(tm
 
 def test_a_label_map_orders_classes(coloured, tmp_path):
     (tmp_path / "map.txt").write_text("red 0\ngreen 1\nblue 2\n")
-    assert (
-        open_dataset(coloured, label_map=tmp_path / "map.txt").labels.tolist() == [2] * 4 + [1] * 4 + [0] * 4
-    )
+    assert open_dataset(coloured, label_map=tmp_path / "map.txt").labels.tolist() == [2] * 4 + [1] * 4 + [0] * 4
     (tmp_path / "map.txt").write_text("red 0\n")
     with pytest.raises(ModelError, match="blue"):
         open_dataset(coloured, label_map=tmp_path / "map.txt")

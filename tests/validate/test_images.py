@@ -22,9 +22,7 @@ SMALL = Preprocessing(size=24, interpolation="bilinear", mean=(0.5,) * 3, std=(0
 def test_equals_the_recorded_crops_bit_for_bit(shared, model, crop_pct):
     # The 160-pixel crops were made with the shorter side at 183, which floor(160 / 0.874) is.
     recorded = np.load(shared / "models" / f"mobilenet_v1_{model}_quant" / "expected.npz")
-    preprocessing = Preprocessing(
-        size=recorded["crops"].shape[1], interpolation="bilinear", crop_pct=crop_pct
-    )
+    preprocessing = Preprocessing(size=recorded["crops"].shape[1], interpolation="bilinear", crop_pct=crop_pct)
     for crop, label in zip(recorded["crops"], recorded["labels"], strict=True):
         (path,) = (shared / "data" / "imagenet-sample" / synsets()[label]).iterdir()
         assert np.array_equal(read_crop(path.read_bytes(), preprocessing), crop)
@@ -37,9 +35,7 @@ def test_equals_the_recorded_crops_bit_for_bit(shared, model, crop_pct):
     crop_pct=st.floats(0.3, 1),
     interpolation=st.sampled_from(sorted(INTERPOLATIONS)),
 )
-def test_any_shape_is_cropped_to_the_centre_of_the_resized_image(
-    width, height, size, crop_pct, interpolation
-):
+def test_any_shape_is_cropped_to_the_centre_of_the_resized_image(width, height, size, crop_pct, interpolation):
     pixels = noise(width, height)
     preprocessing = Preprocessing(size=size, crop_pct=crop_pct, interpolation=interpolation)
     crop = read_crop(encode(pixels, "PNG"), preprocessing)
@@ -73,15 +69,11 @@ def test_content_decides_not_the_name_and_exif_orientation_is_left_alone():
     pixels = noise(48, 30)
     exif = Image.Exif()
     exif[0x0112] = 6  # turn a quarter to the right
-    assert np.array_equal(
-        read_crop(encode(pixels, "JPEG", exif=exif), SMALL), read_crop(encode(pixels, "JPEG"), SMALL)
-    )
+    assert np.array_equal(read_crop(encode(pixels, "JPEG", exif=exif), SMALL), read_crop(encode(pixels, "JPEG"), SMALL))
     assert read_crop(encode(pixels, "PNG"), SMALL).shape == (24, 24, 3)
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"no image", encode(noise(60, 60))[:400], encode(noise(9, 9), "PNG")[:-30]]
-)
+@pytest.mark.parametrize("content", [b"", b"no image", encode(noise(60, 60))[:400], encode(noise(9, 9), "PNG")[:-30]])
 def test_broken_content_is_refused(content):
     with pytest.raises((OSError, ValueError, SyntaxError)):
         read_crop(content, SMALL)
@@ -96,9 +88,7 @@ def test_an_elongated_image_takes_no_memory_without_bound():
 
 def test_bgr_turns_the_channels_and_one_channel_is_gray():
     content = encode(noise(40, 30), "PNG")
-    assert np.array_equal(
-        read_crop(content, SMALL.replace(channel_order="BGR"))[:, :, ::-1], read_crop(content, SMALL)
-    )
+    assert np.array_equal(read_crop(content, SMALL.replace(channel_order="BGR"))[:, :, ::-1], read_crop(content, SMALL))
     assert read_crop(content, SMALL, channels=1).shape == (24, 24, 1)
 
 

@@ -17,9 +17,7 @@ IDENTITY = {"net": "a", "shard": [0, 1]}
 
 def judge(scores, labels, offset=0, probabilities=False) -> Outcomes:
     outcomes = Outcomes(len(labels))
-    outcomes.record(
-        np.arange(len(labels)), np.array(scores, np.float32), np.array(labels), offset, probabilities
-    )
+    outcomes.record(np.arange(len(labels)), np.array(scores, np.float32), np.array(labels), offset, probabilities)
     return outcomes
 
 
@@ -85,9 +83,7 @@ def test_wilson_interval_ends_where_the_share_is_1_96_deviations_away(n, data):
     hits = data.draw(st.integers(1, n))
     for bound in wilson_interval(hits, n):
         p = bound / 100
-        assert abs(hits / n - p) == pytest.approx(
-            1.959964 * math.sqrt(max(p * (1 - p), 0) / n), abs=1e-7
-        )  # sqrt(eps)
+        assert abs(hits / n - p) == pytest.approx(1.959964 * math.sqrt(max(p * (1 - p), 0) / n), abs=1e-7)  # sqrt(eps)
 
 
 def test_wilson_interval_at_the_edges():

@@ -62,9 +62,7 @@ TEXT_TOTALS = RESULT.to_json().replace('"n": 400', '"n": "many"').encode()
 
 
 def shards(count: int) -> list[Result]:
-    return [
-        dataclasses.replace(RESULT, shard=(k, count), totals=Totals(10 + k, k, 5, k)) for k in range(count)
-    ]
+    return [dataclasses.replace(RESULT, shard=(k, count), totals=Totals(10 + k, k, 5, k)) for k in range(count)]
 
 
 def test_shards_add_up_in_any_order():
@@ -89,9 +87,7 @@ def test_what_is_no_whole_run_is_not_merged(results, message):
         merge(results)
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"{}", b"[1]", b"\xff\xfe", b'{"model": 1, "totals": {"x": 2}}', TEXT_TOTALS]
-)
+@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\xff\xfe", b'{"model": 1, "totals": {"x": 2}}', TEXT_TOTALS])
 def test_what_is_no_result_is_refused(tmp_path, content):
     (tmp_path / "r.json").write_bytes(content)
     with pytest.raises(ModelError, match=r"r\.json"):

@@ -21,9 +21,7 @@ from validate.runner import Resources, Run
 PREPROCESSING = Preprocessing(size=16, interpolation="bilinear", mean=(0.5,) * 3, std=(0.5,) * 3)
 
 
-def run(
-    classifier, dataset, outcomes=None, skip_broken=False, workers=2, threads=2, batch_size=3
-) -> Outcomes:
+def run(classifier, dataset, outcomes=None, skip_broken=False, workers=2, threads=2, batch_size=3) -> Outcomes:
     indices = select(dataset)
     outcomes = outcomes or Outcomes(len(indices))
     resources = Resources(workers, threads, classifier.fixed_batch or batch_size)

@@ -40,9 +40,7 @@ def test_bicubic_is_the_legacy_kernel(height, width, size):
     assert ours.dtype == np.float32
     for y in range(size):
         for x in range(size):
-            assert ours[y, x] == pytest.approx(
-                one_pixel_bicubic(pixels, size, y, x), abs=2e-4
-            )  # float32 sums
+            assert ours[y, x] == pytest.approx(one_pixel_bicubic(pixels, size, y, x), abs=2e-4)  # float32 sums
 
 
 @pytest.mark.parametrize("size", [3, 8, 13, 20])

@@ -73,23 +73,17 @@ def test_real_int8_nets_score_what_caffe2_scored_on_the_same_crops(shared, comma
 def test_caffe2_form_with_its_own_preprocessing(command, coloured, tmp_path):
     recorded = Preprocessing(size=20, interpolation="bicubic", mean=(0.5,) * 3, std=(0.25,) * 3)
     folder = colour_net_of_caffe2(tmp_path / "net", recorded)
-    done = command(
-        "caffe2_validate.py", coloured, "--model-dir", folder, "--results-file", tmp_path / "r.json"
-    )
+    done = command("caffe2_validate.py", coloured, "--model-dir", folder, "--results-file", tmp_path / "r.json")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert done.stdout.startswith(
-        "preprocessing: 20 px, bicubic, crop 0.875, RGB, (pixel / 255 - [0.5 0.5 0.5])"
-    )
+    assert done.stdout.startswith("preprocessing: 20 px, bicubic, crop 0.875, RGB, (pixel / 255 - [0.5 0.5 0.5])")
     result = json.loads((tmp_path / "r.json").read_text())
     assert result["preprocessing"]["std"] == [0.25] * 3
     assert (result["model"], result["form"], result["n"]) == ("net", "caffe2-fp32", 12)
     assert result["top1"] == pytest.approx(100 * 11 / 12, abs=1e-3)
     overridden = command("caffe2_validate.py", coloured, "--model-dir", folder, "--img-size", 8, "--bgr")
     assert "preprocessing: 8 px, bicubic, crop 0.875, BGR" in overridden.stdout
-    assert "top-1    41.67 %" in overridden.stdout.replace(
-        "top-1   41", "top-1    41"
-    )  # green, and the blue "red"
+    assert "top-1    41.67 %" in overridden.stdout.replace("top-1   41", "top-1    41")  # green, and the blue "red"
 
 
 def test_what_neither_file_nor_flags_tell_is_said(command, coloured, tmp_path):
@@ -104,9 +98,7 @@ def test_what_neither_file_nor_flags_tell_is_said(command, coloured, tmp_path):
 
 def test_forms_agree_and_flips_are_shown(command, coloured, net, tmp_path):
     folder = colour_net_of_caffe2(tmp_path / "net")
-    first = command(
-        "caffe2_validate.py", coloured, "--model-dir", folder, *FLAGS, "--predictions", tmp_path / "a.csv"
-    )
+    first = command("caffe2_validate.py", coloured, "--model-dir", folder, *FLAGS, "--predictions", tmp_path / "a.csv")
     assert first.returncode == 0, first.stderr
     same = command(ONNX, coloured, "--onnx-input", net, *FLAGS, "--compare", tmp_path / "a.csv")
     assert "agree on 12 of 12 images (100.00 %), 0 flips" in same.stdout
@@ -158,9 +150,7 @@ def test_killed_at_a_random_moment_and_resumed_gives_the_same_result(root, comma
     assert not state.exists()
 
 
-def test_an_interrupted_run_keeps_its_state_and_another_run_does_not_take_it(
-    command, coloured, net, tmp_path
-):
+def test_an_interrupted_run_keeps_its_state_and_another_run_does_not_take_it(command, coloured, net, tmp_path):
     (coloured / "red" / "3.jpg").write_bytes(b"broken")
     flags = (ONNX, coloured, "--onnx-input", net, *FLAGS, "-b", 1, "--results-file", tmp_path / "r.json")
     assert "red/3.jpg" in one_line(command(*flags))

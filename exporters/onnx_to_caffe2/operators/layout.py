@@ -25,9 +25,7 @@ def flatten(node, x, *, axis=1):
 
 @converts("Squeeze", constants={1: "axes"})
 def squeeze(node, x, *, axes=None):
-    axes = (
-        sorted(axis % x.rank for axis in axes) if axes else [i for i, dim in enumerate(x.shape) if dim == 1]
-    )
+    axes = sorted(axis % x.rank for axis in axes) if axes else [i for i, dim in enumerate(x.shape) if dim == 1]
     return node.add("Squeeze", [x], dims=axes) if axes else x
 
 
@@ -99,9 +97,7 @@ def expand(node, x, shape=None):
     for axis in range(x.rank):
         if x.shape[axis] == 1 != node.output.shape[axis]:
             tiles = node.output.fixed_dim(axis)
-            x = _typed(
-                node.add("Tile", [x], tiles=tiles, axis=axis), tuple(_with(s, axis, tiles) for s in x.shapes)
-            )
+            x = _typed(node.add("Tile", [x], tiles=tiles, axis=axis), tuple(_with(s, axis, tiles) for s in x.shapes))
     return x
 
 

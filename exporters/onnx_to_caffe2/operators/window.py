@@ -15,9 +15,7 @@ class Window:
     dilations: tuple[int, int]
 
     @classmethod
-    def of(
-        cls, x: Blob, y: Blob, kernel, strides, pads, dilations, auto_pad: str = "NOTSET", ceil_mode: int = 0
-    ):
+    def of(cls, x: Blob, y: Blob, kernel, strides, pads, dilations, auto_pad: str = "NOTSET", ceil_mode: int = 0):
         """The window of an ONNX node from x to y, its padding made explicit.
 
         SAME padding and ceil_mode depend on the input's size, which must then be fixed.
@@ -71,13 +69,8 @@ class Window:
         Pooling ignores what is padded, so nothing else changes.
         """
         first, second = (self._totals(x, y, variant) for variant in (0, 1))
-        ends = [
-            max(total - pad, end) for total, pad, end in zip(first, self.pads[:2], self.pads[2:], strict=True)
-        ]
-        other = [
-            max(total - pad, end)
-            for total, pad, end in zip(second, self.pads[:2], self.pads[2:], strict=True)
-        ]
+        ends = [max(total - pad, end) for total, pad, end in zip(first, self.pads[:2], self.pads[2:], strict=True)]
+        other = [max(total - pad, end) for total, pad, end in zip(second, self.pads[:2], self.pads[2:], strict=True)]
         if ends != other:
             raise Unsupported("ceil_mode pads by the input's size; fix it with --img-size")
         return self._with([*self.pads[:2], *ends])

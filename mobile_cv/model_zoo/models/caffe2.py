@@ -107,8 +107,7 @@ FBNET_B = CAFFE2.replace(
         "ir_k3_e1_c16",
         "ir_k3_s2_e6_c24 ir_k5_e1_c24 ir_r2_k3_e1_c24",
         "ir_k5_s2_e6_c32 ir_k5_e3_c32 ir_k3_e6_c32 ir_k3_e6_c32_d2",
-        "ir_k5_s2_e6_c64 ir_k5_e1_c64 skip_c64 ir_k5_e3_c64 ir_k5_e6_c112 ir_k3_e1_c112 ir_k5_e1_c112 "
-        "ir_k5_e3_c112",
+        "ir_k5_s2_e6_c64 ir_k5_e1_c64 skip_c64 ir_k5_e3_c64 ir_k5_e6_c112 ir_k3_e1_c112 ir_k5_e1_c112 ir_k5_e3_c112",
         "ir_k5_s2_e6_c184 ir_k5_e1_c184 ir_r2_k5_e6_c184 ir_k3_e6_c352",
     ),
     head="cn_k1_c1984",
@@ -119,8 +118,7 @@ FBNET_C = CAFFE2.replace(
         "ir_k3_e1_c16",
         "ir_k3_s2_e6_c24 skip_c24 ir_r2_k3_e1_c24",
         "ir_k5_s2_e6_c32 ir_k5_e3_c32 ir_k3_e6_c32_d2 ir_k3_e6_c32",
-        "ir_k5_s2_e6_c64 ir_k5_e3_c64 ir_r2_k5_e6_c64 ir_k5_e6_c112 ir_k3_e6_c112_d2 ir_k5_e6_c112 "
-        "ir_k5_e3_c112",
+        "ir_k5_s2_e6_c64 ir_k5_e3_c64 ir_r2_k5_e6_c64 ir_k5_e6_c112 ir_k3_e6_c112_d2 ir_k5_e6_c112 ir_k5_e3_c112",
         "ir_k5_s2_e6_c184 ir_r3_k5_e6_c184 ir_k3_e6_c352",
     ),
     head="cn_k1_c1984",

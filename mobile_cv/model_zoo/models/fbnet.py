@@ -1,7 +1,7 @@
 """FBNetV2 as published in 2021 (FBNetV2_F1 to L2), also by the names of its table, dmasking_f1 to l2.
 
-    from mobile_cv.model_zoo.models.fbnet import fbnetv2
-    model = fbnetv2("dmasking_f4")
+from mobile_cv.model_zoo.models.fbnet import fbnetv2
+model = fbnetv2("dmasking_f4")
 """
 
 from torch import nn
@@ -17,8 +17,7 @@ FBNETV2_F0 = FBNETV2.replace(
         "ir_k5_e1_c8_nhs",
         "ir_k5_s2_e4_c16_nhs ir_k5_e3_c16_nhs",
         "ir_k5_s2_e4_c24_se0.25 ir_k5_e3_c24_se0.25",
-        "ir_k5_s2_e4_c48_se0.25_nhs ir_k3_e3_c48_se0.25_nhs ir_k5_e3_c64_se0.25_nhs "
-        "ir_k5_e2_c64_se0.25_nhs",
+        "ir_k5_s2_e4_c48_se0.25_nhs ir_k3_e3_c48_se0.25_nhs ir_k5_e3_c64_se0.25_nhs ir_k5_e2_c64_se0.25_nhs",
         "ir_k3_s2_e3_c128_se0.25_nhs ir_k5_e3_c160_se0.25_nhs skip_c192",
     ),
     head="ip_e4_c1280_nhs",
@@ -31,8 +30,7 @@ FBNETV2_F1 = FBNETV2.replace(
         "ir_k5_s2_e5.3501_c32_se0.25 ir_k5_e4.5379_c24_se0.25",
         "ir_k5_s2_e5.7133_c56_nhs ir_k3_e4.1212_c56_nhs ir_k3_e5.1246_c56_se0.25_nhs skip_c80 "
         "ir_k5_e4.507_c80_se0.25_nhs ir_k5_e1.7712_c80_se0.25_nhs",
-        "ir_k3_s2_e4.5685_c144_se0.25_nhs ir_k5_e5.84_c144_se0.25_nhs ir_k5_e6.8754_c144_se0.25_nhs "
-        "skip_c224",
+        "ir_k3_s2_e4.5685_c144_se0.25_nhs ir_k5_e5.84_c144_se0.25_nhs ir_k5_e6.8754_c144_se0.25_nhs skip_c224",
     ),
     head="ip_e6_c1600_nhs",
 )
@@ -44,8 +42,7 @@ FBNETV2_F4 = FBNETV2.replace(
         "ir_k5_s2_e5.3501_c32_se0.25 ir_k5_e3.5379_c32_se0.25 ir_r2_k5_e4.5379_c32_se0.25",
         "ir_k5_s2_e5.7133_c64_nhs ir_k3_e2.1212_c64_nhs skip_c64 ir_k3_e5.0333_c104_nhs "
         "ir_k5_e2.507_c104_se0.25_nhs ir_k5_e1.7712_c104_se0.25_nhs ir_k5_e3.7712_c112_se0.25_nhs",
-        "ir_k3_s2_e5.5685_c184_se0.25_nhs ir_k5_e2.84_c184_se0.25_nhs ir_k5_e4.8754_c184_se0.25_nhs "
-        "skip_c224",
+        "ir_k3_s2_e5.5685_c184_se0.25_nhs ir_k5_e2.84_c184_se0.25_nhs ir_k5_e4.8754_c184_se0.25_nhs skip_c224",
     ),
     head="ip_e6_c1984_nhs",
 )
@@ -58,8 +55,7 @@ FBNETV2_L1 = FBNETV2.replace(
         "ir_k5_s2_e5.7133_c64_nhs ir_k3_e2.1212_c64_nhs skip_c64 ir_k3_e3.1246_c64_nhs "
         "ir_k3_e5.0333_c112_nhs ir_k5_e2.507_c112_se0.25_nhs ir_k5_e1.7712_c112_se0.25_nhs "
         "ir_k5_e2.7712_c112_se0.25_nhs ir_r2_k5_e3.7712_c112_se0.25_nhs",
-        "ir_k3_s2_e5.5685_c184_se0.25_nhs ir_r2_k5_e2.84_c184_se0.25_nhs ir_r2_k5_e4.8754_c184_se0.25_nhs "
-        "skip_c224",
+        "ir_k3_s2_e5.5685_c184_se0.25_nhs ir_r2_k5_e2.84_c184_se0.25_nhs ir_r2_k5_e4.8754_c184_se0.25_nhs skip_c224",
     ),
     head="ip_e6_c1984_nhs",
 )

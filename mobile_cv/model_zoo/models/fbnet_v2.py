@@ -1,7 +1,7 @@
 """mobile_cv's FBNet and the FBNetV2 (dmasking) of 2020, as facebookresearch/mobile-vision defined them then.
 
-    from mobile_cv.model_zoo.models.fbnet_v2 import fbnet
-    model = fbnet("dmasking_l3", pretrained=True)
+from mobile_cv.model_zoo.models.fbnet_v2 import fbnet
+model = fbnet("dmasking_l3", pretrained=True)
 """
 
 from torch import nn
@@ -44,8 +44,7 @@ FBNET_B = MOBILE_CV_2020.replace(
         "ir_k3_e1_c16",
         "ir_k3_s2_e6_c24 ir_k5_e1_c24 ir_r2_k3_e1_c24",
         "ir_k5_s2_e6_c32 ir_k5_e3_c32 ir_k3_e6_c32 ir_k5_e6_c32",
-        "ir_k5_s2_e6_c64 ir_k5_e6_c64 skip_c64 ir_k5_e3_c64 ir_k5_e6_c112 ir_k3_e1_c112 ir_k5_e1_c112 "
-        "ir_k5_e3_c112",
+        "ir_k5_s2_e6_c64 ir_k5_e6_c64 skip_c64 ir_k5_e3_c64 ir_k5_e6_c112 ir_k3_e1_c112 ir_k5_e1_c112 ir_k5_e3_c112",
         "ir_k5_s2_e6_c184 ir_k5_e1_c184 ir_r2_k5_e6_c184 ir_k3_e6_c352",
     ),
     head="cn_k1_c1984",
@@ -80,8 +79,7 @@ FBNET_ASE = MOBILE_CV_2020.replace(
         "ir_k5_s2_e6_c32_se0.25 ir_k3_e3_c32_se0.25 ir_k5_e1_c32_se0.25 ir_k3_e3_c32_se0.25",
         "ir_k5_s2_e6_c64_nhs ir_k5_e3_c64_nhs ir_k5_e1_c64_nhs ir_k5_e6_c64_nhs ir_k3_e6_c112_nhs "
         "ir_k5_e1_c112_nhs ir_k5_e3_c112_se0.25_nhs ir_k3_e1_c112_se0.25_nhs",
-        "ir_k5_s2_e6_c184_se0.25_nhs ir_k5_e6_c184_se0.25_nhs ir_k5_e3_c184_se0.25_nhs "
-        "ir_k5_e6_c184_se0.25_nhs",
+        "ir_k5_s2_e6_c184_se0.25_nhs ir_k5_e6_c184_se0.25_nhs ir_k5_e3_c184_se0.25_nhs ir_k5_e6_c184_se0.25_nhs",
     ),
     head="ip_e6_c1504_nhs",
 )
@@ -129,8 +127,7 @@ DMASKING_F1 = MOBILE_CV_2020.replace(
         "ir_k5_s2_e5.3501_c32_se0.25 ir_k5_e4.5379_c24_se0.25",
         "ir_k5_s2_e5.7133_c56_nhs ir_k3_e4.1212_c56_nhs ir_k3_e5.1246_c56_se0.25_nhs skip_c80 "
         "ir_k5_e4.507_c80_se0.25_nhs ir_k5_e1.7712_c80_se0.25_nhs",
-        "ir_k3_s2_e4.5685_c144_se0.25_nhs ir_k5_e5.84_c144_se0.25_nhs ir_k5_e6.8754_c144_se0.25_nhs "
-        "skip_c224",
+        "ir_k3_s2_e4.5685_c144_se0.25_nhs ir_k5_e5.84_c144_se0.25_nhs ir_k5_e6.8754_c144_se0.25_nhs skip_c224",
     ),
     head="ip_e6_c1600_nhs",
 )
@@ -142,8 +139,7 @@ DMASKING_F4 = MOBILE_CV_2020.replace(
         "ir_k5_s2_e5.3501_c32_se0.25 ir_k5_e3.5379_c32_se0.25 ir_r2_k5_e4.5379_c32_se0.25",
         "ir_k5_s2_e5.7133_c64_nhs ir_k3_e2.1212_c64_nhs skip_c64 ir_k3_e5.0333_c104_nhs "
         "ir_k5_e2.507_c104_se0.25_nhs ir_k5_e1.7712_c104_se0.25_nhs ir_k5_e3.7712_c112_se0.25_nhs",
-        "ir_k3_s2_e5.5685_c184_se0.25_nhs ir_k5_e2.84_c184_se0.25_nhs ir_k5_e4.8754_c184_se0.25_nhs "
-        "skip_c224",
+        "ir_k3_s2_e5.5685_c184_se0.25_nhs ir_k5_e2.84_c184_se0.25_nhs ir_k5_e4.8754_c184_se0.25_nhs skip_c224",
     ),
     head="ip_e6_c1984_nhs",
 )
@@ -156,8 +152,7 @@ DMASKING_L2_HS = MOBILE_CV_2020.replace(
         "ir_k5_s2_e5.7133_c64_nhs ir_k3_e2.1212_c64_nhs skip_c64 ir_k3_e3.1246_c64_nhs "
         "ir_k3_e5.0333_c112_nhs ir_k5_e2.507_c112_se0.25_nhs ir_k5_e1.7712_c112_se0.25_nhs "
         "ir_k5_e2.7712_c112_se0.25_nhs ir_r2_k5_e3.7712_c112_se0.25_nhs",
-        "ir_k3_s2_e5.5685_c184_se0.25_nhs ir_r2_k5_e2.84_c184_se0.25_nhs ir_r2_k5_e4.8754_c184_se0.25_nhs "
-        "skip_c224",
+        "ir_k3_s2_e5.5685_c184_se0.25_nhs ir_r2_k5_e2.84_c184_se0.25_nhs ir_r2_k5_e4.8754_c184_se0.25_nhs skip_c224",
     ),
     head="ip_e6_c1984_nhs",
 )
@@ -170,8 +165,7 @@ DMASKING_L3 = MOBILE_CV_2020.replace(
         "ir_k5_s2_e5.7133_c72_nhs ir_k3_e2.1212_c72_nhs skip_c72 ir_k3_e3.1246_c72_nhs "
         "ir_k3_e5.0333_c120_nhs ir_k5_e2.507_c120_se0.25_nhs ir_k5_e1.7712_c120_se0.25_nhs "
         "ir_k5_e2.7712_c120_se0.25_nhs ir_r3_k5_e3.7712_c120_se0.25_nhs",
-        "ir_k3_s2_e5.5685_c192_se0.25_nhs ir_r2_k5_e2.84_c192_se0.25_nhs ir_r2_k5_e4.8754_c192_se0.25_nhs "
-        "skip_c240",
+        "ir_k3_s2_e5.5685_c192_se0.25_nhs ir_r2_k5_e2.84_c192_se0.25_nhs ir_r2_k5_e4.8754_c192_se0.25_nhs skip_c240",
     ),
     head="ip_e6_c1984_nhs",
 )
@@ -245,6 +239,4 @@ def fbnet(
     name = canonical_name(arch_name)
     if get_architecture(name).layout != "fbnet":
         raise ModelZooError(f"{arch_name} is not one of mobile_cv's networks; create_model makes it")
-    return create_model(
-        name, pretrained, num_classes=num_classes, in_chans=dim_in, progress=progress, **options
-    )
+    return create_model(name, pretrained, num_classes=num_classes, in_chans=dim_in, progress=progress, **options)
