@@ -10,6 +10,15 @@
 #include <cstring>
 #include <limits>
 
+namespace int8 {
+namespace {
+
+// Outside the region: asked on every machine.
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+
+}  // namespace
+}  // namespace int8
+
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #else
@@ -194,11 +203,9 @@ struct Avx2::Requantize<Rounding::kExact> {
   }
 };
 
-bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-
 }  // namespace
 
-const Kernels avx2 = make_kernels<Avx2>("avx2", has_avx2);
+constinit const Kernels avx2 = make_kernels<Avx2>("avx2", has_avx2);
 
 }  // namespace int8
 

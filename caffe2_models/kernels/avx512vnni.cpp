@@ -10,6 +10,19 @@
 #include <cstring>
 #include <limits>
 
+namespace int8 {
+namespace {
+
+// Outside the region: asked on every machine.
+bool has_avx512vnni() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512vnni");
+}
+
+}  // namespace
+}  // namespace int8
+
 #ifdef __clang__
 #pragma clang attribute push(                                                            \
     __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi"))), \
@@ -206,12 +219,6 @@ struct Avx512Vnni::Requantize<Rounding::kExact> {
   }
 };
 
-bool has_avx512vnni() {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-         __builtin_cpu_supports("avx512vnni");
-}
-
 #define VBMI __attribute__((target("avx512f,avx512bw,avx512vbmi")))
 
 // A table of 256 bytes is four registers.
@@ -228,15 +235,20 @@ VBMI void look_up_vbmi(const uint8_t* table, const uint8_t* x, uint8_t* y, int64
   look_up(table, x + i, y + i, count - i);
 }
 
-Kernels with_vbmi(Kernels kernels) {
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512vbmi")) kernels.look_up = look_up_vbmi;
+void look_up_fastest(const uint8_t* table, const uint8_t* x, uint8_t* y, int64_t count) {
+  static const bool vbmi = __builtin_cpu_supports("avx512vbmi");
+  (vbmi ? look_up_vbmi : look_up)(table, x, y, count);
+}
+
+constexpr Kernels make_avx512vnni() {
+  Kernels kernels = make_kernels<Avx512Vnni>("avx512vnni", has_avx512vnni);
+  kernels.look_up = look_up_fastest;
   return kernels;
 }
 
 }  // namespace
 
-const Kernels avx512vnni = with_vbmi(make_kernels<Avx512Vnni>("avx512vnni", has_avx512vnni));
+constinit const Kernels avx512vnni = make_avx512vnni();
 
 }  // namespace int8
 

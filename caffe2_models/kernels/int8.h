@@ -200,6 +200,7 @@ struct Kernels {
   void (*look_up)(const uint8_t* table, const uint8_t* x, uint8_t* y, int64_t count);
 };
 
+// Constant-initialized: loading the module runs no code that was compiled for an instruction set.
 extern const Kernels portable, avx2, avx512vnni;
 
 // The instruction sets this machine has, fastest first.

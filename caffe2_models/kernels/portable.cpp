@@ -104,6 +104,6 @@ bool always() { return true; }
 
 }  // namespace
 
-const Kernels portable = make_kernels<Portable>("portable", always);
+constinit const Kernels portable = make_kernels<Portable>("portable", always);
 
 }  // namespace int8
