@@ -206,7 +206,7 @@ def lower(net: Net, input_types: Mapping[str, TensorType], outputs: Sequence[str
     graph = Graph(reserved=[*symbols, *writers])
     taken = set(symbols)
     for step in net.walk(input_types):
-        node, since = step.operator, len(graph.nodes)
+        node, since = step.node, len(graph.nodes)
         with node.context():
             if all(found.value is not None for found in step.outputs):
                 names = tuple(graph.constant(found.value) for found in step.outputs)

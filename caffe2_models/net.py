@@ -115,14 +115,14 @@ class Step:
     macs counts multiply-accumulates.
     """
 
-    operator: Node
+    node: Node
     inputs: list[TensorType]
     outputs: list[TensorType]
 
     @property
     def macs(self) -> int:
-        with self.operator.context():
-            return int(self.operator.operator.macs(*self.inputs))
+        with self.node.context():
+            return int(self.node.operator.macs(*self.inputs))
 
     @property
     def nbytes(self) -> int:
@@ -249,7 +249,7 @@ class Net:
         for name, given in input_shapes.items():
             types[name] = given if isinstance(given, TensorType) else TensorType(tuple(given))
         for step in self.walk(input_shapes):
-            types.update(zip(step.operator.outputs, step.outputs, strict=True))
+            types.update(zip(step.node.outputs, step.outputs, strict=True))
         return types
 
     def infer_shapes(self, input_shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
@@ -366,11 +366,11 @@ def peak_bytes(steps: list[Step], kept: Iterable[str] = (), without: Container[s
 
     Blobs in `without`, say parameters, do not count.
     """
-    dead_after = last_uses([step.operator for step in steps], kept)
+    dead_after = last_uses([step.node for step in steps], kept)
     live: dict[str, int] = {}
     peak = 0
     for step, dead in zip(steps, dead_after, strict=True):
-        for names, types in ((step.operator.inputs, step.inputs), (step.operator.outputs, step.outputs)):
+        for names, types in ((step.node.inputs, step.inputs), (step.node.outputs, step.outputs)):
             live.update((n, t.nbytes) for n, t in zip(names, types, strict=True) if n not in without)
         peak = max(peak, sum(live.values()))
         for name in dead:

@@ -69,7 +69,7 @@ def cost(net: Net, inputs: Mapping[str, tuple[int, ...] | TensorType]) -> NetCos
     """
     steps, read, rows, pairs = list(net.walk(inputs)), set(), [], []
     for step in steps:
-        inputs_of = list(zip(step.operator.inputs, step.inputs, strict=True))
+        inputs_of = list(zip(step.node.inputs, step.inputs, strict=True))
         weights = {name: t for name, t in inputs_of if name in net.parameter_types}
         pairs.append(sum(t.nbytes for name, t in inputs_of if name not in weights))
         pairs[-1] += sum(t.nbytes for t in step.outputs)
@@ -88,7 +88,7 @@ def cost(net: Net, inputs: Mapping[str, tuple[int, ...] | TensorType]) -> NetCos
 
 
 def _row(step: Step, parameters: int, activation_bytes: int) -> OperatorCost:
-    node, first = step.operator, step.outputs[0] if step.outputs else TensorType((0,))
+    node, first = step.node, step.outputs[0] if step.outputs else TensorType((0,))
     return OperatorCost(
         index=node.index,
         type=node.type,

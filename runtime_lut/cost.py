@@ -39,32 +39,32 @@ class Workload:
     amounts: tuple[float, ...]
 
 
-def workload(operator: Node, inputs: list[TensorType], outputs: list[TensorType], macs: int) -> Workload:
+def workload(node: Node, inputs: list[TensorType], outputs: list[TensorType], macs: int) -> Workload:
     """The workload of an operator whose types are known."""
-    form = "int8" if operator.type.startswith("Int8") else "fp32"
-    parameters = inputs[1:] if operator.type in CONVOLUTIONS | FULLY_CONNECTED else []
+    form = "int8" if node.type.startswith("Int8") else "fp32"
+    parameters = inputs[1:] if node.type in CONVOLUTIONS | FULLY_CONNECTED else []
     weights = sum(t.size for t in parameters)
     activations = sum(t.size for t in inputs) - weights
     written = sum(t.size for t in outputs[:1])
-    if operator.type in CONVOLUTIONS:
-        shape, macs = _convolution(operator, inputs[0].shape, parameters[0].shape, outputs[0].shape)
+    if node.type in CONVOLUTIONS:
+        shape, macs = _convolution(node, inputs[0].shape, parameters[0].shape, outputs[0].shape)
         kind = (form, *shape)
-    elif operator.type in FULLY_CONNECTED:
+    elif node.type in FULLY_CONNECTED:
         kind = (form, "fc")
     else:
-        kind = (form, "gemm" if macs else "other", operator.type)
+        kind = (form, "gemm" if macs else "other", node.type)
     return Workload(kind, (1.0, macs / THOUSAND, written / THOUSAND, activations / THOUSAND, weights / THOUSAND))
 
 
 def step_workload(step: Step) -> Workload:
     """The workload of one operator of a net."""
-    return workload(step.operator, step.inputs, step.outputs, step.macs)
+    return workload(step.node, step.inputs, step.outputs, step.macs)
 
 
 def record_workload(record: dict) -> Workload:
     """The workload of a table's record; of an operator this package does not know, as if output = input."""
-    operator = Node(operator_of_record(record), 0)
-    quantized = operator.type.startswith("Int8")
+    node = Node(operator_of_record(record), 0)
+    quantized = node.type.startswith("Int8")
     inputs = []
     for index, (shape, code) in enumerate(zip(record["input_shapes"], record["input_dtypes"], strict=True)):
         dtype = NUMPY_OF_CODE.get(code, "float32")
@@ -74,21 +74,21 @@ def record_workload(record: dict) -> Workload:
         known = {"scale": scale, "zero_point": 0} if quantized and dtype in ("uint8", "int32") else {}
         inputs.append(TensorType(tuple(shape), dtype, **known))
     try:
-        inputs, outputs = operator.infer(dict(zip(operator.inputs, inputs, strict=True)))
-        macs = Step(operator, inputs, outputs).macs
+        inputs, outputs = node.infer(dict(zip(node.inputs, inputs, strict=True)))
+        macs = Step(node, inputs, outputs).macs
     except ModelError:
         outputs, macs = inputs[:1], 0
-    return workload(operator, inputs, outputs, macs)
+    return workload(node, inputs, outputs, macs)
 
 
-def _convolution(operator: Node, x: tuple, weight: tuple, y: tuple) -> tuple[tuple[str, ...], int]:
+def _convolution(node: Node, x: tuple, weight: tuple, y: tuple) -> tuple[tuple[str, ...], int]:
     """(kind, multiply-accumulates with sizes rounded up to the kernels' tiles) of a convolution."""
-    nhwc = operator.arguments.get_str("order") == "NHWC"
+    nhwc = node.arguments.get_str("order") == "NHWC"
     channels, (height, width) = (x[3], weight[1:3]) if nhwc else (x[1], weight[2:4])
     out_channels = weight[0]
     pixels = math.prod(y) // out_channels
-    group = operator.operator.group
-    stride = operator.operator.window.stride[0]
+    group = node.operator.group
+    stride = node.operator.window.stride[0]
     detail = (f"{height}x{width}", f"stride {stride}")
     if 1 < group == channels == out_channels:
         return ("depthwise", *detail), pixels * _up(channels) * height * width

@@ -148,10 +148,10 @@ def net_latency(
 def step_layer(step: Step, table: Table | None = None, estimator: Estimator | None = None) -> Layer:
     """One operator's time, at its own moment of the net."""
     signature = Signature.of_step(step)
-    outputs = step.operator.outputs
+    outputs = step.node.outputs
     layer = functools.partial(
         Layer,
-        index=step.operator.index,
+        index=step.node.index,
         output=outputs[0] if outputs else "",
         op_type=signature.op_type,
         input_shapes=signature.shapes,

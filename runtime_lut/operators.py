@@ -61,17 +61,17 @@ def unique_cases(nets: Iterable[tuple[Net, Mapping[str, tuple[int, ...]]]]) -> l
             signature = Signature.of_step(step)
             if signature.key not in cases:
                 cases[signature.key] = _case(net, signature, step, written)
-            written.update(step.operator.outputs)
+            written.update(step.node.outputs)
     return list(cases.values())
 
 
 def _case(net: Net, signature: Signature, step: Step, written: set[str]) -> Case:
-    names = step.operator.inputs
+    names = step.node.inputs
     parameters = {i: n for i, n in enumerate(names) if n in net.parameter_types and n not in written}
     small = {i: n for i, n in parameters.items() if net.parameter_types[n].size <= MAX_KEPT}
     return Case(
         signature,
-        step.operator.proto,
+        step.node.proto,
         tuple(t.with_shape(t.shape) for t in step.inputs),
         frozenset(parameters),
         {i: net.parameters[n] for i, n in small.items()},

@@ -75,8 +75,8 @@ class Signature:
     def of_step(cls, step: Step) -> "Signature":
         """Of one operator of a net, at its own moment."""
         return cls(
-            step.operator.type,
-            canonical_arguments(step.operator.type, step.operator.proto),
+            step.node.type,
+            canonical_arguments(step.node.type, step.node.proto),
             tuple(t.shape for t in step.inputs),
             tuple(DTYPE_CODES.get(t.dtype.name, 0) for t in step.inputs),
         )

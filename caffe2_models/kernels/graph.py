@@ -68,7 +68,7 @@ class Graph:
         self.drop_unneeded()
 
     def _trace(self, step: Step, current: dict[str, Blob]) -> Instruction:
-        node = step.operator
+        node = step.node
         inputs = [current[name] for name in node.inputs]
         outputs = [Blob(known, known.value) for known in step.outputs]
         kernel = steps.find_kernel(step, [blob.constant for blob in inputs])

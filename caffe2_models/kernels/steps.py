@@ -62,7 +62,7 @@ def kernel(*types: str):
 
 def find_kernel(step: Step, constants: Constants) -> Kernel | None:
     """The kernel of an operator at its moment, or None."""
-    node = step.operator
+    node = step.node
     if node.type not in KERNELS or any(t.size == 0 for t in [*step.inputs, *step.outputs]):
         return None
     with node.context():
@@ -74,7 +74,7 @@ def find_kernel(step: Step, constants: Constants) -> Kernel | None:
 
 @kernel("Int8Conv", "Int8ConvRelu")
 def convolution(step, constants):
-    operator, (images, height, width, channels) = step.operator.operator, step.inputs[0].shape
+    operator, (images, height, width, channels) = step.node.operator, step.inputs[0].shape
     window = make_window(images, height, width, operator.window.fit(height, width))
     return layer(step, constants, window, channels, operator.group)
 
@@ -88,7 +88,7 @@ def fully_connected(step, constants):
 
 def layer(step: Step, constants: Constants, window, channels: int, groups: int) -> Kernel | None:
     """A convolution, or a fully connected layer as a convolution of one pixel."""
-    operator = step.operator.operator
+    operator = step.node.operator
     x, weight = step.inputs[0], constants[1]
     bias = constants[2].data if isinstance(constants[2], Int8Tensor) else constants[2]
     if weight is None or bias is None or not fits_int32(weight, bias):
@@ -127,7 +127,7 @@ def lowest(operator) -> int:
 
 @kernel("Int8AveragePool", "Int8AveragePoolRelu")
 def average_pool(step, constants):
-    operator, x = step.operator.operator, step.inputs[0]
+    operator, x = step.node.operator, step.inputs[0]
     images, height, width, channels = x.shape
     fit = operator.window.fit(height, width)
     factors = int8.average_multiplier(fit.area, x.scale, operator.Y_scale)
@@ -137,7 +137,7 @@ def average_pool(step, constants):
 
 @kernel("Int8MaxPool", "Int8MaxPoolRelu")
 def max_pool(step, constants):
-    operator = step.operator.operator
+    operator = step.node.operator
     images, height, width, channels = step.inputs[0].shape
     window = make_window(images, height, width, operator.window.fit(height, width))
     return call("maximum", window, channels, lowest(operator))
@@ -148,7 +148,7 @@ def max_pool(step, constants):
 
 @kernel("Int8Add", "Int8AddRelu", "Int8Sum", "Int8SumRelu")
 def add(step, constants):
-    operator, (a, b) = step.operator.operator, step.inputs
+    operator, (a, b) = step.node.operator, step.inputs
     a_multiplier, b_multiplier, shift = int8.add_multipliers(a.scale, b.scale, operator.Y_scale)
     factors = (a_multiplier, a.zero_point, b_multiplier, b.zero_point, min(shift, LARGEST_ADD_SHIFT))
     output = (operator.Y_zero_point, lowest(operator))
@@ -158,7 +158,7 @@ def add(step, constants):
 @kernel("Int8Relu", "Int8LeakyRelu", "Int8Sigmoid")
 def activation(step, constants):
     x = step.inputs[0]
-    return look_up(x.size, step.operator.operator.table(x.scale, x.zero_point))
+    return look_up(x.size, step.node.operator.table(x.scale, x.zero_point))
 
 
 def look_up(size: int, table: np.ndarray) -> Kernel:
@@ -213,7 +213,7 @@ def reshape(step, constants):
 @kernel("Int8ChannelShuffle", "Int8ResizeNearest", "Int8Slice", "Int8Transpose")
 def move(step, constants):
     """Where each byte comes from is told by the operator itself, applied to the bytes' positions."""
-    node, x = step.operator, step.inputs[0]
+    node, x = step.node, step.inputs[0]
     if x.size > MAX_MOVED or any(value is None for value in constants[1:]):
         return None
     positions = Int8Tensor(np.arange(x.size, dtype=np.int32).reshape(x.shape), x.scale, x.zero_point)
@@ -226,7 +226,7 @@ def move(step, constants):
 @kernel("Int8Concat")
 def concat(step, constants):
     shape = step.outputs[0].shape
-    axis = step.operator.operator.along(len(shape))
+    axis = step.node.operator.along(len(shape))
     runs = [math.prod(x.shape[axis:]) for x in step.inputs]
     rows, pitch = math.prod(shape[:axis]), sum(runs)
 

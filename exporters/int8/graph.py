@@ -173,7 +173,7 @@ def read_graph(net: Net, input_shapes: Mapping[str, tuple[int, ...]]) -> Graph:
     names = _Names(node.outputs for node in net.operators)
     layers = []
     for step in net.walk(input_shapes):
-        node = step.operator
+        node = step.node
         if node.arguments.get_str("order", "NCHW") != "NCHW":
             raise ModelError(f"{node}: order NHWC; the quantizer reads float nets in NCHW order")
         inputs = [names.current(name) for name in node.inputs]

@@ -83,7 +83,7 @@ def test_missing_operators_are_listed_with_what_is_nearest(relu_table):
 def test_a_substituted_operator_keeps_its_true_type(make_record):
     args = ('name: "kernel"\ni: 1\n', 'name: "order"\ns: "NHWC"\n')
     net = published_net("ChamNet-A/int8")
-    (step, *_) = [s for s in net.walk(net.input_shapes()) if s.operator.type == "Int8Conv"]
+    (step, *_) = [s for s in net.walk(net.input_shapes()) if s.node.type == "Int8Conv"]
     shapes = [t.shape for t in step.inputs]
     record = make_record("Int8ConvRelu", [*args, 'name: "group"\ni: 32\n'], shapes, (6, 6, 2), 363.0)
     record["op_args"] = ['name: "group"\ni: 32\n', 'name: "kernel"\ni: 3\n', 'name: "pad"\ni: 1\n', args[1]]

@@ -45,9 +45,9 @@ def test_operator_nets_run_the_same_operators(small, producers):
     """Walked as a net, the operators have the signatures they were taken from; and they run."""
     _, _, cases = small
     net = operator_net(cases, producers)
-    steps = [step for step in net.walk({}) if step.operator.name.startswith("op")]
+    steps = [step for step in net.walk({}) if step.node.name.startswith("op")]
     assert [Signature.of_step(step) for step in steps] == [case.signature for case in cases]
-    last = steps[-1].operator.outputs[0]
+    last = steps[-1].node.outputs[0]
     assert net.session("reference").run({}, [last])[last].shape == steps[-1].outputs[0].shape
 
 

@@ -54,4 +54,4 @@ def quantization(op):
 def types(net, shape):
     """Shape and dtype of all that each operator reads and writes, parameters too."""
     for step in net.walk({"data": shape}):
-        yield step.operator.type, *((value.shape, value.dtype) for value in (*step.inputs, *step.outputs))
+        yield step.node.type, *((value.shape, value.dtype) for value in (*step.inputs, *step.outputs))
