@@ -122,6 +122,8 @@ def newest_opset() -> int:
     """The newest opset that both onnx and ONNX Runtime here know."""
     import onnxruntime
 
+    from caffe2_models.runtimes.onnx_runtime import open_session
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     info = onnx.helper.make_tensor_value_info
@@ -131,7 +133,7 @@ def newest_opset() -> int:
         graph = onnx.helper.make_graph(nodes, "probe", *ends)
         model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", version)], ir_version=8)
         try:
-            onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+            open_session(model.SerializeToString(), options)
         except Exception:
             continue
         return version

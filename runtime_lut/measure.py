@@ -154,6 +154,7 @@ def _profile(case: Case, threads: int) -> Iterator[float]:
     import onnxruntime
 
     from caffe2_models.lowering import lower_net
+    from caffe2_models.runtimes.onnx_runtime import open_session
     from caffe2_models.runtimes.session import input_types
 
     net, feeds = single_net(case)
@@ -166,7 +167,7 @@ def _profile(case: Case, threads: int) -> Iterator[float]:
             options.log_severity_level = 3
             options.enable_profiling = True
             options.profile_file_prefix = f"{folder}/profile"
-            session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            session = open_session(content, options)
             for _ in range(PROFILED_RUNS):
                 session.run(None, feeds)
             events = json.loads(Path(session.end_profiling()).read_text())

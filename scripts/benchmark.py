@@ -29,6 +29,7 @@ from caffe2_models.command import ArgumentParser, progress, run
 from caffe2_models.errors import ModelError
 from caffe2_models.profiling import cost, random_feeds
 from caffe2_models.proto import caffe2_pb2
+from caffe2_models.runtimes.onnx_runtime import open_session
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = "mobilenetv2_100,mnasnet_100,fbnetc_100,efficientnet_b0"
@@ -144,7 +145,7 @@ def session_call(net: Net, feeds: dict[str, np.ndarray], backend: str = OURS) ->
 def onnx_call(path: Path, feeds: dict[str, np.ndarray]) -> Callable[[], object]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = open_session(path, options)
     inputs = dict(zip((x.name for x in session.get_inputs()), feeds.values(), strict=True))
     return lambda: session.run(None, inputs)
 

@@ -31,6 +31,7 @@ from caffe2_models.errors import ModelError
 from caffe2_models.lowering import lower_net
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.published import NAMES, published_net
+from caffe2_models.runtimes.onnx_runtime import open_session
 from caffe2_models.runtimes.session import input_types
 
 MOBILENET_V2 = "MobileNetV2-224"
@@ -118,8 +119,7 @@ def qdq_session(net: Net, feeds: dict[str, np.ndarray]) -> onnxruntime.Inference
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    content = with_signed_weights(model).SerializeToString()
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return open_session(with_signed_weights(model).SerializeToString(), options)
 
 
 def with_signed_weights(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -25,6 +25,7 @@ from sklearn.datasets import load_digits
 
 from caffe2_models import load_net
 from caffe2_models.command import ArgumentParser, progress
+from caffe2_models.runtimes.onnx_runtime import open_session
 from mobile_cv.model_zoo import create_model
 from validate.predictions import Predictions
 
@@ -133,7 +134,7 @@ def latency_here(form: Form, model: torch.nn.Module) -> float:
     if form.name == "ONNX":
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        session = onnxruntime.InferenceSession(form.files[0], options)
+        session = open_session(form.files[0], options)
         return milliseconds(lambda: session.run(None, {session.get_inputs()[0].name: image}))
     predict, init = form.files
     net = load_net(predict, init)

@@ -43,6 +43,17 @@ def test_packages_import_only_what_they_may(root, package):
             assert "torch" not in imports(path), f"{name} imports torch"
 
 
+def test_onnx_runtime_is_opened_in_one_place(root):
+    """`open_session` leaves out the optimizers that compute something else."""
+    owner = root / "caffe2_models" / "runtimes" / "onnx_runtime.py"
+    folders = [*PACKAGES, "scripts", "tests"]
+    sources = [*root.glob("*.py"), *(path for folder in folders for path in (root / folder).rglob("*.py"))]
+    for path in sorted({*sources} - {owner}):
+        for node in ast.walk(ast.parse(path.read_text())):
+            opens = isinstance(node, ast.Call) and ast.unparse(node.func).endswith("InferenceSession")
+            assert not opens, f"{path.relative_to(root)}:{node.lineno} opens a session of its own"
+
+
 @pytest.mark.parametrize("command", ["get_runtime.py", "onnx_to_caffe.py", "caffe2_validate.py"])
 def test_commands_start_without_torch(root, command):
     program = (

@@ -1,5 +1,6 @@
 """The onnxruntime runtime: the net lowered to ONNX for the shapes at hand, run by ONNX Runtime."""
 
+import os
 from dataclasses import dataclass
 
 import onnxruntime
@@ -18,7 +19,9 @@ SHARED_BYTES = 1 << 12  # weights from this size on are not copied into the mode
 WRONG_OPTIMIZERS = ["Pad_Fusion"]
 
 
-def open_session(model: bytes | str, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+def open_session(
+    model: bytes | str | os.PathLike, options: onnxruntime.SessionOptions | None = None
+) -> onnxruntime.InferenceSession:
     """ONNX Runtime's session of a serialized model, or of a file, on the CPU, without the optimizers that are wrong."""
     return onnxruntime.InferenceSession(
         model, options, providers=["CPUExecutionProvider"], disabled_optimizers=WRONG_OPTIMIZERS

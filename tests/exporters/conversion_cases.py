@@ -9,6 +9,8 @@ import onnx
 import onnx.parser
 import onnxruntime
 
+from caffe2_models.runtimes.onnx_runtime import open_session
+
 HEAD = re.compile(r"^(\w+) \((\d+)\): (.*)$")
 
 
@@ -70,5 +72,5 @@ def run_onnx(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> np.ndarra
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    session = open_session(model.SerializeToString(), options)
     return session.run(None, inputs)[0]

@@ -4,13 +4,13 @@ import io
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from caffe2_models.runtimes.onnx_runtime import open_session
 from mobile_cv.model_zoo import create_model
 from mobile_cv.model_zoo.layers import ChannelShuffle, SameConv2d, conv2d, with_fixed_padding
 
@@ -77,7 +77,7 @@ def test_exported_same_padding_is_constant(name, size, opset):
     torch.onnx.export(model, (x,), buffer, dynamo=False, opset_version=opset, input_names=["data"])
     exported = onnx.load_from_string(buffer.getvalue())
     assert not SHAPE_CODE & {node.op_type for node in exported.graph.node}
-    session = onnxruntime.InferenceSession(buffer.getvalue())
+    session = open_session(buffer.getvalue())
     with torch.inference_mode():
         expected = model(x).numpy()
     (got,) = session.run(None, {"data": x.numpy()})
