@@ -101,7 +101,8 @@ def _caffe2_round(cases: list[Case], threads: int) -> Callable[[], np.ndarray]:
 def _exact_round(cases: list[Case], threads: int) -> Callable[[], np.ndarray]:
     """Each case as a plan of the exact runtime: its kernels alone, or its whole run where it has none."""
     from caffe2_models import kernels
-    from caffe2_models.runtimes.exact import Graph, Plan
+    from caffe2_models.kernels.graph import Graph
+    from caffe2_models.kernels.plan import Plan
     from caffe2_models.runtimes.session import input_types
 
     pool, instruction_set = kernels.ThreadPool(threads), kernels.chosen_instruction_set()

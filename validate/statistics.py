@@ -18,23 +18,10 @@ def wilson_interval(hits: int, n: int, z: float = 1.959964) -> tuple[float, floa
 
 
 def binomial_cdf(k: int, n: int, p: float) -> float:
-    """P(X <= k) for X hits in n trials of probability p, summed exactly from the nearer tail."""
-    if k < 0:
-        return 0.0
-    if k >= n:
-        return 1.0
-    if k > n * p:
-        return 1.0 - binomial_cdf(n - k - 1, n, 1 - p)
-    log_p, log_q = math.log(p) if p else -math.inf, math.log1p(-p)
-    log_term = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) + k * log_p + (n - k) * log_q
-    term = math.exp(log_term)
-    total = 0.0
-    for hits in range(k, -1, -1):
-        total += term
-        if term < total * 1e-17:
-            break
-        term *= hits * (1 - p) / ((n - hits + 1) * p)
-    return min(total, 1.0)
+    """P(X <= k) for X hits in n trials of probability p."""
+    from scipy.special import bdtr  # here: few commands judge, and importing it takes a while
+
+    return 0.0 if k < 0 else 1.0 if k >= n else float(bdtr(k, n, p))
 
 
 def least_hits(n: int, p: float, significance: float) -> int:

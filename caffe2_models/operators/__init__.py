@@ -10,6 +10,7 @@ from caffe2_models.operators import (  # noqa: F401
     matrix,
     normalization,
     pooling,
+    resizing,
     shaping,
 )
 from caffe2_models.operators.registry import OPERATORS, Operator, operator

@@ -222,8 +222,10 @@ class Gelu(Elementwise):
         if self.fast_gelu:
             inner = np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x * x * x)
             return np.float32(0.5) * x * (ONE + np.tanh(inner))
-        erf = np.array([math.erf(value) for value in (x.ravel() * math.sqrt(0.5)).tolist()], np.float32)
-        return np.float32(0.5) * x * (ONE + erf.reshape(x.shape))
+        from scipy.special import erf  # here: importing it takes longer than most nets
+
+        gate = erf((x * np.float32(math.sqrt(0.5))).astype(np.float64)).astype(np.float32)
+        return np.float32(0.5) * x * (ONE + gate)
 
     def lower(self, graph, x):
         def constant(value):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from caffe2_models.errors import ModelError
-from caffe2_models.operators import shaping
+from caffe2_models.operators import resizing, shaping
 from caffe2_models.operators.quantized import require_nhwc, require_quantized, require_same_quantization
 from caffe2_models.operators.registry import ANY, operator
 from caffe2_models.tensors import Int8Tensor, TensorType
@@ -63,7 +63,7 @@ class Int8ChannelShuffle(Moving, shaping.ChannelShuffle):
 
 @operator("Int8ResizeNearest")
 @dataclass(frozen=True, kw_only=True)
-class Int8ResizeNearest(Moving, shaping.Nearest):
+class Int8ResizeNearest(Moving, resizing.Nearest):
     """Images in NHWC order, whatever the argument order says."""
 
     order = "NHWC"
