@@ -14,6 +14,8 @@ import numpy as np
 
 from caffe2_models.errors import ModelError
 from caffe2_models.net import Node, Step
+from caffe2_models.operators import OPERATORS, Operator
+from caffe2_models.operators.registry import Layer
 from caffe2_models.tensors import TensorType
 from runtime_lut.signature import DTYPE_CODES, operator_of_record
 
@@ -24,9 +26,6 @@ THOUSAND = 1000.0
 
 # QNNPACK's GEMM computes 8 pixels by 8 channels at a time, its depthwise kernels 8 channels: sizes round up.
 TILE = 8
-
-CONVOLUTIONS = {"Conv", "Int8Conv", "Int8ConvRelu"}
-FULLY_CONNECTED = {"FC", "FCTransposed", "Int8FC", "Int8FCRelu"}
 
 NUMPY_OF_CODE = {code: name for name, code in DTYPE_CODES.items()} | {3: "uint8"}
 
@@ -42,14 +41,15 @@ class Workload:
 def workload(node: Node, inputs: list[TensorType], outputs: list[TensorType], macs: int) -> Workload:
     """The workload of an operator whose types are known."""
     form = "int8" if node.type.startswith("Int8") else "fp32"
-    parameters = inputs[1:] if node.type in CONVOLUTIONS | FULLY_CONNECTED else []
+    layer = OPERATORS.get(node.type, Operator).layer
+    parameters = inputs[1:] if layer is not None else []
     weights = sum(t.size for t in parameters)
     activations = sum(t.size for t in inputs) - weights
     written = sum(t.size for t in outputs[:1])
-    if node.type in CONVOLUTIONS:
+    if layer is Layer.CONVOLUTION:
         shape, macs = _convolution(node, inputs[0].shape, parameters[0].shape, outputs[0].shape)
         kind = (form, *shape)
-    elif node.type in FULLY_CONNECTED:
+    elif layer is Layer.FULLY_CONNECTED:
         kind = (form, "fc")
     else:
         kind = (form, "gemm" if macs else "other", node.type)

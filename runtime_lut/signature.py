@@ -14,6 +14,7 @@ from google.protobuf import text_format
 from caffe2_models.arguments import Arguments
 from caffe2_models.errors import ModelError
 from caffe2_models.net import Step
+from caffe2_models.operators import OPERATORS, Operator
 from caffe2_models.operators.window import Window
 from caffe2_models.proto import caffe2_pb2
 
@@ -34,16 +35,6 @@ WINDOW_ARGUMENTS = {
 
 # Caffe2's defaults: said or unsaid, the operator is the same.
 DEFAULTS = {"group": 1, "order": "NCHW"}
-
-# Arguments that exporters write to operators which do not look at them, or only at other values.
-ELEMENTWISE = ("Sum", "Add", "Int8Sum", "Int8SumRelu", "Int8Add", "Int8AddRelu", "Relu", "Int8Relu")
-MATRIX = ("FC", "Int8FC", "Int8FCRelu", "Softmax", "Int8Softmax")
-SHUFFLES = ("ChannelShuffle", "Int8ChannelShuffle")
-NO_EFFECT = {
-    **{op_type: {"order"} for op_type in ELEMENTWISE},
-    **{op_type: {"order", "axis=1"} for op_type in MATRIX},
-    **{op_type: {"kernel"} for op_type in SHUFFLES},
-}
 
 # An operator type that the table lacks takes the time of another, as the reference does.
 SUBSTITUTES = {"Int8Conv": "Int8ConvRelu"}
@@ -114,7 +105,7 @@ def canonical_arguments(op_type: str, op: caffe2_pb2.OperatorDef) -> str:
     Kernel, stride, pads and dilation are brought to one form whatever their spelling; Caffe2's defaults and
     what has no effect are left out; the rest is sorted by name.
     """
-    silent = IGNORED | NO_EFFECT.get(op_type, set())
+    silent = IGNORED | OPERATORS.get(op_type, Operator).idle_arguments
     meant = {arg.name: _value(arg) for arg in op.arg if arg.name not in silent}
     window = {name: meant[name] for name in meant.keys() & WINDOW_ARGUMENTS}
     if window:

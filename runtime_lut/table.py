@@ -22,9 +22,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from caffe2_models import operators
 from caffe2_models.errors import ModelError
 from caffe2_models.files import open_atomically
-from caffe2_models.operators import window
 from runtime_lut import signature
 from runtime_lut.cache import cache_dir
 from runtime_lut.signature import Signature
@@ -42,7 +42,7 @@ MAX_TIES = 32
 POLICIES = ("ave", "min", "max", "last")
 
 # The code that an index depends on: where it changes, indexes made before are not looked at.
-INDEX_CODE = (Path(__file__), Path(signature.__file__), Path(window.__file__))
+INDEX_CODE = (Path(__file__), Path(signature.__file__), *sorted(Path(operators.__file__).parent.glob("*.py")))
 
 
 class Match(NamedTuple):

@@ -13,13 +13,6 @@ from caffe2_models.kernels import steps
 from caffe2_models.kernels.graph import Blob, Graph, Instruction
 from caffe2_models.tensors import Int8Tensor, Value
 
-# Operators whose every output element depends on the inputs' elements in its place alone.
-ELEMENTWISE = {
-    *("Abs", "Ceil", "Clip", "Copy", "Cos", "Elu", "Exp", "Floor", "Gelu", "HardSigmoid", "LeakyRelu", "Log"),
-    *("Negative", "Relu", "ReluN", "Rsqrt", "Selu", "Sigmoid", "Sign", "Sin", "Softplus", "Softsign", "Sqr"),
-    *("Sqrt", "Swish", "Tanh", "Add", "Div", "Max", "Min", "Mul", "Pow", "Sub", "Sum"),
-}
-
 BYTES = np.arange(256, dtype=np.uint8)
 
 
@@ -30,7 +23,7 @@ def fuse(graph: Graph) -> None:
             _ = fuse_image(instruction) or fuse_quantization(instruction)
     graph.drop_unneeded()
     for instruction in reversed(graph.instructions):
-        if instruction.kernel is None and instruction.node.type in ELEMENTWISE:
+        if instruction.kernel is None and instruction.node.operator.elementwise:
             fuse_function(instruction)
     graph.drop_unneeded()
 
@@ -92,7 +85,7 @@ def byte_sources(blob: Blob) -> list[Blob]:
             return []
         if writer.node.type == "Int8Dequantize" and writer.inputs[0].constant is None:
             sources[writer.inputs[0]] = None
-        elif writer.node.type in ELEMENTWISE:
+        elif writer.node.operator.elementwise:
             pending.extend(writer.inputs)
         else:
             return []

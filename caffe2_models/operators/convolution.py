@@ -6,7 +6,7 @@ import numpy as np
 
 from caffe2_models.arguments import Arguments
 from caffe2_models.errors import ModelError
-from caffe2_models.operators.registry import Operator, operator
+from caffe2_models.operators.registry import Layer, Operator, operator
 from caffe2_models.operators.window import CAFFE_POOLING, Fit, Window, pair
 from caffe2_models.tensors import TensorType
 
@@ -132,6 +132,10 @@ class Conv(Operator):
     group: int = 1
     order: str = "NCHW"
 
+    layer = Layer.CONVOLUTION
+    parameters = ("w", "b")
+    carries_order = True
+
     def infer(self, x, weight, bias=None):
         count, channels, height, width = image_shape(x, self.order)
         out_channels = check_convolution(channels, weight, self.window.kernel, self.group, self.order, bias)
@@ -219,6 +223,10 @@ class ConvTranspose(Operator):
     adj: Adjustment
     group: int = 1
     order: str = "NCHW"
+
+    layer = Layer.TRANSPOSED_CONVOLUTION
+    parameters = ("w", "b")
+    carries_order = True
 
     def infer(self, x, weight, bias=None):
         count, channels, height, width = image_shape(x, self.order)

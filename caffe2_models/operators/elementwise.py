@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from caffe2_models.errors import ModelError
-from caffe2_models.operators.registry import ANY, FLOAT32, NUMBERS, Operator, operator
+from caffe2_models.operators.registry import ANY, FLOAT32, LAYOUT, NUMBERS, Operator, operator
 from caffe2_models.tensors import TensorType
 
 CAFFE2_TYPES = {
@@ -45,11 +45,19 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Elementwise(Operator):
+class SameType(Operator):
     """One input, one output of the same type."""
 
     def infer(self, x):
         return x.with_shape(x.shape)
+
+
+@dataclass(frozen=True)
+class Elementwise(SameType):
+    """Each output element is a function of the input's in its place."""
+
+    elementwise = True
+    idle_arguments = LAYOUT
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,6 @@ for caffe2_name, function, onnx_name in [
     ("Exp", np.exp, "Exp"),
     ("Floor", np.floor, "Floor"),
     ("Log", np.log, "Log"),
-    ("Relu", lambda x: np.maximum(x, 0), "Relu"),
     ("Sigmoid", sigmoid, "Sigmoid"),
     ("Sin", np.sin, "Sin"),
     ("Softplus", lambda x: np.log1p(np.exp(-np.abs(x))) + np.maximum(x, 0), "Softplus"),
@@ -79,6 +86,9 @@ for caffe2_name, function, onnx_name in [
     ("Tanh", np.tanh, "Tanh"),
 ]:
     operator(caffe2_name, function=staticmethod(function), onnx_type=onnx_name)(Unary)
+
+
+operator("Relu", function=staticmethod(lambda x: np.maximum(x, 0)), onnx_type="Relu", carries_order=True)(Unary)
 
 
 @operator("Negative", function=staticmethod(np.negative), onnx_type="Neg")
@@ -96,6 +106,7 @@ class Copy(Elementwise):
     """The input itself."""
 
     dtypes = ANY
+    identity = True
 
     def infer(self, x):
         return x
@@ -109,10 +120,12 @@ class Copy(Elementwise):
 
 @operator("Dropout")
 @dataclass(frozen=True)
-class Dropout(Elementwise):
+class Dropout(SameType):
     """Identity: nets are run for inference. The second output, the mask, is all ones."""
 
     is_test: bool = False
+
+    identity = True
 
     def infer(self, x):
         if not self.is_test:
@@ -268,6 +281,8 @@ class PRelu(Operator):
 
     order: str = "NCHW"
 
+    parameters = ("slope",)
+
     def infer(self, x, slope):
         channels = x.shape[1 if self.order == "NCHW" and len(x.shape) > 1 else -1]
         if slope.size not in (1, channels):
@@ -333,6 +348,8 @@ class Binary(Operator):
     order: str = "NCHW"
 
     dtypes = NUMBERS
+    elementwise = True
+    idle_arguments = LAYOUT
 
     def infer(self, a, b):
         if a.dtype != b.dtype:
@@ -416,6 +433,8 @@ class Variadic(Operator):
     """Any number of blobs of one shape and type."""
 
     dtypes = NUMBERS
+    elementwise = True
+    idle_arguments = LAYOUT
 
     def infer(self, first, *others):
         for other in others:

@@ -10,12 +10,13 @@ from caffe2_models.errors import ModelError
 from caffe2_models.operators.convolution import image_shape
 from caffe2_models.operators.pooling import check_pool, max_over_window, sum_over_window
 from caffe2_models.operators.quantized import (
+    OutputScale,
     Quantized,
     require_nhwc,
     require_quantized,
     require_same_quantization,
 )
-from caffe2_models.operators.registry import ANY, Operator, operator
+from caffe2_models.operators.registry import ANY, LAYOUT, ROW_ARGUMENTS, Operator, operator
 from caffe2_models.operators.window import Fit, Window
 from caffe2_models.tensors import TensorType
 
@@ -57,6 +58,8 @@ class Int8Dequantize(Operator):
 @dataclass(frozen=True, kw_only=True)
 class Int8Add(Quantized):
     """Two tensors of one shape."""
+
+    idle_arguments = LAYOUT
 
     def infer(self, a, b):
         require_quantized(a, b)
@@ -137,6 +140,8 @@ class Int8AveragePool(Int8Pool):
 @operator("Int8MaxPoolRelu", relu=True)
 @dataclass(frozen=True, kw_only=True)
 class Int8MaxPool(Int8Pool):
+    output_scale = OutputScale.AS_INPUT
+
     def infer(self, x):
         result = super().infer(x)
         require_same_quantization(self, x)
@@ -154,6 +159,8 @@ class Int8MaxPool(Int8Pool):
 @dataclass(frozen=True, kw_only=True)
 class Int8Activation(Quantized):
     """A function of each byte, given as a table of 256."""
+
+    idle_arguments = LAYOUT
 
     def infer(self, x):
         require_quantized(x)
@@ -176,6 +183,8 @@ class Int8Activation(Quantized):
 @operator("Int8Relu")
 @dataclass(frozen=True, kw_only=True)
 class Int8Relu(Int8Activation):
+    output_scale = OutputScale.AS_INPUT
+
     def infer(self, x):
         result = super().infer(x)
         require_same_quantization(self, x)
@@ -203,6 +212,8 @@ class Int8LeakyRelu(Int8Activation):
 class ProbabilityOutput(Quantized):
     """An output in 0...1 at scale 1/256 and zero point 0; QNNPACK refuses others."""
 
+    output_scale = OutputScale.PROBABILITY
+
     def infer(self, x):
         require_quantized(x)
         if self.Y_scale != 1 / 256 or self.Y_zero_point != 0:
@@ -221,6 +232,8 @@ class Int8Sigmoid(ProbabilityOutput, Int8Activation):
 @dataclass(frozen=True, kw_only=True)
 class Int8Softmax(ProbabilityOutput):
     """Softmax over all but the first dimension, taken as one row."""
+
+    idle_arguments = ROW_ARGUMENTS
 
     def infer(self, x):
         if not x.shape or not x.size:

@@ -17,7 +17,7 @@ from caffe2_models.operators.convolution import (
     scatter,
 )
 from caffe2_models.operators.quantized import Quantized, require_nhwc, require_quantized
-from caffe2_models.operators.registry import operator
+from caffe2_models.operators.registry import ROW_ARGUMENTS, Layer, operator
 from caffe2_models.operators.window import Window
 from caffe2_models.tensors import Int8Tensor
 
@@ -79,6 +79,8 @@ class Int8Conv(Int8Layer):
     group: int = 1
     order: str = "NCHW"
 
+    layer = Layer.CONVOLUTION
+
     def infer(self, x, weight, bias):
         require_nhwc(self.order)
         count, channels, height, width = image_shape(x, "NHWC")
@@ -119,6 +121,8 @@ class Int8ConvTranspose(Int8Layer):
     adj: Adjustment
     order: str = "NCHW"
 
+    layer = Layer.TRANSPOSED_CONVOLUTION
+
     def infer(self, x, weight, bias):
         require_nhwc(self.order)
         count, channels, height, width = image_shape(x, "NHWC")
@@ -149,6 +153,9 @@ class Int8ConvTranspose(Int8Layer):
 @dataclass(frozen=True, kw_only=True)
 class Int8FC(Int8Layer):
     """x, flattened to [N, K]; weight [O, K]; bias int32 [O]."""
+
+    layer = Layer.FULLY_CONNECTED
+    idle_arguments = ROW_ARGUMENTS
 
     def infer(self, x, weight, bias):
         inner = math.prod(x.shape[1:])

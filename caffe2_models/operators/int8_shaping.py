@@ -6,7 +6,7 @@ import numpy as np
 
 from caffe2_models.errors import ModelError
 from caffe2_models.operators import resizing, shaping
-from caffe2_models.operators.quantized import require_nhwc, require_quantized, require_same_quantization
+from caffe2_models.operators.quantized import OutputScale, require_nhwc, require_quantized, require_same_quantization
 from caffe2_models.operators.registry import ANY, operator
 from caffe2_models.tensors import Int8Tensor, TensorType
 
@@ -20,6 +20,7 @@ class Moving:
 
     dtypes = ANY
     takes_quantized = True
+    output_scale = OutputScale.AS_INPUT
 
     def infer(self, x, *others):
         require_quantized(x)
@@ -102,6 +103,7 @@ class Int8Concat(shaping.Concat):
     Y_zero_point: int = 0
 
     takes_quantized = True
+    output_scale = OutputScale.AS_INPUT
 
     def infer(self, *inputs: TensorType):
         require_quantized(*inputs)

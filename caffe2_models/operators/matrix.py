@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from caffe2_models.errors import ModelError
-from caffe2_models.operators.registry import Operator, operator
+from caffe2_models.operators.registry import ROW_ARGUMENTS, Layer, Operator, operator
 from caffe2_models.operators.shaping import canonical_axis, flattened
 
 
@@ -20,6 +20,11 @@ class FC(Operator):
 
     axis: int = 1
     axis_w: int = 1
+
+    layer = Layer.FULLY_CONNECTED
+    parameters = ("w", "b")
+    carries_order = True
+    idle_arguments = ROW_ARGUMENTS
 
     def infer(self, x, weight, bias):
         axis = canonical_axis(self.axis, len(x.shape))

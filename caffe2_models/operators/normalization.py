@@ -7,8 +7,8 @@ import numpy as np
 
 from caffe2_models.errors import ModelError
 from caffe2_models.operators.convolution import from_nchw, image_shape, to_nchw
-from caffe2_models.operators.elementwise import Elementwise
-from caffe2_models.operators.registry import Operator, operator
+from caffe2_models.operators.elementwise import SameType
+from caffe2_models.operators.registry import ROW_ARGUMENTS, Operator, operator
 from caffe2_models.operators.shaping import canonical_axis, flattened
 from caffe2_models.tensors import TensorType
 
@@ -35,6 +35,9 @@ class SpatialBN(Operator):
     is_test: bool = False
     epsilon: float = 1e-5
     order: str = "NCHW"
+
+    parameters = ("s", "b", "rm", "riv")
+    carries_order = True
 
     def infer(self, x, scale, bias, mean, variance):
         if not self.is_test:
@@ -83,6 +86,9 @@ class InstanceNorm(Operator):
     epsilon: float = 1e-5
     order: str = "NCHW"
 
+    parameters = ("s", "b")
+    carries_order = True
+
     def infer(self, x, scale, bias):
         check_channel_vectors(x, self.order, scale, bias)
         moments = TensorType((x.shape[0], scale.size), x.dtype)
@@ -114,6 +120,9 @@ class LayerNorm(Operator):
     axis: int = 1
     epsilon: float = 1e-5
     elementwise_affine: bool = False
+
+    parameters = ("s", "b")
+    side_outputs = ("mean", "std")
 
     def infer(self, x, scale=None, bias=None):
         axis = canonical_axis(self.axis, len(x.shape))
@@ -164,6 +173,9 @@ class LRN(Operator):
     bias: float = 1.0
     order: str = "NCHW"
 
+    side_outputs = ("scale",)
+    carries_order = True
+
     def infer(self, x):
         if self.size < 1 or self.size % 2 == 0 or len(x.shape) != 4:
             raise ModelError(f"LRN over {self.size} channels of {list(x.shape)} (size must be odd, the blob an image)")
@@ -195,7 +207,7 @@ class LRN(Operator):
 
 @operator("Normalize")
 @dataclass(frozen=True)
-class Normalize(Elementwise):
+class Normalize(SameType):
     """Unit L2 norm along `axis`."""
 
     axis: int = -1
@@ -216,10 +228,13 @@ class Normalize(Elementwise):
 
 @operator("Softmax")
 @dataclass(frozen=True)
-class Softmax(Elementwise):
+class Softmax(SameType):
     """Softmax over all that lies from `axis` on, taken as one row."""
 
     axis: int = 1
+
+    carries_order = True
+    idle_arguments = ROW_ARGUMENTS
 
     def infer(self, x):
         canonical_axis(self.axis, len(x.shape))

@@ -62,6 +62,8 @@ class Pool(Operator):
     window: Window
     order: str = "NCHW"
 
+    carries_order = True
+
     def infer(self, x):
         check_pool(self.window)
         count, channels, height, width = image_shape(x, self.order)

@@ -1,5 +1,6 @@
 """What all Int8 operators share: the output's scale and zero point, and their lowering."""
 
+import enum
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,14 @@ import numpy as np
 from caffe2_models.errors import ModelError
 from caffe2_models.operators.registry import ANY, Operator
 from caffe2_models.tensors import Int8Tensor, TensorType
+
+
+class OutputScale(enum.Enum):
+    """How an Int8 operator's output may be quantized."""
+
+    FREE = "any scale and zero point"
+    AS_INPUT = "as all of its inputs are"
+    PROBABILITY = "scale 1/256, zero point 0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +28,7 @@ class Quantized(Operator):
     dtypes = ANY
     takes_quantized = True
     exact_in_onnx = False
+    output_scale = OutputScale.FREE
     relu = False
 
     def type_of(self, shape: tuple[int, ...]) -> TensorType:

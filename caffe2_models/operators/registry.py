@@ -9,10 +9,12 @@ four methods say all that is known of it. Their inputs are the operator's inputs
     macs(*types)             multiply-accumulates
 
 An operator with one output returns it bare; with several, a tuple. Arguments the operator does not name are
-ignored, as Caffe2 ignores them.
+ignored, as Caffe2 ignores them. What others ask of an operator is a trait of its class (the class variables of
+Operator), never a list of names elsewhere.
 """
 
 import dataclasses
+import enum
 import types
 import typing
 from collections.abc import Callable
@@ -28,6 +30,18 @@ FLOAT32 = frozenset({"float32"})
 NUMBERS = frozenset({"float32", "float64", "int32", "int64"})
 ANY = None
 
+# Arguments without effect: the layout, where elements or rows are alike in all; FC's and Softmax's axis at its default.
+LAYOUT = frozenset({"order"})
+ROW_ARGUMENTS = frozenset({"order", "axis=1"})
+
+
+class Layer(enum.Enum):
+    """What an operator with weights multiplies them with."""
+
+    CONVOLUTION = "a window of pixels"
+    TRANSPOSED_CONVOLUTION = "one pixel, added over a window"
+    FULLY_CONNECTED = "a whole row"
+
 
 class Operator:
     """Base of all operators; see the module's text for what each method takes and gives."""
@@ -36,6 +50,15 @@ class Operator:
     dtypes: typing.ClassVar[frozenset[str] | None] = FLOAT32
     takes_quantized: typing.ClassVar[bool] = False
     exact_in_onnx: typing.ClassVar[bool] = True  # False: lower() computes a near function, not the same one
+    elementwise: typing.ClassVar[bool] = False  # each output element depends on the inputs' elements in its place alone
+    identity: typing.ClassVar[bool] = False  # the first output is the input
+    layer: typing.ClassVar[Layer | None] = None  # what multiplies weights
+    parameters: typing.ClassVar[
+        tuple[str, ...]
+    ] = ()  # roles of the inputs from the second on, where training fills them
+    side_outputs: typing.ClassVar[tuple[str, ...]] = ()  # outputs that Caffe2 wants named though few read them
+    carries_order: typing.ClassVar[bool] = False  # converters write `order` to it, as the published nets have it
+    idle_arguments: typing.ClassVar[frozenset[str]] = frozenset()  # that exporters write to it, and it does not look at
 
     @classmethod
     def decode(cls, arguments: Arguments) -> "Operator":

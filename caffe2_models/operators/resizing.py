@@ -77,11 +77,15 @@ class Nearest(Resize):
 class ResizeNearest(Nearest):
     order: str = "NCHW"
 
+    carries_order = True
+
 
 @operator("UpsampleBilinear")
 @dataclass(frozen=True)
 class UpsampleBilinear(Resize):
     """Corners of the output lie on corners of the input; images in NCHW order."""
+
+    carries_order = True
 
     def compute(self, x, scales=None):
         rows, columns = self.size(x.shape[2:], scales)

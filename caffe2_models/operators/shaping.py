@@ -57,6 +57,7 @@ class Reshape(Operator):
     shape: tuple[int, ...] | None = None
 
     dtypes = ANY
+    side_outputs = ("old_shape",)
 
     def infer(self, x, shape=None):
         wanted = known(shape, "dimensions")
@@ -204,6 +205,8 @@ class ChannelShuffle(Operator):
     group: int = 1
     order: str = "NCHW"
 
+    idle_arguments = frozenset({"kernel"})
+
     def infer(self, x):
         if self.group < 1 or image_shape(x, self.order)[1] % self.group:
             raise ModelError(f"channels of {list(x.shape)} do not divide into {self.group} groups")
@@ -250,6 +253,8 @@ class Concat(Joint):
     """Joins blobs along an axis, or along a new one with add_axis; output 2 holds each input's extent."""
 
     add_axis: bool = False
+
+    side_outputs = ("split_info",)
 
     def infer(self, *inputs):
         first = inputs[0]
@@ -452,6 +457,8 @@ class PadImage(Operator):
     mode: str = "constant"
     value: float = 0.0
     order: str = "NCHW"
+
+    carries_order = True
 
     def infer(self, x):
         count, channels, height, width = image_shape(x, self.order)
