@@ -54,9 +54,9 @@ class Node:
         with self.context():
             return OPERATORS[self.type].decode(self.arguments)
 
-    def context(self) -> "_ErrorContext":
-        """Within this block, what goes wrong is reported as a ModelError that names this operator."""
-        return _ErrorContext(self)
+    def context(self) -> "_NamedErrors":
+        """Within this block, a ModelError is given this operator's name; any other error passes as it is."""
+        return _NamedErrors(self)
 
     def infer(self, types: Mapping[str, TensorType]) -> tuple[list[TensorType], list[TensorType]]:
         """(types of the inputs, types of the outputs), given the blobs so far."""
@@ -64,7 +64,12 @@ class Node:
         with self.context():
             inputs = [_defined(types, name) for name in self.inputs]
             operator.check_inputs(*inputs)
-            outputs = list(self._as_tuple(operator.infer(*inputs)))
+            outputs = _as_tuple(operator.infer(*inputs))
+            if len(outputs) < len(self.outputs):
+                raise ModelError(f"{len(self.outputs)} outputs are named, {len(outputs)} are known")
+            if operator.workspace(*inputs) > MAX_BLOB_BYTES:
+                raise ModelError(f"to compute it would take more than {MAX_BLOB_BYTES >> 20} MiB of its own")
+            outputs = list(outputs[: len(self.outputs)])
             if _follow_from_known(inputs, outputs):
                 outputs = [TensorType.of(value) for value in self.compute([t.value for t in inputs])]
             return inputs, outputs
@@ -73,39 +78,24 @@ class Node:
         """The operator's outputs, exactly as Caffe2 computes them."""
         operator = self.operator
         with self.context(), np.errstate(all="ignore"):
-            return self._as_tuple(operator.compute(*values))
-
-    def _as_tuple(self, results) -> tuple:
-        results = results if isinstance(results, tuple) else (results,)
-        if len(results) < len(self.outputs):
-            raise ModelError(f"{len(self.outputs)} outputs are named, {len(results)} are known")
-        return results[: len(self.outputs)]
+            return _as_tuple(operator.compute(*values))[: len(self.outputs)]
 
     def __str__(self):
         return f"operator {self.index} ({self.type} -> {listing(self.outputs) or 'nothing'})"
 
 
-class _ErrorContext:
-    """Turns errors of malformed operators into one ModelError that names the operator."""
+class _NamedErrors:
+    """Puts an operator's name before the text of a ModelError."""
 
     def __init__(self, node: Node):
         self.node = node
 
-    def __enter__(self):
+    def __enter__(self) -> "_NamedErrors":
         return self
 
-    def __exit__(self, kind, error, traceback):
-        if isinstance(error, UnsupportedError) or error is None:
-            return False
-        if isinstance(error, ModelError):
-            text = str(error)
-            raise type(error)(text if text.startswith("operator ") else f"{self.node}: {text}") from None
-        if isinstance(
-            error,
-            (ValueError, TypeError, IndexError, KeyError, OverflowError, ArithmeticError, AttributeError),
-        ):
-            raise ModelError(f"{self.node}: inputs or arguments that cannot be ({error})") from error
-        return False
+    def __exit__(self, kind, error, traceback) -> None:
+        if isinstance(error, ModelError) and not str(error).startswith(str(self.node)):
+            raise type(error)(f"{self.node}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -128,6 +118,11 @@ class Step:
     def nbytes(self) -> int:
         """Bytes read and written."""
         return sum(t.nbytes for t in self.inputs) + sum(t.nbytes for t in self.outputs)
+
+    @property
+    def workspace(self) -> int:
+        """Bytes that its computation takes for itself (numpy's, in `reference`)."""
+        return self.node.operator.workspace(*self.inputs)
 
 
 class Net:
@@ -361,10 +356,12 @@ def last_uses(nodes: list[Node], kept: Iterable[str]) -> list[list[str]]:
     return dead
 
 
-def peak_bytes(steps: list[Step], kept: Iterable[str] = (), without: Container[str] = ()) -> int:
+def peak_bytes(
+    steps: list[Step], kept: Iterable[str] = (), without: Container[str] = (), with_workspace: bool = False
+) -> int:
     """The most that blobs take at a time, in bytes, where each goes after its last use but for those to keep.
 
-    Blobs in `without`, say parameters, do not count.
+    Blobs in `without`, say parameters, do not count; what operators take for themselves does with_workspace.
     """
     dead_after = last_uses([step.node for step in steps], kept)
     live: dict[str, int] = {}
@@ -372,7 +369,7 @@ def peak_bytes(steps: list[Step], kept: Iterable[str] = (), without: Container[s
     for step, dead in zip(steps, dead_after, strict=True):
         for names, types in ((step.node.inputs, step.inputs), (step.node.outputs, step.outputs)):
             live.update((n, t.nbytes) for n, t in zip(names, types, strict=True) if n not in without)
-        peak = max(peak, sum(live.values()))
+        peak = max(peak, sum(live.values()) + (step.workspace if with_workspace else 0))
         for name in dead:
             live.pop(name, None)
     return peak
@@ -388,6 +385,10 @@ def _defined(blobs: Mapping, name: str):
     if name not in blobs:
         raise ModelError(f"blob {listing([name])} is read before anything writes it (is the init net the right one?)")
     return blobs[name]
+
+
+def _as_tuple(results) -> tuple:
+    return results if isinstance(results, tuple) else (results,)
 
 
 def _follow_from_known(inputs: list[TensorType], outputs: list[TensorType]) -> bool:

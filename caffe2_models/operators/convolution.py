@@ -1,5 +1,6 @@
 """Conv and ConvTranspose, float32."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,14 +45,13 @@ def tap_of(x: np.ndarray, fit: Fit, tap: int) -> np.ndarray:
     return seen[:, :, :rows, :columns]
 
 
-def scatter(x: np.ndarray, weight: np.ndarray, window: Window, output: tuple[int, int], group: int = 1) -> np.ndarray:
-    """Transposed convolution of x [N, C, H, W] with weight [C, O / group, kh, kw] to [N, O, *output]."""
+def scatter(x: np.ndarray, weight: np.ndarray, upscaling: "Upscaling", group: int = 1) -> np.ndarray:
+    """Transposed convolution of x [N, C, H, W] with weight [C, O / group, kh, kw]."""
     count, channels, height, width = x.shape
+    window, (rows, columns) = upscaling.window, upscaling.size(height, width)
     per_group, (kernel_h, kernel_w), (down, across) = weight.shape[1], window.kernel, window.stride
     top, left = window.pads[:2]
-    full_height = max((height - 1) * down + kernel_h, top + output[0])
-    full_width = max((width - 1) * across + kernel_w, left + output[1])
-    full = np.zeros((count, group * per_group, full_height, full_width), x.dtype)
+    full = np.zeros((count, group * per_group, *upscaling.full_size(height, width)), x.dtype)
     seen = x.reshape(count, group, channels // group, height * width)
     taps = weight.reshape(group, channels // group, per_group, kernel_h, kernel_w)
     taps = np.ascontiguousarray(taps.transpose(3, 4, 0, 2, 1))
@@ -60,7 +60,7 @@ def scatter(x: np.ndarray, weight: np.ndarray, window: Window, output: tuple[int
             part = taps[i, j] @ seen
             reached = full[:, :, i : i + height * down : down, j : j + width * across : across]
             reached += part.reshape(count, -1, height, width)
-    return full[:, :, top : top + output[0], left : left + output[1]]
+    return full[:, :, top : top + rows, left : left + columns]
 
 
 def image_shape(x: TensorType, order: str) -> Image:
@@ -167,6 +167,10 @@ class Conv(Operator):
     def macs(self, x, weight, bias=None):
         return self.infer(x, weight, bias).size * (weight.size // weight.shape[0])
 
+    def workspace(self, x, weight, bias=None):
+        count, channels, *size = image_shape(x, self.order)
+        return 4 * count * channels * self.window.fit(*size).padded_area(*size)
+
 
 @dataclass(frozen=True)
 class Adjustment:
@@ -199,6 +203,15 @@ class Upscaling:
         )
         if min(rows, columns, height, width) < 1:
             raise ModelError(f"an output of {rows} by {columns} pixels of {height} by {width}")
+        return rows, columns
+
+    def full_size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of the output before its pads are cut off."""
+        window = self.window
+        rows, columns = (
+            max((size - 1) * window.stride[i] + window.kernel[i], window.pads[i] + output)
+            for i, (size, output) in enumerate(zip((height, width), self.size(height, width), strict=True))
+        )
         return rows, columns
 
     def lower(self, graph, x, weight, bias, group: int = 1) -> str:
@@ -241,7 +254,7 @@ class ConvTranspose(Operator):
 
     def compute(self, x, weight, bias=None):
         x, weight = to_nchw(x, self.order), to_nchw(weight, self.order)
-        y = scatter(x, weight, self.window, Upscaling(self.window, self.adj).size(*x.shape[2:]), self.group)
+        y = scatter(x, weight, Upscaling(self.window, self.adj), self.group)
         return from_nchw(y if bias is None else y + bias[:, None, None], self.order)
 
     def lower(self, graph, x, weight, bias=None):
@@ -252,3 +265,8 @@ class ConvTranspose(Operator):
 
     def macs(self, x, weight, bias=None):
         return x.size * (weight.size // weight.shape[0])
+
+    def workspace(self, x, weight, bias=None):
+        count, _, *size = image_shape(x, self.order)
+        channels = ordered_weight(weight.shape, self.order)[1] * self.group
+        return 4 * count * channels * math.prod(Upscaling(self.window, self.adj).full_size(*size))

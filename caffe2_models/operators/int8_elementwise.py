@@ -8,7 +8,7 @@ import numpy as np
 from caffe2_models import int8
 from caffe2_models.errors import ModelError
 from caffe2_models.operators.convolution import image_shape
-from caffe2_models.operators.pooling import check_pool, max_over_window, sum_over_window
+from caffe2_models.operators.pooling import check_pool, check_work, max_over_window, sum_over_window
 from caffe2_models.operators.quantized import (
     OutputScale,
     Quantized,
@@ -91,9 +91,14 @@ class Int8Pool(Quantized):
         check_pool(self.window)
         count, channels, height, width = image_shape(x, "NHWC")
         fit = self.window.fit(height, width)
+        check_work(fit, count * channels)
         if fit.area == 1 and not self.takes_single_pixels(fit, (height, width)):
             raise ModelError("a window of one pixel, which QNNPACK refuses")
         return self.type_of((count, *fit.output, channels))
+
+    def workspace(self, x):
+        count, channels, *size = image_shape(x, "NHWC")
+        return 4 * count * channels * self.window.fit(*size).padded_area(*size)
 
     def takes_single_pixels(self, fit: Fit, size: tuple[int, int]) -> bool:
         """Whether a window of one pixel on an image of this size is computed rather than refused."""

@@ -23,6 +23,8 @@ from caffe2_models.tensors import Int8Tensor
 
 EXACT_IN_FLOAT32 = 1 << 24
 
+FLOAT_BYTES = 8  # of the widest float in which layers are computed
+
 
 def exact_dtype(x: Int8Tensor, weight: Int8Tensor, output_axis: int = 0) -> type:
     """float32 where no accumulator of the layer can leave its exact integers, else float64.
@@ -111,6 +113,11 @@ class Int8Conv(Int8Layer):
     def macs(self, x, weight, bias):
         return self.infer(x, weight, bias).size * (weight.size // weight.shape[0])
 
+    def workspace(self, x, weight, bias):
+        count, channels, *size = image_shape(x, "NHWC")
+        padded = count * channels * self.window.fit(*size).padded_area(*size)
+        return FLOAT_BYTES * (x.size + padded + self.infer(x, weight, bias).size)
+
 
 @operator("Int8ConvTranspose")
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +143,7 @@ class Int8ConvTranspose(Int8Layer):
     def compute(self, x, weight, bias):
         dtype = exact_dtype(x, weight, output_axis=3)
         image, taps = centred(x, dtype).transpose(0, 3, 1, 2), centred(weight, dtype).transpose(0, 3, 1, 2)
-        total = scatter(image, taps, self.window, Upscaling(self.window, self.adj).size(*image.shape[2:]))
+        total = scatter(image, taps, Upscaling(self.window, self.adj))
         return self.requantize(x, weight, accumulators(total.transpose(0, 2, 3, 1), bias))
 
     def lower(self, graph, x, weight, bias):
@@ -147,6 +154,11 @@ class Int8ConvTranspose(Int8Layer):
 
     def macs(self, x, weight, bias):
         return x.size * (weight.size // weight.shape[0])
+
+    def workspace(self, x, weight, bias):
+        count, _, *size = image_shape(x, "NHWC")
+        full = count * bias.size * math.prod(Upscaling(self.window, self.adj).full_size(*size))
+        return FLOAT_BYTES * (x.size + full)
 
 
 @operator("Int8FC")

@@ -7,7 +7,7 @@ import numpy as np
 from caffe2_models.errors import ModelError
 from caffe2_models.operators import resizing, shaping
 from caffe2_models.operators.quantized import OutputScale, require_nhwc, require_quantized, require_same_quantization
-from caffe2_models.operators.registry import ANY, operator
+from caffe2_models.operators.registry import ANY, arity_of, operator
 from caffe2_models.tensors import Int8Tensor, TensorType
 
 
@@ -21,6 +21,10 @@ class Moving:
     dtypes = ANY
     takes_quantized = True
     output_scale = OutputScale.AS_INPUT
+
+    @classmethod
+    def arity(cls):
+        return arity_of(super().infer)  # of the operator that this is mixed into
 
     def infer(self, x, *others):
         require_quantized(x)
@@ -105,10 +109,10 @@ class Int8Concat(shaping.Concat):
     takes_quantized = True
     output_scale = OutputScale.AS_INPUT
 
-    def infer(self, *inputs: TensorType):
-        require_quantized(*inputs)
-        require_same_quantization(self, *inputs)
-        return super().infer(*inputs)
+    def infer(self, first: TensorType, *others: TensorType):
+        require_quantized(first, *others)
+        require_same_quantization(self, first, *others)
+        return super().infer(first, *others)
 
     def compute(self, *inputs: Int8Tensor):
         joined, extents = super().compute(*[x.data for x in inputs])

@@ -45,16 +45,18 @@ class SpatialBN(Operator):
         check_channel_vectors(x, self.order, scale, bias, mean, variance)
         return x.with_shape(x.shape)
 
-    def compute(self, x, scale, bias, mean, variance):
+    def compute(self, x, *vectors):
+        scale, bias, mean, variance = (vector.ravel() for vector in vectors)
         alpha = scale / np.sqrt(variance + np.float32(self.epsilon))
         beta = bias - alpha * mean
         shape = channel_shape(x.ndim, self.order)
         return x * alpha.reshape(shape) + beta.reshape(shape)
 
-    def lower(self, graph, x, scale, bias, mean, variance):
+    def lower(self, graph, x, *vectors):
+        vectors = [v if len(v.shape) == 1 else graph.add("Reshape", v, graph.ints([-1])) for v in vectors]
         if self.order == "NCHW":
-            return graph.add("BatchNormalization", x, scale, bias, mean, variance, epsilon=self.epsilon)
-        y = graph.add("BatchNormalization", graph.to_nchw(x), scale, bias, mean, variance, epsilon=self.epsilon)
+            return graph.add("BatchNormalization", x, *vectors, epsilon=self.epsilon)
+        y = graph.add("BatchNormalization", graph.to_nchw(x), *vectors, epsilon=self.epsilon)
         return graph.to_nhwc(y)
 
 
@@ -242,7 +244,7 @@ class Softmax(SameType):
 
     def compute(self, x):
         rows = x.reshape(flattened(x.shape, canonical_axis(self.axis, x.ndim)))
-        powers = np.exp(rows - rows.max(axis=1, keepdims=True))
+        powers = np.exp(rows - rows.max(axis=1, keepdims=True, initial=-np.inf))
         return (powers / powers.sum(axis=1, keepdims=True)).reshape(x.shape)
 
     def lower(self, graph, x):
@@ -266,7 +268,10 @@ class Reduction(Operator):
         return x.with_shape(tuple(kept))
 
     def compute(self, x):
-        return self.function(x, axis=self._axes(x.ndim), keepdims=self.keepdims).astype(x.dtype)
+        axes = self._axes(x.ndim)
+        if not x.size:
+            return np.full(self.infer(TensorType.of(x)).shape, self.of_nothing, x.dtype)
+        return self.function(x, axis=axes, keepdims=self.keepdims).astype(x.dtype)
 
     def lower(self, graph, x):
         axes = self._axes(len(x.shape))
@@ -275,15 +280,21 @@ class Reduction(Operator):
         return graph.add(self.onnx_type, x, axes=axes, keepdims=int(self.keepdims))
 
     def _axes(self, rank):
-        return tuple(range(rank)) if self.axes is None else tuple(canonical_axis(axis, rank) for axis in self.axes)
+        return (
+            tuple(range(rank))
+            if self.axes is None
+            else tuple(sorted({canonical_axis(axis, rank) for axis in self.axes}))
+        )
 
 
-for caffe2_name, function in [
-    ("ReduceMean", lambda x, **where: np.mean(x, dtype=np.float64, **where)),
-    ("ReduceSum", lambda x, **where: np.sum(x, dtype=np.float64, **where)),
-    ("ReduceMax", np.max),
-    ("ReduceMin", np.min),
-    ("ReduceL1", lambda x, **where: np.sum(np.abs(x), dtype=np.float64, **where)),
-    ("ReduceL2", lambda x, **where: np.sqrt(np.sum(np.square(x, dtype=np.float64), **where))),
+LOWEST = float(np.finfo(np.float32).min)
+
+for caffe2_name, function, of_nothing in [
+    ("ReduceMean", lambda x, **where: np.mean(x, dtype=np.float64, **where), 0.0),
+    ("ReduceSum", lambda x, **where: np.sum(x, dtype=np.float64, **where), 0.0),
+    ("ReduceMax", np.max, LOWEST),
+    ("ReduceMin", np.min, -LOWEST),
+    ("ReduceL1", lambda x, **where: np.sum(np.abs(x), dtype=np.float64, **where), 0.0),
+    ("ReduceL2", lambda x, **where: np.sqrt(np.sum(np.square(x, dtype=np.float64), **where)), 0.0),
 ]:
-    operator(caffe2_name, function=staticmethod(function), onnx_type=caffe2_name)(Reduction)
+    operator(caffe2_name, function=staticmethod(function), onnx_type=caffe2_name, of_nothing=of_nothing)(Reduction)

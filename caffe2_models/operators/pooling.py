@@ -1,5 +1,6 @@
 """MaxPool and AveragePool, float32."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,8 @@ from caffe2_models.errors import ModelError
 from caffe2_models.operators.convolution import image_shape, ordered, tap_of
 from caffe2_models.operators.registry import Operator, operator
 from caffe2_models.operators.window import Fit, Window
+
+MAX_PIXELS_SEEN = 1 << 36
 
 
 def max_over_window(x: np.ndarray, fit: Fit) -> np.ndarray:
@@ -55,6 +58,12 @@ def check_pool(window: Window) -> None:
         raise ModelError(f"pads {list(window.pads)} must be smaller than the kernel {list(window.kernel)}")
 
 
+def check_work(fit: Fit, planes: int) -> None:
+    """Raises ModelError for windows so many and so large that to look at all their pixels would take minutes."""
+    if fit.area * math.prod(fit.output) * planes > MAX_PIXELS_SEEN:
+        raise ModelError(f"a kernel of {fit.kernel} over {fit.output} positions, which would take minutes")
+
+
 @dataclass(frozen=True)
 class Pool(Operator):
     """What the pools share: shapes, and computing in NCHW order."""
@@ -67,7 +76,9 @@ class Pool(Operator):
     def infer(self, x):
         check_pool(self.window)
         count, channels, height, width = image_shape(x, self.order)
-        return x.with_shape(ordered((count, channels, *self.window.fit(height, width).output), self.order))
+        fit = self.window.fit(height, width)
+        check_work(fit, count * channels)
+        return x.with_shape(ordered((count, channels, *fit.output), self.order))
 
     def compute(self, x):
         if self.order == "NHWC":
@@ -80,6 +91,10 @@ class Pool(Operator):
         if self.order == "NHWC":
             return graph.to_nhwc(self.lower_pool(graph, graph.to_nchw(x), fit))
         return self.lower_pool(graph, x, fit)
+
+    def workspace(self, x):
+        count, channels, *size = image_shape(x, self.order)
+        return 4 * count * channels * self.window.fit(*size).padded_area(*size)
 
     def pool(self, x: np.ndarray) -> np.ndarray:
         """The operator on NCHW images."""

@@ -11,10 +11,18 @@ four methods say all that is known of it. Their inputs are the operator's inputs
 An operator with one output returns it bare; with several, a tuple. Arguments the operator does not name are
 ignored, as Caffe2 ignores them. What others ask of an operator is a trait of its class (the class variables of
 Operator), never a list of names elsewhere.
+
+`check_inputs` comes before them all: `infer` sees as many inputs as its signature has parameters (`bias=None` is an
+optional one, `*others` takes any number) and only of the types in `dtypes`; the others see only what `infer` let
+pass. What else a net's author can get wrong, `infer` answers with a ModelError: ranks, shapes, ranges of arguments,
+content that is known. Any other exception is a bug of ours and surfaces as one.
 """
 
 import dataclasses
 import enum
+import functools
+import inspect
+import math
 import types
 import typing
 from collections.abc import Callable
@@ -25,9 +33,15 @@ from caffe2_models.tensors import TensorType
 
 OPERATORS: dict[str, type["Operator"]] = {}
 
-# What an operator's inputs may hold, as names of numpy dtypes; None for anything.
+# What an input may hold, as names of numpy dtypes; None for anything.
+Dtypes = frozenset[str] | None
+
 FLOAT32 = frozenset({"float32"})
+INT32 = frozenset({"int32"})
+INT64 = frozenset({"int64"})
+INDICES = frozenset({"int32", "int64"})
 NUMBERS = frozenset({"float32", "float64", "int32", "int64"})
+BOOL = frozenset({"bool"})
 ANY = None
 
 # Arguments without effect: the layout, where elements or rows are alike in all; FC's and Softmax's axis at its default.
@@ -44,10 +58,14 @@ class Layer(enum.Enum):
 
 
 class Operator:
-    """Base of all operators; see the module's text for what each method takes and gives."""
+    """Base of all operators; see the module's text for what each method takes and gives.
+
+    dtypes are what every input may hold; a tuple has those of each input in order, the last of them for all
+    further ones.
+    """
 
     type: typing.ClassVar[str]
-    dtypes: typing.ClassVar[frozenset[str] | None] = FLOAT32
+    dtypes: typing.ClassVar[Dtypes | tuple[Dtypes, ...]] = FLOAT32
     takes_quantized: typing.ClassVar[bool] = False
     exact_in_onnx: typing.ClassVar[bool] = True  # False: lower() computes a near function, not the same one
     elementwise: typing.ClassVar[bool] = False  # each output element depends on the inputs' elements in its place alone
@@ -65,13 +83,26 @@ class Operator:
         """The operator with its arguments taken from a file."""
         return cls(**{field.name: _read(arguments, field) for field in dataclasses.fields(cls)})
 
+    @classmethod
+    def arity(cls) -> tuple[int, float]:
+        """(fewest inputs, most inputs)"""
+        return arity_of(cls.infer)
+
     def check_inputs(self, *inputs: TensorType) -> None:
-        """Raises ModelError for inputs of a type that Caffe2's operator does not take."""
-        for x in inputs:
+        """Raises ModelError for another number of inputs, or other types, than Caffe2's operator takes."""
+        fewest, most = self.arity()
+        if not fewest <= len(inputs) <= most:
+            expected = (
+                f"{fewest}" if fewest == most else f"{fewest} to {most}" if most < math.inf else f"{fewest} or more"
+            )
+            raise ModelError(f"{len(inputs)} inputs; {expected} are expected")
+        each = self.dtypes if isinstance(self.dtypes, tuple) else (self.dtypes,)
+        for i, x in enumerate(inputs):
+            allowed = each[min(i, len(each) - 1)]
             if x.is_quantized and not self.takes_quantized:
                 raise ModelError("a quantized input, which it does not take (Int8Dequantize makes it float32)")
-            if self.dtypes is not None and x.dtype.name not in self.dtypes:
-                raise ModelError(f"an input of {x.dtype}; {' or '.join(sorted(self.dtypes))} is expected")
+            if allowed is not None and x.dtype.name not in allowed:
+                raise ModelError(f"an input of {x.dtype}; {' or '.join(sorted(allowed))} is expected")
 
     def infer(self, *inputs):
         raise NotImplementedError
@@ -85,6 +116,23 @@ class Operator:
     def macs(self, *inputs) -> int:
         """Data movement and table look-ups multiply nothing."""
         return 0
+
+    def workspace(self, *inputs) -> int:
+        """Bytes that `compute` takes for itself, beside inputs and outputs; checked before anything runs.
+
+        Where they follow from sizes of inputs and outputs by a small factor, as most do, 0 will do: what must be
+        said is what an argument can make large.
+        """
+        return 0
+
+
+@functools.cache
+def arity_of(infer: Callable) -> tuple[int, float]:
+    """(fewest, most) positional arguments, without `self`, that a method takes."""
+    parameters = list(inspect.signature(infer).parameters.values())[1:]
+    fewest = sum(p.default is p.empty and p.kind is not p.VAR_POSITIONAL for p in parameters)
+    is_open = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    return fewest, math.inf if is_open else len(parameters)
 
 
 def operator(*names: str, **fixed) -> Callable[[type[Operator]], type[Operator]]:

@@ -150,6 +150,12 @@ class ExpandDims(Reshaping):
         return tuple(shape)
 
 
+def require_channels(rank: int) -> None:
+    """Raises ModelError for a blob of too few dimensions to have one for channels."""
+    if rank < 2:
+        raise ModelError(f"a blob of {rank} dimensions has no channels")
+
+
 @operator("Transpose")
 @dataclass(frozen=True)
 class Transpose(Operator):
@@ -183,6 +189,7 @@ class NCHW2NHWC(Transpose):
     dtypes = FLOAT32
 
     def _axes(self, rank):
+        require_channels(rank)
         return (0, *range(2, rank), 1)
 
 
@@ -194,6 +201,7 @@ class NHWC2NCHW(Transpose):
     dtypes = FLOAT32
 
     def _axes(self, rank):
+        require_channels(rank)
         return (0, rank - 1, *range(1, rank - 1))
 
 
@@ -256,13 +264,15 @@ class Concat(Joint):
 
     side_outputs = ("split_info",)
 
-    def infer(self, *inputs):
-        first = inputs[0]
+    def infer(self, first, *others):
+        inputs = (first, *others)
+        if any(len(x.shape) != len(first.shape) for x in inputs):
+            raise ModelError(f"blobs of {sorted({len(x.shape) for x in inputs})} dimensions do not join")
         axis, extents = self._extents([x.shape for x in inputs])
         kept = [dim for i, dim in enumerate(first.shape) if i != axis or self._stacks]
-        for other in inputs[1:]:
-            others = [dim for i, dim in enumerate(other.shape) if i != axis or self._stacks]
-            if len(other.shape) != len(first.shape) or others != kept or other.dtype != first.dtype:
+        for other in others:
+            rest = [dim for i, dim in enumerate(other.shape) if i != axis or self._stacks]
+            if rest != kept or other.dtype != first.dtype:
                 raise ModelError(f"{first} and {other} do not join along axis {axis}")
         kept.insert(axis, int(extents.sum()))
         return first.with_shape(tuple(kept)), TensorType.of(extents)

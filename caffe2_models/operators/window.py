@@ -28,6 +28,11 @@ class Fit:
     def area(self) -> int:
         return self.kernel[0] * self.kernel[1]
 
+    def padded_area(self, height: int, width: int) -> int:
+        """Pixels of an image of this size with the pads around it; 0 where there are none, and no copy is made."""
+        top, left, bottom, right = self.pads
+        return (height + top + bottom) * (width + left + right) if any(self.pads) else 0
+
 
 @dataclass(frozen=True)
 class Window:

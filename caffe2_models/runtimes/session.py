@@ -45,7 +45,7 @@ class Session:
 
     def check(self, feeds: dict[str, Value], outputs: list[str]) -> None:
         """Raises ModelError for what cannot be computed, or not in reasonable memory, before anything is."""
-        peak = peak_bytes(list(self.net.walk(input_types(feeds))), outputs)
+        peak = peak_bytes(list(self.net.walk(input_types(feeds))), outputs, with_workspace=True)
         if peak > MAX_LIVE_BYTES:
             raise ModelError(f"its blobs would take more than {MAX_LIVE_BYTES >> 20} MiB at a time")
 

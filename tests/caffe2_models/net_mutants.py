@@ -56,6 +56,36 @@ def mutate_net(rng: np.random.Generator, net: caffe2_pb2.NetDef) -> caffe2_pb2.N
     return net
 
 
+def mutate_feeds(rng: np.random.Generator, feeds: dict) -> dict:
+    """Feeds of which one may have another shape or type."""
+    feeds = dict(feeds)
+    if feeds and rng.random() < 0.5:
+        name = str(rng.choice(list(feeds)))
+        if isinstance(feeds[name], np.ndarray):
+            dtype = (
+                feeds[name].dtype if rng.random() < 0.7 else np.dtype(str(rng.choice(["i4", "i8", "u1", "?", "f4"])))
+            )
+            feeds[name] = np.resize(feeds[name], another_shape(rng, feeds[name].shape)).astype(dtype)
+    return feeds
+
+
+def another_shape(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape with a dimension more, less, at another place or of another size."""
+    dims = list(shape)
+    for _ in range(int(rng.integers(1, 3))):
+        at = int(rng.integers(0, len(dims) + 1))
+        kind = rng.integers(0, 4)
+        if kind == 0 or not dims:
+            dims.insert(at, int(rng.choice([0, 1, 1, 2, 5])))
+        elif kind == 1:
+            del dims[at % len(dims)]
+        elif kind == 2:
+            rng.shuffle(dims)
+        else:
+            dims[at % len(dims)] = int(rng.choice([0, 1, 2, 3, 7]))
+    return tuple(dims)
+
+
 def another(rng, net):
     return net.op[int(rng.integers(0, len(net.op)))]
 
@@ -92,6 +122,17 @@ def resize_list(rng, net, op):
                 argument.ints.append(hostile_int(rng))
             else:
                 del argument.ints[-1]
+
+
+def refill(rng, net, op):
+    """A fill of another shape or type instead of a parameter's own."""
+    if "Fill" not in op.type:
+        return
+    shape = next((tuple(argument.ints) for argument in op.arg if argument.name == "shape"), ())
+    del op.arg[:]
+    op.type = "ConstantFill"
+    op.arg.add(name="shape").ints.extend(another_shape(rng, shape) if min(shape, default=0) >= 0 else shape)
+    op.arg.add(name="dtype", i=int(rng.choice([1, 1, 1, 1, 2, 3, 5, 10, 13])))
 
 
 def repeat_argument(rng, net, op):
@@ -147,5 +188,18 @@ def nest(rng, net, op):
 
 MUTATIONS = [
     *(change_argument, change_argument, change_argument, resize_list, repeat_argument, drop_argument),
-    *(change_type, drop_input, rewire, rewire, add_output, drop_outputs, reorder, lengthen_name, nest),
+    *(
+        refill,
+        refill,
+        refill,
+        change_type,
+        drop_input,
+        rewire,
+        rewire,
+        add_output,
+        drop_outputs,
+        reorder,
+        lengthen_name,
+        nest,
+    ),
 ]

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from net_mutants import mutate_bytes, mutate_net
+from net_mutants import mutate_bytes, mutate_feeds, mutate_net
 from operator_cases import CASES
 from random_nets import random_net
 
@@ -44,7 +44,7 @@ def test_mutants_are_run_or_refused(victims, tmp_path):
                 files[which] = mutate_net(rng, caffe2_pb2.NetDef.FromString(files[which])).SerializeToString()
             predict_path.write_bytes(files[0])
             init_path.write_bytes(files[1])
-            outcomes[outcome(predict_path, init_path if init else None, feeds)] += 1
+            outcomes[outcome(predict_path, init_path if init else None, mutate_feeds(rng, feeds))] += 1
     assert time.monotonic() - start < 60
     assert outcomes["refused"] > MUTANTS / 4 and outcomes["run"] > MUTANTS / 10, outcomes
 
@@ -106,7 +106,7 @@ WEIGHT = np.zeros((4, 3, 3, 3), np.float32)
         (net_of("Conv", [WEIGHT], kernel=20), "weight .* does not fit"),
         (net_of("Conv", [np.zeros((4, 3, 9, 9), np.float32)], kernel=9), "a kernel of 9 on 8 pixels"),
         (net_of("Conv", [WEIGHT.astype(np.int32)], kernel=3), "an input of int32; float32 is expected"),
-        (net_of("Conv", [], kernel=3), "inputs or arguments that cannot be"),
+        (net_of("Conv", [], kernel=3), "1 inputs; 2 to 3 are expected"),
         (net_of("PadImage", [], pad=100_000), "would take more than 1024 MiB"),
         (net_of("Tile", [], tiles=1 << 40, axis=0), "would take more than 1024 MiB"),
         (net_of("Reshape", [], shape=[-1, -1]), "shape .* cannot be"),
@@ -116,7 +116,23 @@ WEIGHT = np.zeros((4, 3, 3, 3), np.float32)
         (net_of("Int8Quantize", [], Y_scale=-1.0), "a scale of -1"),
         (net_of("Int8Quantize", [], Y_scale=1.0, Y_zero_point=256), "a zero point of 256"),
         (net_of("Int8Relu", [], Y_scale=1.0), "an input of float32; a uint8 one with scale"),
-        (net_of("Relu", [Int8Tensor(np.zeros(3, np.uint8), 1.0, 0)]), "a quantized input"),
+        (net_of("Add", [Int8Tensor(np.zeros(3, np.uint8), 1.0, 0)]), "a quantized input"),
+        (net_of("Relu", [WEIGHT]), "2 inputs; 1 are expected"),
+        (net_of("Conv", [WEIGHT], kernel=3, pad=1 << 20), "would take more than 1024 MiB"),
+        (
+            net_of(
+                "Conv",
+                [np.zeros((1, 3, 1, 1), np.float32)],
+                kernel=1,
+                pad_t=1 << 19,
+                pad_l=300,
+                pad_b=0,
+                pad_r=0,
+                stride=1 << 20,
+            ),
+            "more than 1024 MiB of its own",
+        ),
+        (net_of("MaxPool", [], kernel=8192, pad=8191), "would take minutes"),
         (net_of("ConstantFill", [], shape=[1 << 62, 4], value=0.0), "given twice"),
         (net_of("LRN", [], outputs=["y", "s"], size=1 << 33, alpha=1.0, beta=1.0), "size must be odd"),
         (net_of("Concat", [np.zeros((1, 3, 8, 7), np.float32)], outputs=["y", "i"]), "do not join"),
@@ -125,6 +141,18 @@ WEIGHT = np.zeros((4, 3, 3, 3), np.float32)
 def test_what_cannot_be_is_said_before_anything_runs(net, message):
     with pytest.raises(ModelError, match=f"^operator 0 .*{message}"):
         net.infer_shapes(IMAGE)
+
+
+@pytest.mark.parametrize("method", ["infer", "compute"])
+def test_a_bug_of_ours_is_not_called_bad_input(method, monkeypatch):
+    net = net_of("Relu", [])
+
+    def broken(self, x):
+        return {}["no such key"]
+
+    monkeypatch.setattr(type(net.operators[0].operator), method, broken)
+    with pytest.raises(KeyError, match="no such key"):
+        net.session("reference").run({"x": np.zeros(2, np.float32)})
 
 
 def init_of(kind: str, **arguments) -> Net:
