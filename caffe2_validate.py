@@ -3,8 +3,8 @@
 
 import argparse
 
+from caffe2_common.errors import ModelError
 from caffe2_models.command import run
-from caffe2_models.errors import ModelError
 from caffe2_models.runtimes import BACKENDS
 from validate import command
 from validate.classifier import Classifier, load_caffe2

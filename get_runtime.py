@@ -4,7 +4,6 @@
 from functools import partial
 
 from caffe2_models.command import run
-from caffe2_models.errors import ModelError
 from runtime_lut.command import main
 from runtime_lut.models import Converters
 
@@ -17,15 +16,12 @@ def from_onnx(path):
 
 
 def from_zoo(name):
-    from caffe2_models.preprocessing import Preprocessing
+    from caffe2_common.preprocessing import Preprocessing
     from exporters.onnx_to_caffe2 import convert
     from exporters.torch_to_onnx import export
-    from mobile_cv.model_zoo import ModelZooError, create_model
+    from mobile_cv.model_zoo import create_model
 
-    try:
-        module = create_model(name)
-    except ModelZooError as error:
-        raise ModelError(str(error)) from None
+    module = create_model(name)
     preprocessing = Preprocessing(**module.default_cfg)
     shape = (1, 3, preprocessing.size, preprocessing.size)
     return convert(export(module, shape, preprocessing=preprocessing, name=name))

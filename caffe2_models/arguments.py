@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.wire import length_delimited
 

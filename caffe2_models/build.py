@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from caffe2_common.errors import UnsupportedError
 from caffe2_models.arguments import set_floats
-from caffe2_models.errors import UnsupportedError
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.tensors import Int8Tensor, Value
 

@@ -1,11 +1,11 @@
-"""What all commands share: the exit status, errors in one line, progress bars."""
+"""What all commands share: the exit status, errors in one line."""
 
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:
@@ -48,10 +48,3 @@ def one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split())
-
-
-def progress(iterable: Iterable | None = None, **options):
-    """A tqdm bar on stderr, silent where stderr is no terminal."""
-    from tqdm import tqdm  # here, so that commands without a bar start faster
-
-    return tqdm(iterable, disable=None, file=sys.stderr, dynamic_ncols=True, **options)

@@ -1,9 +1,7 @@
-"""Reading and writing files: nets in binary or text form, and writes that are whole or not at all."""
+"""Reading and writing nets, in binary or text form."""
 
-import contextlib
 import mmap
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -12,8 +10,9 @@ import numpy as np
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
+from caffe2_common.errors import ModelError
+from caffe2_common.files import open_atomically
 from caffe2_models.arguments import set_floats
-from caffe2_models.errors import ModelError
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.wire import LENGTH_DELIMITED, field_at, fields, length_delimited, split_floats, write_message
 
@@ -167,35 +166,3 @@ def write_net(path: str | os.PathLike, net: caffe2_pb2.NetDef) -> None:
     """Write a NetDef in binary form, whole or not at all."""
     with open_atomically(path) as file:
         write_message(file, net, ["op"])
-
-
-def write_atomically(path: str | os.PathLike, content: bytes | str) -> None:
-    """Write a file under a temporary name in its own folder, then rename it: whole or not at all.
-
-    Missing folders are made.
-    """
-    with open_atomically(path) as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-
-
-@contextlib.contextmanager
-def open_atomically(path: str | os.PathLike):
-    """A binary file that takes its name only when the block ends without an error."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with open(handle, "wb") as file:
-            yield file
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
 from caffe2_models.net import Net, Node
 from caffe2_models.operators import OPERATORS
 from caffe2_models.tensors import TensorType

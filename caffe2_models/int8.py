@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
 
 MIN_REQUANTIZATION_SCALE = 2.0**-32
 SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)

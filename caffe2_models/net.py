@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from caffe2_common.errors import ModelError, UnsupportedError
 from caffe2_models.arguments import Arguments
-from caffe2_models.errors import ModelError, UnsupportedError
 from caffe2_models.files import MAX_OPERATORS, find_pair, read_init, read_net, with_weights, write_net
 from caffe2_models.operators import OPERATORS, Operator
 from caffe2_models.preprocessing import get_preprocessing

@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
 from caffe2_models.net import Net, load_net
 from caffe2_models.published import NAMES, published_net
 

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Iterable
 
-from caffe2_models.preprocessing import Preprocessing
+from caffe2_common.preprocessing import Preprocessing
 
 
 def add_preprocessing_arguments(group, interpolations: Iterable[str] | None = None) -> None:

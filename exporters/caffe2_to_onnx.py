@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
+from caffe2_common.errors import ModelError, UnsupportedError
 from caffe2_models import Int8Tensor, Net
-from caffe2_models.errors import ModelError, UnsupportedError
 from caffe2_models.lowering import Lowered, lower
 from caffe2_models.preprocessing import get_preprocessing
 from caffe2_models.proto import caffe2_pb2

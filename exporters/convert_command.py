@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from caffe2_common.errors import ModelError
 from caffe2_models import Net
 from caffe2_models.command import ArgumentParser
-from caffe2_models.errors import ModelError
 from caffe2_models.files import read_net
 from caffe2_models.preprocessing import get_preprocessing
 from exporters import int8

@@ -4,9 +4,9 @@ import argparse
 
 import onnx
 
+from caffe2_common.errors import ModelError
+from caffe2_common.preprocessing import Preprocessing
 from caffe2_models.command import ArgumentParser
-from caffe2_models.errors import ModelError
-from caffe2_models.preprocessing import Preprocessing
 from exporters.onnx_files import save_onnx
 from exporters.verification import make_samples, report
 

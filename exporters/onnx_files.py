@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 
-from caffe2_models.errors import ModelError
-from caffe2_models.files import open_atomically
-from caffe2_models.preprocessing import KEY, Preprocessing
+from caffe2_common.errors import ModelError
+from caffe2_common.files import open_atomically
+from caffe2_common.preprocessing import KEY, Preprocessing
 from caffe2_models.tensors import MAX_BLOB_BYTES
 from caffe2_models.wire import write_message
 

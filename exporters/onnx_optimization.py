@@ -6,7 +6,7 @@ from pathlib import Path
 import onnx
 import onnxruntime
 
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
 from caffe2_models.runtimes.onnx_runtime import open_session
 from exporters.onnx_files import graph_inputs
 

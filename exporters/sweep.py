@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from caffe2_models.preprocessing import Preprocessing
+from caffe2_common.preprocessing import Preprocessing
 from exporters import torch_to_onnx
 from exporters.caffe2_to_onnx import to_onnx
 from exporters.onnx_to_caffe2 import convert

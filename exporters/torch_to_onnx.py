@@ -14,12 +14,12 @@ import onnx
 import torch
 from torch import nn
 
-from caffe2_models.errors import ModelError
-from caffe2_models.preprocessing import Preprocessing
+from caffe2_common.errors import ModelError
+from caffe2_common.preprocessing import Preprocessing
 from exporters.batch_norm import fold_batch_norms
 from exporters.onnx_files import load_onnx, set_onnx_preprocessing
 from exporters.verification import Comparison, Sample, compare, run_onnx
-from mobile_cv.model_zoo import ModelZooError, create_model
+from mobile_cv.model_zoo import create_model
 
 EXPORTERS = ("auto", "torchscript", "dynamo")
 OLDEST_OPSET, DEFAULT_OPSET = 9, 17
@@ -31,10 +31,7 @@ INPUT, OUTPUT = "data", "output"
 def create_module(name: str, **options) -> nn.Module:
     """A model of the zoo in eval mode, seeded; options as of create_model. Raises ModelError."""
     torch.manual_seed(0)
-    try:
-        return create_model(name, **options).eval()
-    except ModelZooError as error:
-        raise ModelError(str(error)) from error
+    return create_model(name, **options).eval()
 
 
 def randomize_statistics(module: nn.Module, samples: Sequence[Sample], seed: int = 0) -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
+from caffe2_common.errors import ModelError
+from caffe2_common.preprocessing import Preprocessing
 from caffe2_models import Net
-from caffe2_models.errors import ModelError
-from caffe2_models.preprocessing import Preprocessing
 from caffe2_models.runtimes.onnx_runtime import open_session
 from exporters.onnx_files import graph_inputs
 

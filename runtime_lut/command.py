@@ -5,20 +5,17 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
-
+from caffe2_common.downloads import cache_dir
+from caffe2_common.dtypes import CODE_OF_NUMPY, NUMPY_OF_CODE
+from caffe2_common.errors import ModelError
+from caffe2_common.files import write_atomically
 from caffe2_models import Net
 from caffe2_models.command import ArgumentParser
-from caffe2_models.errors import ModelError
-from caffe2_models.files import write_atomically
 from caffe2_models.tensors import TensorType
 from runtime_lut import report
-from runtime_lut.cache import cache_dir
-from runtime_lut.cost import NUMPY_OF_CODE
 from runtime_lut.estimate import Estimator
 from runtime_lut.latency import NetLatency, net_latency
 from runtime_lut.models import Converters, find_net
-from runtime_lut.signature import DTYPE_CODES
 from runtime_lut.table import POLICIES, Table, devices_in, find_table
 
 DEFAULT_DEVICE = "SM-G950U-7.0-24"  # Samsung Galaxy S8 (US), the published table's
@@ -68,7 +65,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--input-dtype",
         type=int,
         choices=sorted(NUMPY_OF_CODE),
-        default=DTYPE_CODES["float32"],
+        default=CODE_OF_NUMPY["float32"],
         metavar="CODE",
         help="TensorProto.DataType of the inputs (default: 1, float32)",
     )
@@ -138,7 +135,7 @@ def choose_sources(args: argparse.Namespace) -> tuple[Table | None, Estimator | 
 def input_types(net: Net, args: argparse.Namespace) -> dict[str, TensorType]:
     """Types of the net's inputs: as --input_dims says, or the net's own."""
     shapes = args.input_dims or net.input_shapes(args.img_size, args.batch or 1)
-    dtype = np.dtype(NUMPY_OF_CODE[args.input_dtype])
+    dtype = NUMPY_OF_CODE[args.input_dtype]
     return {name: TensorType(shape, dtype) for name, shape in shapes.items()}
 
 

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from caffe2_models.errors import ModelError
+from caffe2_common.dtypes import NUMPY_OF_CODE
+from caffe2_common.errors import ModelError
 from caffe2_models.net import Node, Step
 from caffe2_models.operators import OPERATORS, Operator
 from caffe2_models.operators.registry import Layer
 from caffe2_models.tensors import TensorType
-from runtime_lut.signature import DTYPE_CODES, operator_of_record
+from runtime_lut.signature import operator_of_record
 
 # Columns of a workload: operator launches, then thousands of multiply-accumulates (as the kernels run them),
 # of elements written, of activation elements read, of weights read.
@@ -26,8 +27,6 @@ THOUSAND = 1000.0
 
 # QNNPACK's GEMM computes 8 pixels by 8 channels at a time, its depthwise kernels 8 channels: sizes round up.
 TILE = 8
-
-NUMPY_OF_CODE = {code: name for name, code in DTYPE_CODES.items()} | {3: "uint8"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def record_workload(record: dict) -> Workload:
     quantized = node.type.startswith("Int8")
     inputs = []
     for index, (shape, code) in enumerate(zip(record["input_shapes"], record["input_dtypes"], strict=True)):
-        dtype = NUMPY_OF_CODE.get(code, "float32")
+        dtype = NUMPY_OF_CODE.get(code, np.dtype(np.float32))
         # Activations at scale 1, weights and so biases at 1/1000: what QNNPACK requantizes stays in its
         # range.
         scale = 1.0 if index == 0 or (len(shape) < 2 and dtype == "uint8") else 1e-3

@@ -5,18 +5,15 @@ The files and their SHA-256 are listed in caffe2_models/published/files.json; no
 kept.
 """
 
-import hashlib
 import json
 import stat
-import urllib.error
-import urllib.request
 import zipfile
 from pathlib import Path, PurePosixPath
 
+from caffe2_common.downloads import fetch, is_intact
+from caffe2_common.errors import ModelError
+from caffe2_common.files import open_atomically
 from caffe2_models import published
-from caffe2_models.command import progress
-from caffe2_models.errors import ModelError
-from caffe2_models.files import open_atomically
 
 # The last commit of the repository that holds the files at these paths.
 BASE_URL = "https://github.com/facebookresearch/mobile-vision/raw/4826a08ff4e93ffc53749c481f7d1cbeede474ee"
@@ -26,7 +23,6 @@ COLLECTIONS = {"lut": "runtime_lut/", "fbnet": "FBNet/", "chamnet": "ChamNet/"}
 
 CHUNK = 1 << 20
 MAX_UNPACKED_BYTES = 1 << 30
-TIMEOUT_S = 60
 
 
 def official_files(collection: str) -> dict[str, dict]:
@@ -42,51 +38,13 @@ def download(collection: str, folder: Path, base_url: str = BASE_URL) -> list[Pa
     """
     paths = []
     for path, facts in official_files(collection).items():
-        target = folder / path
-        if not is_intact(target, facts["sha256"]):
-            fetch(f"{base_url.rstrip('/')}/{path}", target, facts["size"], facts["sha256"])
+        target, digest = folder / path, f"sha256:{facts['sha256']}"
+        if not is_intact(target, digest):
+            fetch(f"{base_url.rstrip('/')}/{path}", target, digest, facts["size"])
         paths.append(target)
         if target.suffix == ".zip":
             paths += unpack(target, target.parent)
     return paths
-
-
-def is_intact(path: Path, sha256: str) -> bool:
-    """Whether the file is there and is the one that was published."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(CHUNK):
-            digest.update(block)
-    return digest.hexdigest() == sha256
-
-
-def fetch(url: str, target: Path, size: int, sha256: str) -> None:
-    """Download one file, which takes its name only if it is of this size and SHA-256."""
-    digest, received = hashlib.sha256(), 0
-    try:
-        with (
-            urllib.request.urlopen(url, timeout=TIMEOUT_S) as response,
-            open_atomically(target) as file,
-            progress(total=size, unit="B", unit_scale=True, desc=target.name) as bar,
-        ):
-            while block := response.read(min(CHUNK, size + 1 - received)):
-                received += len(block)
-                if received > size:
-                    raise ModelError(f"{url}: larger than the {size} bytes that were published; not kept")
-                digest.update(block)
-                file.write(block)
-                bar.update(len(block))
-            if digest.hexdigest() != sha256:
-                found = f"{received} bytes with sha256 {digest.hexdigest()[:12]}..."
-                wanted = f"{size} bytes with {sha256[:12]}..."
-                raise ModelError(f"{url}: {found}, but {wanted} were published; not kept")
-    except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as error:
-        if isinstance(error, ModelError):
-            raise
-        reason = getattr(error, "reason", None) or error
-        raise ModelError(f"{url}: cannot be downloaded ({reason})") from None
 
 
 def unpack(archive_path: Path, folder: Path) -> list[Path]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
 from runtime_lut.cost import COLUMNS, CostModel, Prices, Workload, record_workload
 from runtime_lut.table import Table
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from caffe2_common.files import write_atomically
 from caffe2_models.command import ArgumentParser, run
-from caffe2_models.files import write_atomically
 from caffe2_models.published import NAMES, publication, published_net
 from runtime_lut.cost import COLUMNS, Workload, non_negative_least_squares, step_workload
 from runtime_lut.estimate import DATA

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from caffe2_common.errors import ModelError
 from caffe2_models import Net
-from caffe2_models.errors import ModelError
 from runtime_lut.operators import Case, batches, operator_net, single_net
 from runtime_lut.signature import Signature
 

@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from caffe2_common.downloads import cache_dir
+from caffe2_common.errors import ModelError
 from caffe2_models import Net, load_net
-from caffe2_models.errors import ModelError
 from caffe2_models.files import PAIRS, find_pair
 from caffe2_models.published import NAMES, canonical_name, published_net
-from runtime_lut.cache import cache_dir
 
 
 @dataclass(frozen=True)

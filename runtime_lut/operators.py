@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from caffe2_common.errors import UnsupportedError
 from caffe2_models import Net
 from caffe2_models.build import add_fill, add_operator, make_init
-from caffe2_models.errors import UnsupportedError
 from caffe2_models.net import Step
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.tensors import Int8Tensor, TensorType, Value

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from caffe2_models.errors import ModelError
-from caffe2_models.files import write_atomically
+from caffe2_common.errors import ModelError
+from caffe2_common.files import write_atomically
 from runtime_lut.measure import percentiles
 from runtime_lut.operators import Case, batches, operator_net
 

@@ -4,8 +4,8 @@ import io
 import json
 from pathlib import Path
 
-from caffe2_models.errors import ModelError
-from caffe2_models.files import write_atomically
+from caffe2_common.errors import ModelError
+from caffe2_common.files import write_atomically
 from runtime_lut.latency import FOUND, MISSING, SUBSTITUTED, Layer, NetLatency
 
 CSV_COLUMNS = ("model", "index", "output", "op_type", "input_shapes", "arguments", "macs", "time_us",

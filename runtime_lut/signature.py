@@ -11,17 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from google.protobuf import text_format
 
+from caffe2_common.dtypes import CODE_OF_NUMPY
+from caffe2_common.errors import ModelError
 from caffe2_models.arguments import Arguments
-from caffe2_models.errors import ModelError
 from caffe2_models.net import Step
 from caffe2_models.operators import OPERATORS, Operator
 from caffe2_models.operators.window import Window
 from caffe2_models.proto import caffe2_pb2
-
-# TensorProto.DataType
-DTYPE_CODES = {"float32": 1, "int32": 2, "uint8": 6, "bool": 5, "int8": 7, "uint16": 8, "int16": 9, "int64":
-10,
-               "float16": 12, "float64": 13}  # fmt: skip
 
 # Arguments that do not change what the operator costs on a CPU: values of the quantization, hints to cuDNN.
 IGNORED = {"Y_scale", "Y_zero_point", "ws_nbytes_limit", "exhaustive_search"}
@@ -69,7 +65,7 @@ class Signature:
             step.node.type,
             canonical_arguments(step.node.type, step.node.proto),
             tuple(t.shape for t in step.inputs),
-            tuple(DTYPE_CODES.get(t.dtype.name, 0) for t in step.inputs),
+            tuple(CODE_OF_NUMPY.get(t.dtype.name, 0) for t in step.inputs),
         )
 
     @classmethod

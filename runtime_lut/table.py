@@ -22,11 +22,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from caffe2_common.downloads import cache_dir
+from caffe2_common.errors import ModelError
+from caffe2_common.files import open_atomically
 from caffe2_models import operators
-from caffe2_models.errors import ModelError
-from caffe2_models.files import open_atomically
 from runtime_lut import signature
-from runtime_lut.cache import cache_dir
 from runtime_lut.signature import Signature
 
 DATABASE_NAMES = ("op_lut_database.json", "op_lut_database_caffe2.json")

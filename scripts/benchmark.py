@@ -24,9 +24,10 @@ import onnxruntime
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from caffe2_common.errors import ModelError
+from caffe2_common.progress import progress
 from caffe2_models import Net, load_net
-from caffe2_models.command import ArgumentParser, progress, run
-from caffe2_models.errors import ModelError
+from caffe2_models.command import ArgumentParser, run
 from caffe2_models.profiling import cost, random_feeds
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.runtimes.onnx_runtime import open_session

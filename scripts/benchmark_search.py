@@ -18,9 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 from search import look_up, require_reachable
-from training_command import run
 
-from caffe2_models.command import ArgumentParser
+from caffe2_models.command import ArgumentParser, run
 from mobile_cv.model_zoo.networks import build
 from mobile_cv.search import (
     Data,

@@ -19,10 +19,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
+from caffe2_common.machine import cores
+from caffe2_common.preprocessing import Preprocessing
 from caffe2_models.command import ArgumentParser, run
-from caffe2_models.preprocessing import Preprocessing
 from validate.classifier import Classifier, load_caffe2, load_onnx
-from validate.command import BATCH_SIZE, cores
+from validate.command import BATCH_SIZE
 from validate.dataset import Dataset, open_dataset, select
 from validate.images import complete
 from validate.loader import Loader

@@ -23,10 +23,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from caffe2_common.files import write_atomically
+from caffe2_common.progress import progress
 from caffe2_models import Net
-from caffe2_models.command import ArgumentParser, progress, run
-from caffe2_models.errors import ModelError
-from caffe2_models.files import write_atomically
+from caffe2_models.command import ArgumentParser, run
 from caffe2_models.published import NAMES
 from get_runtime import CONVERTERS
 from runtime_lut import measure, phone
@@ -125,12 +125,9 @@ def nets_of_space(name: str, form: str) -> list[tuple[str, Net]]:
     """Nets that together have every candidate of a search space."""
     from space_nets import space_nets
 
-    from mobile_cv.search import SearchError, get_space
+    from mobile_cv.search import get_space
 
-    try:
-        space = get_space(name)
-    except SearchError as error:
-        raise ModelError(str(error)) from None
+    space = get_space(name)
     return [(f"{name}/{number}", net) for number, net in enumerate(space_nets(space, form))]
 
 

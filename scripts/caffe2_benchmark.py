@@ -12,9 +12,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from caffe2_common.errors import ModelError
+from caffe2_common.files import write_atomically
 from caffe2_models.command import ArgumentParser, run
-from caffe2_models.errors import ModelError
-from caffe2_models.files import write_atomically
 from caffe2_models.net_command import add_net_arguments, input_shapes, open_net
 from caffe2_models.profiling import NetCost, OperatorCost, cost, random_feeds, time_net, time_operators
 from caffe2_models.runtimes import BACKENDS

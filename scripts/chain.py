@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from caffe2_models.command import progress
-from caffe2_models.errors import ModelError
-from caffe2_models.files import write_atomically
+from caffe2_common.errors import ModelError
+from caffe2_common.files import write_atomically
+from caffe2_common.progress import progress
 from mobile_cv.search import Data
 from mobile_cv.search.images import ArrayImages, Images
 from validate.predictions import Predictions

@@ -12,8 +12,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from caffe2_common.downloads import cache_dir
 from caffe2_models.command import ArgumentParser, run
-from runtime_lut.cache import cache_dir
 from runtime_lut.downloads import BASE_URL, COLLECTIONS, download
 
 

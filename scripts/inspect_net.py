@@ -18,9 +18,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from google.protobuf import text_format
 
+from caffe2_common.errors import ModelError
+from caffe2_common.files import write_atomically
 from caffe2_models.command import ArgumentParser, run
-from caffe2_models.errors import ModelError
-from caffe2_models.files import TEXT_SUFFIXES, read_net, write_atomically, write_net
+from caffe2_models.files import TEXT_SUFFIXES, read_net, write_net
 from caffe2_models.inspection import find_idle, find_problems
 from caffe2_models.net import Net
 from caffe2_models.net_command import add_net_arguments, input_shapes, open_net

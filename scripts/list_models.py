@@ -13,9 +13,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from caffe2_models.command import ArgumentParser, progress, run
-from caffe2_models.errors import ModelError
-from mobile_cv.model_zoo import ModelZooError, get_architecture, list_models
+from caffe2_common.errors import ModelError
+from caffe2_common.progress import progress
+from caffe2_models.command import ArgumentParser, run
+from mobile_cv.model_zoo import get_architecture, list_models
 from mobile_cv.model_zoo.count import RULES, count, rule_of
 from mobile_cv.model_zoo.published import Published, agrees, as_printed, read_published
 from mobile_cv.model_zoo.registry import canonical_name
@@ -68,16 +69,13 @@ def main(argv: list[str]) -> int:
 def select(patterns: list[str], pretrained: bool) -> list[str]:
     """Names that match any of the patterns, each once; raises ModelError for a pattern that matches none."""
     found: dict[str, None] = {}
-    try:
-        for pattern in patterns:
-            names = list_models(pattern, pretrained)
-            if not names and not any(letter in pattern for letter in "*?["):
-                names = [pattern] if canonical_name(pattern) and not pretrained else []
-            if not names:
-                raise ModelZooError(f"no model matches {pattern!r}")
-            found.update(dict.fromkeys(names))
-    except ModelZooError as error:
-        raise ModelError(str(error)) from None
+    for pattern in patterns:
+        names = list_models(pattern, pretrained)
+        if not names and not any(letter in pattern for letter in "*?["):
+            names = [pattern] if canonical_name(pattern) and not pretrained else []
+        if not names:
+            raise ModelError(f"no model matches {pattern!r}")
+        found.update(dict.fromkeys(names))
     return list(found)
 
 

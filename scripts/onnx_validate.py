@@ -7,8 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from caffe2_common.errors import ModelError
 from caffe2_models.command import run
-from caffe2_models.errors import ModelError
 from validate import command
 from validate.classifier import Classifier, load_onnx
 

@@ -8,9 +8,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from caffe2_models.command import ArgumentParser, progress, run
-from caffe2_models.errors import ModelError
-from caffe2_models.preprocessing import Preprocessing
+from caffe2_common.preprocessing import Preprocessing
+from caffe2_common.progress import progress
+from caffe2_models.command import ArgumentParser, run
 from validate.dataset import open_dataset, select
 from validate.images import complete, normalize, pixel_table, read_crop
 
@@ -27,22 +27,19 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     import torch  # here, so that --help answers at once
 
-    from mobile_cv.model_zoo import ModelZooError, create_model
+    from mobile_cv.model_zoo import create_model
     from mobile_cv.model_zoo.int8 import quantize, save_int8
 
-    try:
-        model = create_model(
-            args.model,
-            pretrained=args.checkpoint is None,
-            checkpoint_path=args.checkpoint,
-            num_classes=args.num_classes,
-            img_size=args.img_size,
-        )
-        preprocessing = Preprocessing(**model.default_cfg)
-        images = read_images(args.calibration_data, args.calibration_images, preprocessing)
-        save_int8(quantize(model, (torch.from_numpy(image) for image in images)), args.output)
-    except ModelZooError as error:
-        raise ModelError(str(error)) from None
+    model = create_model(
+        args.model,
+        pretrained=args.checkpoint is None,
+        checkpoint_path=args.checkpoint,
+        num_classes=args.num_classes,
+        img_size=args.img_size,
+    )
+    preprocessing = Preprocessing(**model.default_cfg)
+    images = read_images(args.calibration_data, args.calibration_images, preprocessing)
+    save_int8(quantize(model, (torch.from_numpy(image) for image in images)), args.output)
     print(f"{args.output}: {args.model}, int8, {Path(args.output).stat().st_size / 1e6:.1f} MB")
     return 0
 

@@ -33,13 +33,12 @@ from training_command import (
     forget,
     in_turn,
     load_data,
-    run,
     start,
 )
 
-from caffe2_models.command import ArgumentParser
-from caffe2_models.errors import ModelError
-from caffe2_models.files import write_atomically
+from caffe2_common.errors import ModelError
+from caffe2_common.files import write_atomically
+from caffe2_models.command import ArgumentParser, run
 from mobile_cv.model_zoo.networks import build
 from mobile_cv.search import (
     LOSSES,

@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import torch
 
+from caffe2_common.errors import ModelError
+from caffe2_common.preprocessing import Preprocessing
+from caffe2_common.progress import progress
 from caffe2_models import Net
-from caffe2_models.command import progress
-from caffe2_models.errors import ModelError
-from caffe2_models.preprocessing import Preprocessing
 from exporters.onnx_to_caffe2 import convert
 from exporters.torch_to_onnx import export
 from get_runtime import to_int8

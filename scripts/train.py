@@ -23,12 +23,11 @@ from training_command import (
     epoch_log,
     forget,
     load_data,
-    run,
     start,
 )
 
-from caffe2_models.command import ArgumentParser
-from caffe2_models.files import write_atomically
+from caffe2_common.files import write_atomically
+from caffe2_models.command import ArgumentParser, run
 from mobile_cv.model_zoo import create_model
 from mobile_cv.search import Training, TrainingSettings
 from mobile_cv.search.training import PRESETS

@@ -1,32 +1,16 @@
-"""What scripts/search.py and scripts/train.py share: flags for data and settings, processes, errors, logs."""
+"""What scripts/search.py and scripts/train.py share: flags for data and settings, processes, logs."""
 
 import argparse
 import dataclasses
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from caffe2_models import command
-from caffe2_models.errors import ModelError
-from mobile_cv.model_zoo import ModelZooError
-from mobile_cv.search import Data, Processes, SearchError, open_data
+from caffe2_common.errors import ModelError
+from mobile_cv.search import Data, Processes, open_data
 from mobile_cv.search.run import Record, tensorboard_log
-
-
-def run(main: Callable[[list[str]], int | None]) -> None:
-    """caffe2_models.command.run for commands whose errors are those of the zoo and of the search too."""
-
-    @functools.wraps(main)
-    def translated(argv: list[str]) -> int | None:
-        try:
-            return main(argv)
-        except (SearchError, ModelZooError) as error:
-            raise ModelError(str(error)) from error
-
-    command.run(translated)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,9 +10,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
+from caffe2_common.preprocessing import Preprocessing
 from caffe2_models.command import run
-from caffe2_models.errors import ModelError
-from caffe2_models.preprocessing import Preprocessing
 from validate import command
 from validate.classifier import Classifier
 
@@ -33,24 +32,21 @@ def add_model_arguments(parser: argparse._ArgumentGroup) -> None:
 def open_classifier(args: argparse.Namespace) -> Classifier:
     import torch  # here, so that --help answers at once
 
-    from mobile_cv.model_zoo import ModelZooError, create_model
+    from mobile_cv.model_zoo import create_model
     from mobile_cv.model_zoo.int8 import PUBLISHED, load_int8
 
     int8 = args.model.endswith(".jpt") or args.model in PUBLISHED
-    try:
-        if int8:
-            model = load_int8(args.model)
-        else:
-            model = create_model(
-                args.model,
-                pretrained=args.checkpoint is None,
-                checkpoint_path=args.checkpoint,
-                num_classes=args.num_classes,
-                in_chans=args.in_chans,
-                img_size=args.img_size,
-            ).eval()
-    except ModelZooError as error:
-        raise ModelError(str(error)) from None
+    if int8:
+        model = load_int8(args.model)
+    else:
+        model = create_model(
+            args.model,
+            pretrained=args.checkpoint is None,
+            checkpoint_path=args.checkpoint,
+            num_classes=args.num_classes,
+            in_chans=args.in_chans,
+            img_size=args.img_size,
+        ).eval()
     torch.set_num_threads(1)  # the validator runs one session per core
 
     def infer(images: np.ndarray) -> np.ndarray:

@@ -23,9 +23,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from caffe2_common.errors import ModelError
+from caffe2_common.files import write_atomically
 from caffe2_models.command import ArgumentParser, run
-from caffe2_models.errors import ModelError
-from caffe2_models.files import write_atomically
 from validate import published
 from validate.results import Result, csv_table
 

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = {"caffe2_models", "exporters", "mobile_cv", "runtime_lut", "validate"}
+PACKAGES = {"caffe2_common", "caffe2_models", "exporters", "mobile_cv", "runtime_lut", "validate"}
 
 MAY_IMPORT = {
-    "caffe2_models": set(),
-    "mobile_cv": set(),
-    "exporters": {"caffe2_models"},
-    "validate": {"caffe2_models"},
-    "runtime_lut": {"caffe2_models"},
+    "caffe2_common": set(),
+    "caffe2_models": {"caffe2_common"},
+    "mobile_cv": {"caffe2_common"},
+    "exporters": {"caffe2_common", "caffe2_models"},
+    "validate": {"caffe2_common", "caffe2_models"},
+    "runtime_lut": {"caffe2_common", "caffe2_models"},
 }
 
 # The one stage that reads PyTorch models, and so imports torch and the zoo.

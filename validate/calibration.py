@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from caffe2_models.errors import ModelError
-from caffe2_models.preprocessing import Preprocessing
+from caffe2_common.errors import ModelError
+from caffe2_common.preprocessing import Preprocessing
 from validate.dataset import Dataset, open_dataset, open_unlabelled, select
 from validate.images import complete, normalize, pixel_table, read_crop
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from caffe2_common.errors import ModelError
+from caffe2_common.preprocessing import KEY, Preprocessing
 from caffe2_models import Int8Tensor, Net, load_net
-from caffe2_models.errors import ModelError
-from caffe2_models.preprocessing import KEY, Preprocessing, get_preprocessing
+from caffe2_models.preprocessing import get_preprocessing
 from caffe2_models.runtimes import fastest_exact
 
 MAX_ONNX_BYTES = 1 << 31

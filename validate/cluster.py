@@ -10,8 +10,8 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from caffe2_models.command import progress
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
+from caffe2_common.progress import progress
 from validate.classifier import Classifier
 from validate.predictions import Predictions, join_predictions
 from validate.results import Result, merge

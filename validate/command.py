@@ -4,15 +4,15 @@ A command names its net by flags of its own and makes a Classifier of them; all 
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from caffe2_common.errors import ModelError
+from caffe2_common.machine import cores
+from caffe2_common.preprocessing import Preprocessing
 from caffe2_models.command import ArgumentParser
-from caffe2_models.errors import ModelError
-from caffe2_models.preprocessing import Preprocessing
 from caffe2_models.preprocessing_command import add_preprocessing_arguments, override
 from validate import published
 from validate.classifier import Classifier
@@ -251,11 +251,6 @@ class State:
     def save(self) -> None:
         if self.path is not None:
             self.outcomes.save(self.path, self.identity)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _positive(text: str) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
 from validate.labels import find_ground_truth, label_folders, read_ground_truth, read_label_map, synset_labels
 
 SUFFIXES = {".jpeg", ".jpg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}

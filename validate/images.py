@@ -14,8 +14,8 @@ import math
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from caffe2_models.errors import ModelError
-from caffe2_models.preprocessing import Preprocessing
+from caffe2_common.errors import ModelError
+from caffe2_common.preprocessing import Preprocessing
 from validate import tensorflow1
 
 INTERPOLATIONS = {

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path, PurePosixPath
 
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
 
 # Names under which ground truth comes with the images of ILSVRC 2012, most official first.
 GROUND_TRUTH_NAMES = [

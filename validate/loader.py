@@ -19,8 +19,8 @@ from multiprocessing.connection import Connection, wait
 
 import numpy as np
 
-from caffe2_models.errors import ModelError
-from caffe2_models.preprocessing import Preprocessing
+from caffe2_common.errors import ModelError
+from caffe2_common.preprocessing import Preprocessing
 from validate.dataset import Dataset
 from validate.images import normalize, pixel_table, read_crop
 

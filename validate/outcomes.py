@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from caffe2_models.errors import ModelError
-from caffe2_models.files import open_atomically
+from caffe2_common.errors import ModelError
+from caffe2_common.files import open_atomically
 
 PENDING, BROKEN = -1, -2  # in place of a rank
 LOSS_UNIT = 2.0**-24  # losses are summed as whole multiples of this, so that any order gives the same sum

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from caffe2_models.errors import ModelError
-from caffe2_models.files import write_atomically
+from caffe2_common.errors import ModelError
+from caffe2_common.files import write_atomically
 from validate.dataset import Dataset
 from validate.outcomes import Outcomes
 from validate.statistics import binomial_cdf

@@ -5,8 +5,8 @@ import functools
 from dataclasses import dataclass
 from importlib import resources
 
-from caffe2_models.errors import ModelError
-from caffe2_models.preprocessing import Preprocessing
+from caffe2_common.errors import ModelError
+from caffe2_common.preprocessing import Preprocessing
 from validate.outcomes import Totals
 from validate.statistics import least_hits
 

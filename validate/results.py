@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from caffe2_models.errors import ModelError
-from caffe2_models.files import write_atomically
-from caffe2_models.preprocessing import Preprocessing
+from caffe2_common.errors import ModelError
+from caffe2_common.files import write_atomically
+from caffe2_common.preprocessing import Preprocessing
 from validate.outcomes import Totals
 from validate.statistics import wilson_interval
 

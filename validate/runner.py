@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from caffe2_models.command import progress
-from caffe2_models.errors import ModelError
-from caffe2_models.preprocessing import Preprocessing
+from caffe2_common.errors import ModelError
+from caffe2_common.preprocessing import Preprocessing
+from caffe2_common.progress import progress
 from validate.classifier import Classifier
 from validate.dataset import Dataset
 from validate.loader import Batch, Loader

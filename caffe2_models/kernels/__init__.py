@@ -7,7 +7,7 @@ fastest, or is "off".
 
 import os
 
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
 
 VARIABLE = "CAFFE2_MODELS_KERNELS"
 

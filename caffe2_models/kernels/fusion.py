@@ -8,7 +8,7 @@ function of two bytes, a table of 65,536.
 
 import numpy as np
 
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
 from caffe2_models.kernels import steps
 from caffe2_models.kernels.graph import Blob, Graph, Instruction
 from caffe2_models.tensors import Int8Tensor, Value

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from caffe2_common.errors import ModelError
 from caffe2_models.arguments import Arguments
-from caffe2_models.errors import ModelError
 from caffe2_models.operators.registry import Layer, Operator, operator
 from caffe2_models.operators.window import CAFFE_POOLING, Fit, Window, pair
 from caffe2_models.tensors import TensorType

@@ -5,37 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from caffe2_models.errors import ModelError
+from caffe2_common.dtypes import CODE_OF_NAME, NUMPY_OF_CODE
+from caffe2_common.errors import ModelError
 from caffe2_models.operators.registry import ANY, FLOAT32, LAYOUT, NUMBERS, Operator, operator
 from caffe2_models.tensors import TensorType
-
-CAFFE2_TYPES = {
-    1: np.float32,
-    2: np.int32,
-    3: np.uint8,
-    5: np.bool_,
-    6: np.uint8,
-    7: np.int8,
-    8: np.uint16,
-    9: np.int16,
-    10: np.int64,
-    12: np.float16,
-    13: np.float64,
-}  # TensorProto.DataType
-
-CAFFE2_TYPE_NAMES = {
-    "FLOAT": 1,
-    "INT32": 2,
-    "BYTE": 3,
-    "BOOL": 5,
-    "UINT8": 6,
-    "INT8": 7,
-    "UINT16": 8,
-    "INT16": 9,
-    "INT64": 10,
-    "FLOAT16": 12,
-    "DOUBLE": 13,
-}
 
 ONE = np.float32(1)
 
@@ -314,10 +287,10 @@ class DataType:
         if proto is None:
             raise ModelError("argument to is missing")
         name = proto.s.decode(errors="replace").upper()
-        code = CAFFE2_TYPE_NAMES.get(name) if proto.HasField("s") else proto.i
-        if code not in CAFFE2_TYPES:
+        code = CODE_OF_NAME.get(name) if proto.HasField("s") else proto.i
+        if code not in NUMPY_OF_CODE:
             raise ModelError(f"data type {code} is not supported")
-        return cls(np.dtype(CAFFE2_TYPES[code]))
+        return cls(NUMPY_OF_CODE[code])
 
 
 @operator("Cast")

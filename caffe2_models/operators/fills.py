@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from caffe2_common.dtypes import NUMPY_OF_CODE
+from caffe2_common.errors import ModelError
 from caffe2_models.arguments import Arguments, floats_of
-from caffe2_models.errors import ModelError
-from caffe2_models.operators.elementwise import CAFFE2_TYPES
 from caffe2_models.operators.registry import ANY, Operator, operator
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.tensors import Int8Tensor, TensorType
@@ -135,9 +135,9 @@ class Scalar:
         proto = arguments.proto("value")
         inferred = INT64 if proto is not None and proto.HasField("i") else FLOAT
         code = arguments.get_int("dtype", inferred)
-        if code not in CAFFE2_TYPES:
+        if code not in NUMPY_OF_CODE:
             raise ModelError(f"data type {code} is not supported")
-        dtype = np.dtype(CAFFE2_TYPES[code])
+        dtype = NUMPY_OF_CODE[code]
         value = arguments.get_float("value", 0.0) if dtype.kind == "f" else arguments.get_int("value", 0)
         return cls(value, dtype)
 

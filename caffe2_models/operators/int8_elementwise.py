@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from caffe2_common.errors import ModelError
 from caffe2_models import int8
-from caffe2_models.errors import ModelError
 from caffe2_models.operators.convolution import image_shape
 from caffe2_models.operators.pooling import check_pool, check_work, max_over_window, sum_over_window
 from caffe2_models.operators.quantized import (

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
 from caffe2_models.operators import resizing, shaping
 from caffe2_models.operators.quantized import OutputScale, require_nhwc, require_quantized, require_same_quantization
 from caffe2_models.operators.registry import ANY, arity_of, operator

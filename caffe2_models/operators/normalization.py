@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
 from caffe2_models.operators.convolution import from_nchw, image_shape, to_nchw
 from caffe2_models.operators.elementwise import SameType
 from caffe2_models.operators.registry import ROW_ARGUMENTS, Operator, operator

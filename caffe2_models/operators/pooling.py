@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
 from caffe2_models.operators.convolution import image_shape, ordered, tap_of
 from caffe2_models.operators.registry import Operator, operator
 from caffe2_models.operators.window import Fit, Window

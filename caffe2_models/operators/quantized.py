@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
 from caffe2_models.operators.registry import ANY, Operator
 from caffe2_models.tensors import Int8Tensor, TensorType
 

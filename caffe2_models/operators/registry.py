@@ -27,8 +27,8 @@ import types
 import typing
 from collections.abc import Callable
 
+from caffe2_common.errors import ModelError
 from caffe2_models.arguments import Arguments
-from caffe2_models.errors import ModelError
 from caffe2_models.tensors import TensorType
 
 OPERATORS: dict[str, type["Operator"]] = {}

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from caffe2_common.errors import ModelError
 from caffe2_models.arguments import Arguments
-from caffe2_models.errors import ModelError
 from caffe2_models.operators.convolution import image_shape, ordered
 from caffe2_models.operators.registry import ANY, FLOAT32, NUMBERS, Operator, operator
 from caffe2_models.operators.window import MAX_EXTENT, Window

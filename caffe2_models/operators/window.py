@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from caffe2_common.errors import ModelError
 from caffe2_models.arguments import Arguments
-from caffe2_models.errors import ModelError
 
 MAX_EXTENT = 1 << 20
 

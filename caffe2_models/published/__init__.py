@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from caffe2_common.errors import ModelError
+from caffe2_common.preprocessing import Preprocessing
 from caffe2_models.build import add_fill, add_operator
-from caffe2_models.errors import ModelError
 from caffe2_models.net import Net
-from caffe2_models.preprocessing import Preprocessing, set_preprocessing
+from caffe2_models.preprocessing import set_preprocessing
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.tensors import Int8Tensor
 

@@ -1,6 +1,6 @@
 """What runs a net. Runtimes are imported when asked for: a command that only reads nets stays light."""
 
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
 from caffe2_models.net import Net
 from caffe2_models.runtimes.session import Session
 

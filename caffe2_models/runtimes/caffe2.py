@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
 from caffe2_models.runtimes import caffe2_server
 from caffe2_models.runtimes.session import Session
 from caffe2_models.tensors import Int8Tensor, Value

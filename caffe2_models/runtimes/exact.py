@@ -4,9 +4,9 @@ For each set of feeds' types the net becomes a plan: its operators as calls of k
 those that no kernel covers as calls of their own `compute`, in between.
 """
 
-import os
 import threading
 
+from caffe2_common.machine import cores
 from caffe2_models import kernels
 from caffe2_models.kernels.fusion import fuse
 from caffe2_models.kernels.graph import Graph
@@ -25,7 +25,7 @@ class ExactSession(Session):
     def __init__(self, net: Net, threads: int | None = None):
         super().__init__(net, threads)
         self.instruction_set = kernels.chosen_instruction_set()
-        self._pool = kernels.ThreadPool(threads or len(os.sched_getaffinity(0)))
+        self._pool = kernels.ThreadPool(threads or cores())
         self._plans: dict[tuple, Plan] = {}
         self._lock = threading.Lock()
 

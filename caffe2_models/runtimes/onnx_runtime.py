@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import onnxruntime
 
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
 from caffe2_models.lowering import lower
 from caffe2_models.runtimes.session import Session, input_types, type_key
 from caffe2_models.tensors import Int8Tensor, TensorType, Value

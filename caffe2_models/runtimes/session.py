@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
 from caffe2_models.net import Net, listing, peak_bytes
 from caffe2_models.tensors import Int8Tensor, TensorType, Value
 

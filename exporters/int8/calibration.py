@@ -6,8 +6,8 @@ from typing import Protocol
 
 import numpy as np
 
-from caffe2_models.command import progress
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
+from caffe2_common.progress import progress
 from exporters.int8.graph import Graph, Layer
 from exporters.int8.sampling import Positions, apply_rows, draw_positions, read_inputs
 from exporters.int8.statistics import Statistics

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from caffe2_common.errors import ModelError
+from caffe2_common.preprocessing import Preprocessing
 from caffe2_models import Net
-from caffe2_models.errors import ModelError
-from caffe2_models.preprocessing import Preprocessing, get_preprocessing, set_preprocessing
+from caffe2_models.preprocessing import get_preprocessing, set_preprocessing
 from caffe2_models.preprocessing_command import add_preprocessing_arguments, override
 from exporters.export_command import positive
 from exporters.int8.measurement import compare_answers, layer_errors

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from caffe2_common.errors import ModelError
 from caffe2_models import Net
 from caffe2_models.arguments import Arguments
 from caffe2_models.build import add_operator, make_init
-from caffe2_models.errors import ModelError
 from caffe2_models.operators import OPERATORS, Operator
 from caffe2_models.preprocessing import get_preprocessing, set_preprocessing
 from caffe2_models.proto import caffe2_pb2

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from caffe2_common.progress import progress
 from caffe2_models import Int8Tensor, Net
-from caffe2_models.command import progress
 from exporters.int8.calibration import Images, batch_size, batches
 from exporters.int8.forms import FORMS
 from exporters.int8.graph import Graph

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from caffe2_common.errors import ModelError
 from caffe2_models import Net
-from caffe2_models.errors import ModelError
 from exporters.int8.graph import Graph, Layer, joins_channels, read_graph
 
 IDENTITIES = {"Dropout", "Copy", "EnsureCPUOutput", "StopGradient", "Alias"}

@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
 from exporters.int8.ranges import METHODS
 
 

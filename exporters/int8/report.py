@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-from caffe2_models.errors import ModelError
-from caffe2_models.files import write_atomically
+from caffe2_common.errors import ModelError
+from caffe2_common.files import write_atomically
 from exporters.int8.measurement import Answers, LayerError
 
 PAGE = Path(__file__).with_name("report.html")

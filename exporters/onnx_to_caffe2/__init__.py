@@ -2,8 +2,8 @@
 
 import onnx
 
+from caffe2_common.errors import ModelError, UnsupportedError
 from caffe2_models import Net
-from caffe2_models.errors import ModelError, UnsupportedError
 from caffe2_models.preprocessing import set_preprocessing
 from caffe2_models.tensors import TensorType
 from exporters.onnx_files import get_onnx_preprocessing

@@ -14,7 +14,7 @@ import onnx.inliner
 from onnx import numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
 from caffe2_models.tensors import MAX_BLOB_BYTES, TensorType
 from exporters.onnx_files import graph_inputs, opset_version
 

@@ -6,8 +6,8 @@
 >>> model.default_cfg     # how an image becomes its input
 """
 
+from caffe2_common.errors import ModelError
 from mobile_cv.model_zoo import models
-from mobile_cv.model_zoo.errors import ModelZooError
 from mobile_cv.model_zoo.registry import create_model, get_architecture, list_models
 
-__all__ = ["ModelZooError", "create_model", "get_architecture", "list_models", "models"]
+__all__ = ["ModelError", "create_model", "get_architecture", "list_models", "models"]

@@ -28,7 +28,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobile_cv.model_zoo.errors import ModelZooError
+from caffe2_common.errors import ModelError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 ACTIVATIONS = {"re": "relu", "r6": "relu6", "hs": "hard_swish", "sw": "swish"}
@@ -77,11 +77,11 @@ _FIELD = re.compile("|".join(rf"(?P<{field}>{field}(?:{value[0]}))" for field, v
 
 
 def decode_block(text: str) -> tuple[Block, int]:
-    """A block and how often it repeats, from its string. Raises ModelZooError that names the wrong field."""
+    """A block and how often it repeats, from its string. Raises ModelError that names the wrong field."""
     kind, *fields = text.split("_")
     values: dict = {}
     if kind not in KINDS:
-        raise ModelZooError(f"block {text!r}: unknown kind {kind!r}; there are {', '.join(KINDS)}")
+        raise ModelError(f"block {text!r}: unknown kind {kind!r}; there are {', '.join(KINDS)}")
     for field in fields:
         match = _FIELD.fullmatch(field)
         if field == "noskip":
@@ -90,9 +90,9 @@ def decode_block(text: str) -> tuple[Block, int]:
             _, name, convert = _FIELDS[match.lastgroup]
             values[name] = convert(field[len(match.lastgroup) :])
         else:
-            raise ModelZooError(f"block {text!r}: unknown field {field!r}")
+            raise ModelError(f"block {text!r}: unknown field {field!r}")
     if "channels" not in values:
-        raise ModelZooError(f"block {text!r}: output channels (c...) are missing")
+        raise ModelError(f"block {text!r}: output channels (c...) are missing")
     repeats = values.pop("repeats", 1)
     if kind in ("cn", "cv"):
         values.setdefault("kernel", (1,))
@@ -157,10 +157,10 @@ class Architecture:
     channel_order: str = "RGB"
 
     def replace(self, **changes) -> "Architecture":
-        """A copy with these changes; raises ModelZooError for a name that is no field."""
+        """A copy with these changes; raises ModelError for a name that is no field."""
         unknown = sorted(set(changes) - {field.name for field in dataclasses.fields(self)})
         if unknown:
-            raise ModelZooError(f"unknown option {', '.join(unknown)} of a model")
+            raise ModelError(f"unknown option {', '.join(unknown)} of a model")
         return dataclasses.replace(self, **changes)
 
     @property
@@ -218,30 +218,30 @@ class Architecture:
     def from_json(cls, path: str | Path) -> "Architecture":
         """Read a definition: one JSON object with some of this class's fields, stages at least.
 
-        "name" and "comment" are free text. Raises ModelZooError where the file is no such object.
+        "name" and "comment" are free text. Raises ModelError where the file is no such object.
         """
         try:
             values = json.loads(Path(path).read_text())
         except (OSError, ValueError) as error:
-            raise ModelZooError(f"{path}: not a readable JSON definition ({error})") from None
+            raise ModelError(f"{path}: not a readable JSON definition ({error})") from None
         return cls.from_dict(values, path)
 
     @classmethod
     def from_dict(cls, values: object, source: str | Path) -> "Architecture":
         """What from_json reads, from the decoded JSON; source names it in errors."""
         if not isinstance(values, dict) or "stages" not in values:
-            raise ModelZooError(f"{source}: a definition is one JSON object with at least 'stages'")
+            raise ModelError(f"{source}: a definition is one JSON object with at least 'stages'")
         values = {key: value for key, value in values.items() if key not in ("name", "comment")}
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
         try:
             architecture = cls(()).replace(**values)
-        except ModelZooError as error:
-            raise ModelZooError(f"{source}: {error}") from None
+        except ModelError as error:
+            raise ModelError(f"{source}: {error}") from None
         for key, value in values.items():
             default = getattr(cls, key, None)
             example = _EXAMPLES.get(key, default)
             if value != default and not _alike(value, example):
-                raise ModelZooError(f"{source}: {key} is {json.dumps(value)}, not like {json.dumps(example)}")
+                raise ModelError(f"{source}: {key} is {json.dumps(value)}, not like {json.dumps(example)}")
         return architecture
 
     def to_json(self, **texts: str) -> str:

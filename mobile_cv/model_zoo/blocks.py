@@ -7,8 +7,8 @@ from collections import OrderedDict
 
 from torch import nn
 
+from caffe2_common.errors import ModelError
 from mobile_cv.model_zoo.architecture import Architecture, Block, divisible
-from mobile_cv.model_zoo.errors import ModelZooError
 from mobile_cv.model_zoo.layers import (
     ChannelShuffle,
     FBNetSqueezeExcite,
@@ -28,13 +28,13 @@ class Blocks:
         self.architecture = architecture
 
     def __call__(self, block: Block, channels: int) -> nn.Module:
-        """The module of a block that gets so many channels; raises ModelZooError where it cannot be built."""
+        """The module of a block that gets so many channels; raises ModelError where it cannot be built."""
         build = getattr(self, f"_{block.kind}", None)
         if build is None:
-            raise ModelZooError(f"layout {self.architecture.layout!r} has no block of kind {block.kind!r}")
+            raise ModelError(f"layout {self.architecture.layout!r} has no block of kind {block.kind!r}")
         for name, width in (("input", channels), ("output", block.channels)):
             if width % block.groups:
-                raise ModelZooError(f"{width} {name} channels of a block do not make {block.groups} groups")
+                raise ModelError(f"{width} {name} channels of a block do not make {block.groups} groups")
         return build(block, channels)
 
     def norm(self, channels: int) -> nn.BatchNorm2d:

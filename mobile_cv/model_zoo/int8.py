@@ -6,8 +6,6 @@ between a dequantize and a quantize.
 """
 
 import json
-import os
-import tempfile
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,8 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, fx, nn
 
+from caffe2_common.errors import ModelError
+from caffe2_common.files import open_atomically
 from mobile_cv.model_zoo.count import count
-from mobile_cv.model_zoo.errors import ModelZooError
 from mobile_cv.model_zoo.layers import with_fixed_padding
 from mobile_cv.model_zoo.pretrained import WEIGHTS, download
 from mobile_cv.model_zoo.registry import get_architecture
@@ -32,12 +31,12 @@ def load_int8(name: str | Path, progress: bool | None = None) -> torch.jit.Scrip
 
     It maps (N, 3, size, size) float32 to logits, and carries default_cfg as the zoo's models do, and
     param_count; None and 0 where a file tells neither. Sets torch's quantized engine to QNNPACK, without
-    which it does not run. Raises ModelZooError where the file cannot be had or read.
+    which it does not run. Raises ModelError where the file cannot be had or read.
     """
     published = PUBLISHED.get(str(name))
     path = download(WEIGHTS[str(name)]["url"], progress=progress) if published else Path(name)
     if not path.is_file():
-        raise ModelZooError(f"{name}: neither a file nor one of {', '.join(PUBLISHED)}")
+        raise ModelError(f"{name}: neither a file nor one of {', '.join(PUBLISHED)}")
     _use_engine()
     extra = {FACTS: ""}
     try:
@@ -45,7 +44,7 @@ def load_int8(name: str | Path, progress: bool | None = None) -> torch.jit.Scrip
             model = torch.jit.load(str(path), map_location="cpu", _extra_files=extra).eval()
         facts = json.loads(extra[FACTS] or "{}")
     except (RuntimeError, ValueError) as error:
-        raise ModelZooError(f"{path}: no TorchScript file ({str(error).splitlines()[0]})") from None
+        raise ModelError(f"{path}: no TorchScript file ({str(error).splitlines()[0]})") from None
     if published:
         architecture = get_architecture(published)
         facts = {"default_cfg": architecture.preprocessing, "param_count": count(architecture).parameters}
@@ -59,7 +58,7 @@ def load_int8(name: str | Path, progress: bool | None = None) -> torch.jit.Scrip
 def quantize(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
     """A model of the zoo in int8 for QNNPACK, with scales calibrated on batches (N, C, H, W) of images.
 
-    Raises ModelZooError where QNNPACK cannot hold the ranges that it saw.
+    Raises ModelError where QNNPACK cannot hold the ranges that it saw.
     """
     with _quiet():
         from torch.ao import quantization
@@ -75,7 +74,7 @@ def quantize(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
         batches = iter(batches)
         first = next(batches, None)
         if first is None:
-            raise ModelZooError("no images to calibrate the quantization with")
+            raise ModelError("no images to calibrate the quantization with")
         plain = with_fixed_padding(model, first)
         clipped = _take_out_relu6(plain)
         prepared = quantize_fx.prepare_fx(plain, mapping, (first,))
@@ -89,7 +88,7 @@ def quantize(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
             with torch.inference_mode():
                 quantized(first)
         except RuntimeError as error:
-            raise ModelZooError(
+            raise ModelError(
                 f"{getattr(model, 'name', 'the model')}: QNNPACK cannot run it with the ranges that the "
                 f"images gave ({str(error).splitlines()[0]}); are its weights trained ones?"
             ) from None
@@ -101,18 +100,11 @@ def quantize(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
 
 def save_int8(quantized: nn.Module, path: str | Path) -> None:
     """Write what quantize() gave as one TorchScript file, which load_int8 and torch.jit.load read."""
-    path = Path(path)
     with _quiet(), torch.no_grad():
         traced = torch.jit.trace(quantized, quantized.example)
-        handle, temporary = tempfile.mkstemp(dir=path.parent or ".", prefix=path.name)
-        os.close(handle)
-        try:
-            facts = {"default_cfg": quantized.default_cfg, "param_count": quantized.param_count}
-            torch.jit.save(traced, temporary, _extra_files={FACTS: json.dumps(facts)})
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        facts = {"default_cfg": quantized.default_cfg, "param_count": quantized.param_count}
+        with open_atomically(path) as file:
+            torch.jit.save(traced, file, _extra_files={FACTS: json.dumps(facts)})
 
 
 # torch's QNNPACK clamp is wrong for channels-last tensors, which convs give (torch 2.13: off by up to 6), and
@@ -130,7 +122,7 @@ def _take_out_relu6(model: nn.Module) -> set[str]:
         while isinstance(modules.get(source.target), nn.BatchNorm2d):
             source = source.args[0]
         if not isinstance(modules.get(source.target), nn.Conv2d):
-            raise ModelZooError(f"{node.target}: only a ReLU6 right after a conv and its BN can be quantized")
+            raise ModelError(f"{node.target}: only a ReLU6 right after a conv and its BN can be quantized")
         convs.add(source.target)
         model.set_submodule(node.target, nn.ReLU().eval())
     return convs
@@ -146,7 +138,7 @@ def _clip_observers(prepared: nn.Module, convs: set[str]) -> None:
 
 def _use_engine() -> None:
     if ENGINE not in torch.backends.quantized.supported_engines:
-        raise ModelZooError(f"this build of torch has no {ENGINE}; int8 TorchScript needs one that has")
+        raise ModelError(f"this build of torch has no {ENGINE}; int8 TorchScript needs one that has")
     torch.backends.quantized.engine = ENGINE
 
 

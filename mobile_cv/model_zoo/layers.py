@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.onnx import symbolic_helper
 
-from mobile_cv.model_zoo.errors import ModelZooError
+from caffe2_common.errors import ModelError
 
 ACTIVATIONS = {
     "relu": nn.ReLU,
@@ -23,7 +23,7 @@ ACTIVATIONS = {
 def activation(name: str) -> nn.Module:
     """The activation of that name; in place where torch can."""
     if name not in ACTIVATIONS:
-        raise ModelZooError(f"unknown activation {name!r}; there are {', '.join(ACTIVATIONS)}")
+        raise ModelError(f"unknown activation {name!r}; there are {', '.join(ACTIVATIONS)}")
     return nn.Sigmoid() if name == "sigmoid" else ACTIVATIONS[name](inplace=True)
 
 
@@ -132,7 +132,7 @@ def conv2d(
     kernels = (kernel,) if isinstance(kernel, int) else kernel
     narrow = min(in_channels, out_channels)
     if narrow < len(kernels):
-        raise ModelZooError(f"{narrow} channels cannot be shared by {len(kernels)} kernels")
+        raise ModelError(f"{narrow} channels cannot be shared by {len(kernels)} kernels")
     if len(kernels) > 1:
         shares = (_shares(channels, len(kernels)) for channels in (in_channels, out_channels))
         parts = zip(*shares, kernels, strict=True)

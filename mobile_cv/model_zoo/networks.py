@@ -9,9 +9,9 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
+from caffe2_common.errors import ModelError
 from mobile_cv.model_zoo.architecture import Architecture
 from mobile_cv.model_zoo.blocks import Blocks, FBNetBlocks, MobileNetBlocks
-from mobile_cv.model_zoo.errors import ModelZooError
 from mobile_cv.model_zoo.layers import Residual, conv2d
 
 
@@ -142,7 +142,7 @@ def build(architecture: Architecture, in_chans: int = 3, drop_connect_rate: floa
     stochastic depth of the last residual block; the others' grows linearly up to it.
     """
     if architecture.layout not in LAYOUTS:
-        raise ModelZooError(f"unknown layout {architecture.layout!r}; there are {', '.join(LAYOUTS)}")
+        raise ModelError(f"unknown layout {architecture.layout!r}; there are {', '.join(LAYOUTS)}")
     model = LAYOUTS[architecture.layout](architecture, in_chans)
     model.architecture = architecture
     model.default_cfg = architecture.preprocessing

@@ -4,15 +4,14 @@ import hashlib
 import json
 import pickle
 import re
-import sys
-import urllib.error
 from pathlib import Path
 from urllib.parse import urlparse
 
 import torch
 from torch import Tensor, nn
 
-from mobile_cv.model_zoo.errors import ModelZooError
+from caffe2_common.downloads import fetch, is_intact
+from caffe2_common.errors import ModelError
 
 # name -> {"url", "sha256"}: sha256 is as much of the file's as is known, the first digits, or "".
 WEIGHTS: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("weights.json").read_text())
@@ -21,13 +20,13 @@ WEIGHTS: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("weight
 def load_pretrained(model: nn.Module, name: str, in_chans: int = 3, progress: bool | None = None) -> None:
     """Load the published weights of a name into its model; downloads them unless they are in the cache.
 
-    A classifier of another number of classes is left as it is. Raises ModelZooError where there are no
+    A classifier of another number of classes is left as it is. Raises ModelError where there are no
     weights, they cannot be had, or they do not fit.
     """
     if name not in WEIGHTS:
-        raise ModelZooError(f"{name}: no PyTorch weights were published; give your own by --checkpoint")
+        raise ModelError(f"{name}: no PyTorch weights were published; give your own by --checkpoint")
     if in_chans != 3:
-        raise ModelZooError(f"{name}: the published weights are for 3 input channels, not {in_chans}")
+        raise ModelError(f"{name}: the published weights are for 3 input channels, not {in_chans}")
     path = download(WEIGHTS[name]["url"], WEIGHTS[name]["sha256"], progress)
     state = read_state_dict(path)
     if model.architecture.num_classes != 1000:
@@ -37,7 +36,7 @@ def load_pretrained(model: nn.Module, name: str, in_chans: int = 3, progress: bo
 
 
 def load_checkpoint(model: nn.Module, path: str | Path) -> None:
-    """Load a file of weights into a model; raises ModelZooError where it is none or does not fit."""
+    """Load a file of weights into a model; raises ModelError where it is none or does not fit."""
     fit(model, read_state_dict(path), path)
 
 
@@ -53,16 +52,16 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         reason = error.strerror or error
-        raise ModelZooError(f"{path}: {reason}; give a readable file by --checkpoint") from None
+        raise ModelError(f"{path}: {reason}; give a readable file by --checkpoint") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelZooError(f"{path}: no file of weights ({reason}); give one by --checkpoint") from None
+        raise ModelError(f"{path}: no file of weights ({reason}); give one by --checkpoint") from None
     for key in ("model_ema", "state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
             break
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ModelZooError(f"{path}: holds no state dict; give a file of weights by --checkpoint")
+        raise ModelError(f"{path}: holds no state dict; give a file of weights by --checkpoint")
     return {convert_key(key): value for key, value in state.items()}
 
 
@@ -91,7 +90,7 @@ def fit(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
         if keys
     ]
     if problems:
-        raise ModelZooError(
+        raise ModelError(
             f"{path}: not the weights of {getattr(model, 'name', 'this model')}: {', '.join(problems)}; "
             "give the matching --model and --checkpoint"
         )
@@ -101,32 +100,19 @@ def fit(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
 def download(url: str, sha256: str = "", progress: bool | None = None) -> Path:
     """The file at a URL, in torch.hub's folder (TORCH_HOME), downloaded if it is not there.
 
-    sha256: the digest's first digits, checked each time. progress: a bar on stderr; None: if a terminal.
+    sha256: the digest's first digits, checked each time; progress: a bar, where stderr is a terminal, unless False.
+    Raises ModelError.
     """
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
     name = Path(urlparse(url).path).name
     if not sha256:  # the names of such files (model.pth) are not unique
         name = f"{hashlib.sha256(url.encode()).hexdigest()}_{name}"
-    path = folder / name
-    try:
-        if not path.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            show = sys.stderr.isatty() if progress is None else progress and sys.stderr.isatty()
-            torch.hub.download_url_to_file(url, str(path), sha256 or None, progress=show)
-        elif not digest(path).startswith(sha256):
-            raise ModelZooError(
-                f"{path}: not the published file (sha256 does not begin with {sha256}); "
-                "delete it, or give your own weights by --checkpoint"
-            )
-    except (urllib.error.URLError, OSError, RuntimeError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise ModelZooError(
-            f"{url}: cannot be downloaded ({reason}); get the file elsewhere and give it by --checkpoint"
-        ) from None
+    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    remedy = "get the file elsewhere and give it by --checkpoint"
+    if not path.exists():
+        fetch(url, path, f"sha256:{sha256}", remedy=remedy, bar=progress is not False)
+    elif not is_intact(path, f"sha256:{sha256}"):
+        raise ModelError(
+            f"{path}: not the published file (sha256 does not begin with {sha256}); "
+            "delete it, or give your own weights by --checkpoint"
+        )
     return path
-
-
-def digest(path: Path) -> str:
-    """sha256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from caffe2_common.errors import ModelError
 from mobile_cv.model_zoo import pretrained as weights
 from mobile_cv.model_zoo.architecture import Architecture
-from mobile_cv.model_zoo.errors import ModelZooError
 from mobile_cv.model_zoo.networks import build
 
 MAX_PARAMETERS = 500_000_000  # of a network from a definition file; the largest of the zoo has 30 million
@@ -39,18 +39,18 @@ def register_unpublished(models: Mapping[str, str]) -> None:
 def canonical_name(name: str) -> str:
     """The name under which a model stands in the tables; that of a .json definition is its own.
 
-    Raises ModelZooError for a name that is none, and a definition that cannot be built.
+    Raises ModelError for a name that is none, and a definition that cannot be built.
     """
     if name.endswith(".json"):
         _check_buildable(name, Architecture.from_json(name), in_chans=3)
         return name
     name = _aliases.get(name, name)
     if name in _unpublished:
-        raise ModelZooError(f"{name}: {_unpublished[name]}")
+        raise ModelError(f"{name}: {_unpublished[name]}")
     if name not in _models:
         near = difflib.get_close_matches(name, [*_models, *_aliases], n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "list_models() names them all"
-        raise ModelZooError(f"no model named {name!r}; {hint}")
+        raise ModelError(f"no model named {name!r}; {hint}")
     return name
 
 
@@ -93,7 +93,7 @@ def create_model(
     downloaded once into torch.hub's folder (TORCH_HOME), with a progress bar unless progress is False.
     checkpoint_path: weights from a file instead. img_size and options such as mean, std, interpolation and
     crop_pct change the preprocessing that the model carries as model.default_cfg; other options are fields
-    of Architecture. Raises ModelZooError for unknown names and options, weights not had or not fitting.
+    of Architecture. Raises ModelError for unknown names and options, weights not had or not fitting.
     """
     architecture = get_architecture(name)
     changes = {
@@ -121,8 +121,8 @@ def _check_buildable(path: str, architecture: Architecture, in_chans: int) -> No
     try:
         with torch.device("meta"):
             model = build(architecture, in_chans)
-    except (ModelZooError, ValueError, RuntimeError, TypeError) as error:
-        raise ModelZooError(f"{path}: {error}") from None
+    except (ModelError, ValueError, RuntimeError, TypeError) as error:
+        raise ModelError(f"{path}: {error}") from None
     count = sum(parameter.numel() for parameter in model.parameters())
     if count > MAX_PARAMETERS:
-        raise ModelZooError(f"{path}: {count} parameters, more than the {MAX_PARAMETERS} that are allowed")
+        raise ModelError(f"{path}: {count} parameters, more than the {MAX_PARAMETERS} that are allowed")

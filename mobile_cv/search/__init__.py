@@ -3,7 +3,7 @@
 >>> from mobile_cv.search import LatencyTable, Search, SearchSettings, TargetLoss, get_space, open_data
 """
 
-from mobile_cv.search.errors import SearchError
+from caffe2_common.errors import ModelError
 from mobile_cv.search.images import Data, open_data
 from mobile_cv.search.latency import LatencyTable, read_text_table, violations
 from mobile_cv.search.losses import LOSSES, AnnaFBNetLoss, PaperLoss, TargetLoss
@@ -21,10 +21,10 @@ __all__ = [
     "Data",
     "Found",
     "LatencyTable",
+    "ModelError",
     "PaperLoss",
     "Processes",
     "Search",
-    "SearchError",
     "SearchSettings",
     "SearchSpace",
     "Stage",

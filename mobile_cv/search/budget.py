@@ -7,7 +7,7 @@ draws from their distribution, in layers x candidates x BINS steps.
 
 import numpy as np
 
-from mobile_cv.search.errors import SearchError
+from caffe2_common.errors import ModelError
 
 BINS = 8192
 
@@ -20,12 +20,12 @@ def select(
     scores: [layers, candidates], log-probabilities, -inf where there is no such candidate; latencies:
     likewise, in the unit of low and high. With rng the choices are drawn instead: from the product of the
     layers' distributions, given that the latency is in the range (zeros: every network is as likely).
-    Networks within layers / BINS of a limit may be left out. Raises SearchError where there are none.
+    Networks within layers / BINS of a limit may be left out. Raises ModelError where there are none.
     """
     layers = len(scores)
     step = high / BINS
     if not 0 <= low < high:
-        raise SearchError(f"no latency is from {low:g} to {high:g}")
+        raise ModelError(f"no latency is from {low:g} to {high:g}")
     costs = np.ceil(latencies / step).astype(np.int64)
     combine = np.maximum.reduce if rng is None else np.logaddexp.reduce
     best = [np.full(BINS + 1, -np.inf)]  # best[k][b]: of the first k layers, with cost b
@@ -53,6 +53,6 @@ def _shift(values: np.ndarray, by: int) -> np.ndarray:
 def _pick(log_weights: np.ndarray, rng: np.random.Generator | None, low: float, high: float) -> int:
     """The largest; with rng an index drawn with these weights: the largest after Gumbel noise is added."""
     if not np.isfinite(log_weights).any():
-        raise SearchError(f"no network of the space has a latency from {low:.4g} to {high:.4g} ms")
+        raise ModelError(f"no network of the space has a latency from {low:.4g} to {high:.4g} ms")
     noise = 0.0 if rng is None else rng.gumbel(size=log_weights.shape)
     return int(np.argmax(log_weights + noise))

@@ -4,21 +4,17 @@ The archive holds pickles of Python 2. They are read by an unpickler that knows 
 they stand for by its own, so that nothing in a file is ever called.
 """
 
-import contextlib
 import hashlib
 import io
-import os
 import pickle
 import tarfile
-import urllib.request
 import zlib
-from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-from mobile_cv.search.errors import SearchError
+from caffe2_common.downloads import fetch
+from caffe2_common.errors import ModelError
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 ARCHIVE = "cifar-10-python.tar.gz"
@@ -38,7 +34,6 @@ META = {"batches.meta": "5ff9c542aee3614f3951f8cda6e48888"}
 
 SIDE, CHANNELS, CLASSES = 32, 3, 10
 MAX_MEMBER_BYTES = 64 << 20  # a batch has 31 MB
-CHUNK = 1 << 20
 
 Batch = tuple[np.ndarray, np.ndarray]
 
@@ -47,7 +42,7 @@ def read_cifar10(path: str | Path, verify: bool = True) -> tuple[Batch, Batch, l
     """(training, test, class names) from the archive or from the folder that it unpacks to.
 
     A Batch is images uint8 [n, 32, 32, 3], RGB, and labels int64 [n]. path: the archive, the folder, or a
-    folder that holds one of them. verify: compare the published md5 of each file. Raises SearchError where
+    folder that holds one of them. verify: compare the published md5 of each file. Raises ModelError where
     something is missing, damaged or other than published.
     """
     source = _find(Path(path))
@@ -55,13 +50,13 @@ def read_cifar10(path: str | Path, verify: bool = True) -> tuple[Batch, Batch, l
     contents = _read_archive(source, members) if source.is_file() else _read_folder(source, members)
     for name, md5 in members.items():
         if verify and hashlib.md5(contents[name], usedforsecurity=False).hexdigest() != md5:
-            raise SearchError(f"{source}: {name} is not the published file (its md5 is not {md5})")
+            raise ModelError(f"{source}: {name} is not the published file (its md5 is not {md5})")
     pickles = {name: _unpickle(contents.pop(name), f"{source}: {name}") for name in members}
     training = [_batch(pickles[name], f"{source}: {name}") for name in TRAINING]
     images, labels = (np.concatenate(parts) for parts in zip(*training, strict=True))
     names = pickles["batches.meta"].get(b"label_names")
     if not isinstance(names, list) or not all(isinstance(name, bytes) for name in names):
-        raise SearchError(f"{source}: batches.meta names no classes")
+        raise ModelError(f"{source}: batches.meta names no classes")
     test = _batch(pickles["test_batch"], f"{source}: test_batch")
     return (images, labels), test, [name.decode("ascii", "replace") for name in names]
 
@@ -71,27 +66,7 @@ def download_cifar10(folder: str | Path, url: str = URL, md5: str = ARCHIVE_MD5)
     path = Path(folder) / ARCHIVE
     if path.exists():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{ARCHIVE}.{os.getpid()}.part")
-    try:
-        digest = hashlib.md5(usedforsecurity=False)
-        with urllib.request.urlopen(url, timeout=60) as response, partial.open("wb") as file:
-            total = int(response.headers.get("Content-Length") or 0) or None
-            with tqdm(total=total, desc=ARCHIVE, unit="B", unit_scale=True, disable=None) as bar:
-                while chunk := response.read(CHUNK):
-                    file.write(chunk)
-                    digest.update(chunk)
-                    bar.update(len(chunk))
-        if digest.hexdigest() != md5:
-            raise SearchError(f"{url}: not the published archive (its md5 is not {md5}); nothing was kept")
-        partial.replace(path)
-    except (OSError, HTTPException) as error:
-        raise SearchError(
-            f"{url}: cannot be downloaded ({error}); get {ARCHIVE} elsewhere and put it into {path.parent}"
-        ) from None
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            partial.unlink()
+    fetch(url, path, f"md5:{md5}", remedy=f"get {ARCHIVE} elsewhere and put it into {path.parent}")
     return path
 
 
@@ -99,7 +74,7 @@ def _find(path: Path) -> Path:
     for found in (path / FOLDER, path / ARCHIVE, path):
         if found.is_file() or (found / "data_batch_1").is_file():
             return found
-    raise SearchError(f"{path}: neither {ARCHIVE} nor the folder {FOLDER} is there")
+    raise ModelError(f"{path}: neither {ARCHIVE} nor the folder {FOLDER} is there")
 
 
 def _read_folder(folder: Path, members: dict[str, str]) -> dict[str, bytes]:
@@ -107,10 +82,10 @@ def _read_folder(folder: Path, members: dict[str, str]) -> dict[str, bytes]:
     for name in members:
         try:
             if (folder / name).stat().st_size > MAX_MEMBER_BYTES:
-                raise SearchError(f"{folder / name}: larger than {MAX_MEMBER_BYTES >> 20} MiB")
+                raise ModelError(f"{folder / name}: larger than {MAX_MEMBER_BYTES >> 20} MiB")
             contents[name] = (folder / name).read_bytes()
         except OSError as error:
-            raise SearchError(f"{folder / name}: cannot be read ({error.strerror})") from None
+            raise ModelError(f"{folder / name}: cannot be read ({error.strerror})") from None
     return contents
 
 
@@ -124,13 +99,13 @@ def _read_archive(path: Path, members: dict[str, str]) -> dict[str, bytes]:
                 if folder != FOLDER or name not in members or not entry.isfile():
                     continue
                 if entry.size > MAX_MEMBER_BYTES:
-                    raise SearchError(f"{path}: {name} claims {entry.size} bytes")
+                    raise ModelError(f"{path}: {name} claims {entry.size} bytes")
                 contents[name] = archive.extractfile(entry).read()
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise SearchError(f"{path}: damaged archive ({error})") from None
+        raise ModelError(f"{path}: damaged archive ({error})") from None
     missing = [name for name in members if name not in contents]
     if missing:
-        raise SearchError(f"{path}: holds no {FOLDER}/{missing[0]}")
+        raise ModelError(f"{path}: holds no {FOLDER}/{missing[0]}")
     return contents
 
 
@@ -178,9 +153,9 @@ def _unpickle(content: bytes, where: str) -> dict:
     try:
         values = _Unpickler(io.BytesIO(content), encoding="bytes").load()
     except Exception as error:  # a damaged pickle can raise nearly anything
-        raise SearchError(f"{where}: not a pickle of CIFAR-10 ({error})") from None
+        raise ModelError(f"{where}: not a pickle of CIFAR-10 ({error})") from None
     if not isinstance(values, dict):
-        raise SearchError(f"{where}: holds no dictionary")
+        raise ModelError(f"{where}: holds no dictionary")
     return values
 
 
@@ -188,7 +163,7 @@ def _batch(values: dict, where: str) -> Batch:
     """Images and labels of one pickle: rows of 3072 bytes, the red plane first."""
     labels, data = values.get(b"labels"), values.get(b"data")
     if not isinstance(labels, list) or not all(type(label) is int and 0 <= label < CLASSES for label in labels):
-        raise SearchError(f"{where}: its labels are no list of numbers below {CLASSES}")
+        raise ModelError(f"{where}: its labels are no list of numbers below {CLASSES}")
     shape = (len(labels), CHANNELS * SIDE * SIDE)
     try:
         _, stored, dtype, fortran, content = data.state
@@ -196,7 +171,7 @@ def _batch(values: dict, where: str) -> Batch:
         if not fits or not isinstance(content, bytes) or len(content) != shape[0] * shape[1]:
             raise ValueError
     except (AttributeError, TypeError, ValueError):
-        raise SearchError(f"{where}: its data are no {shape[0]} x {shape[1]} bytes") from None
+        raise ModelError(f"{where}: its data are no {shape[0]} x {shape[1]} bytes") from None
     rows = np.frombuffer(content, np.uint8).reshape(shape, order="F" if fortran else "C")
     images = rows.reshape(-1, CHANNELS, SIDE, SIDE).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), np.array(labels, np.int64)

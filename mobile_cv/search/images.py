@@ -16,9 +16,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from caffe2_common.errors import ModelError
 from mobile_cv.model_zoo.architecture import IMAGENET_MEAN, IMAGENET_STD
 from mobile_cv.search.cifar10 import download_cifar10, read_cifar10
-from mobile_cv.search.errors import SearchError
 
 SUFFIXES = {".jpeg", ".jpg", ".png", ".bmp", ".webp"}
 
@@ -47,7 +47,7 @@ class FolderImages:
             folder = root / name
             found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
             if not found:
-                raise SearchError(f"{folder}: holds no images ({', '.join(sorted(SUFFIXES))})")
+                raise ModelError(f"{folder}: holds no images ({', '.join(sorted(SUFFIXES))})")
             self.paths += found
             labels += [label] * len(found)
         self.labels = np.array(labels, np.int64)
@@ -61,7 +61,7 @@ class FolderImages:
             with Image.open(path) as image:
                 return np.asarray(image.convert("RGB"))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise SearchError(f"{path}: cannot be decoded ({error})") from None
+            raise ModelError(f"{path}: cannot be decoded ({error})") from None
 
 
 Images = ArrayImages | FolderImages
@@ -103,7 +103,7 @@ def load_digits() -> Data:
     try:
         from sklearn.datasets import load_digits as load
     except ImportError:
-        raise SearchError("the digits come with scikit-learn: pip install scikit-learn") from None
+        raise ModelError("the digits come with scikit-learn: pip install scikit-learn") from None
     digits = load()
     small = np.round(digits.images * (255 / 16)).astype(np.uint8)
     size = (DIGITS_SIZE, DIGITS_SIZE)
@@ -125,7 +125,7 @@ def load_digits() -> Data:
 
 def load_cifar10(root: str | Path | None) -> Data:
     if root is None:
-        raise SearchError("cifar10 needs --data-dir: where its archive is, or shall be downloaded to")
+        raise ModelError("cifar10 needs --data-dir: where its archive is, or shall be downloaded to")
     root = Path(root)
     if not root.exists() or (root.is_dir() and not any(root.glob("cifar-10*"))):
         root = download_cifar10(root)
@@ -146,14 +146,14 @@ def load_folder(name: str) -> Data:
     root = Path(name)
     for part in ("train", "val"):
         if not (root / part).is_dir():
-            raise SearchError(
+            raise ModelError(
                 f"{name}: no such data; give digits, cifar10, or a folder with train/ and val/, "
                 "each of a folder per class"
             )
     classes = [sorted(p.name for p in (root / part).iterdir() if p.is_dir()) for part in ("train", "val")]
     if classes[0] != classes[1] or len(classes[0]) < 2:
         odd = sorted(set(classes[0]) ^ set(classes[1])) or ["(only one)"]
-        raise SearchError(f"{name}: train/ and val/ do not have the same class folders: {odd[0]}")
+        raise ModelError(f"{name}: train/ and val/ do not have the same class folders: {odd[0]}")
     train, test = (FolderImages(root / part, classes[0]) for part in ("train", "val"))
     return Data(root.resolve().name, train, test, tuple(classes[0]), resized_crop_and_flip)
 

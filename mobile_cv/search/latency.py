@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mobile_cv.search.errors import SearchError
+from caffe2_common.errors import ModelError
 from mobile_cv.search.space import SearchSpace, orderings
 
 MAX_TEXT_BYTES = 1 << 20
@@ -26,7 +26,7 @@ class LatencyTable:
     def __post_init__(self):
         times = [*self.candidates_ms.flatten().tolist(), self.fixed_ms]
         if not all(math.isfinite(time) and time >= 0 for time in times):
-            raise SearchError(f"the latencies of {self.device} hold a time that is negative or no number")
+            raise ModelError(f"the latencies of {self.device} hold a time that is negative or no number")
 
     def of(self, choices: Sequence[int]) -> float:
         """The latency of the network of these choices, ms."""
@@ -54,13 +54,13 @@ class LatencyTable:
 
     @classmethod
     def from_json(cls, path: str | Path) -> "LatencyTable":
-        """What to_json wrote; raises SearchError for another file."""
+        """What to_json wrote; raises ModelError for another file."""
         try:
             values = json.loads(Path(path).read_text())
             device, fixed_ms = str(values["device"]), float(values["fixed_ms"])
             times = torch.tensor(values["candidates_ms"], dtype=torch.float64)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise SearchError(f"{path}: not a table of candidates' latencies ({error})") from None
+            raise ModelError(f"{path}: not a table of candidates' latencies ({error})") from None
         return cls(device, times, fixed_ms)
 
 
@@ -76,7 +76,7 @@ def read_text_table(path: str | Path, space: SearchSpace, fixed_ms: float = 0.0)
     """The text table of AnnaAraslanova/FBNet (lookup_table.txt) for a space of its nine candidates.
 
     First line: the candidates' names; then a line per layer with a time per candidate, in µs. It holds
-    nothing of stem and head: their time is fixed_ms. Raises SearchError where it is no such table, or is one
+    nothing of stem and head: their time is fixed_ms. Raises ModelError where it is no such table, or is one
     of other layers or candidates.
     """
     path = Path(path)
@@ -85,10 +85,10 @@ def read_text_table(path: str | Path, space: SearchSpace, fixed_ms: float = 0.0)
             header, *lines = file.read(MAX_TEXT_BYTES).split("\n")
         rows = [[float(field) for field in line.split()] for line in lines if line.strip()]
     except (OSError, ValueError) as error:
-        raise SearchError(f"{path}: not a readable text table of latencies ({error})") from None
+        raise ModelError(f"{path}: not a readable text table of latencies ({error})") from None
     names = [TEXT_NAMES.get(name, name) for name in header.split()]
     if len(rows) != len(space.layers) or any(len(row) != len(names) for row in rows):
-        raise SearchError(
+        raise ModelError(
             f"{path}: {len(rows)} rows under {len(names)} names are no table of the "
             f"{len(space.layers)} layers of space {space.name}"
         )
@@ -96,7 +96,7 @@ def read_text_table(path: str | Path, space: SearchSpace, fixed_ms: float = 0.0)
     for index, (layer, row) in enumerate(zip(space.layers, rows, strict=True)):
         for choice, candidate in enumerate(layer.candidates):
             if candidate not in names:
-                raise SearchError(f"{path}: has no column of {candidate}; it has {', '.join(names)}")
+                raise ModelError(f"{path}: has no column of {candidate}; it has {', '.join(names)}")
             times[index, choice] = row[names.index(candidate)] / 1000
     return LatencyTable(path.name, times, fixed_ms)
 

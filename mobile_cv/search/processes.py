@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mobile_cv.search.errors import SearchError
+from caffe2_common.errors import ModelError
 
 CPU = torch.device("cpu")
 
@@ -43,9 +43,9 @@ class Processes:
         return self.rank == 0
 
     def share(self, batch: list) -> list:
-        """This process's part of a batch; raises SearchError where it cannot be shared evenly."""
+        """This process's part of a batch; raises ModelError where it cannot be shared evenly."""
         if len(batch) % self.count:
-            raise SearchError(f"a batch of {len(batch)} cannot be shared by {self.count} processes")
+            raise ModelError(f"a batch of {len(batch)} cannot be shared by {self.count} processes")
         return batch[self.rank :: self.count]
 
     def mean(self, value: Tensor) -> Tensor:

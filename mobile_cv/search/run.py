@@ -3,20 +3,18 @@
 import dataclasses
 import json
 import math
-import os
 import pickle
 import sys
-import tempfile
 import zlib
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from mobile_cv.search.errors import SearchError
+from caffe2_common.errors import ModelError
+from caffe2_common.files import open_atomically
 from mobile_cv.search.images import Images, Plain, load_batches
 from mobile_cv.search.processes import Processes
 
@@ -52,7 +50,7 @@ class Run:
     def run(self, checkpoint: str | Path | None = None, log: Callable[[int, Record], None] | None = None):
         """Train what is left of settings.epochs. log is called, in the first process, after each epoch.
 
-        Raises SearchError for a checkpoint that cannot be read or is of another run.
+        Raises ModelError for a checkpoint that cannot be read or is of another run.
         """
         if checkpoint is not None and Path(checkpoint).exists():
             self.load(checkpoint)
@@ -81,7 +79,7 @@ class Run:
                 module.load_state_dict(values["states"][name])
             self.epoch, self.history = int(values["epoch"]), list(values["history"])
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            raise SearchError(f"{path}: damaged checkpoint ({error}); --restart begins anew") from None
+            raise ModelError(f"{path}: damaged checkpoint ({error}); --restart begins anew") from None
 
     def _require_same(self, path: str | Path, identity: str) -> None:
         mine = json.loads(json.dumps(self.identity()))
@@ -91,7 +89,7 @@ class Run:
             theirs = {}
         different = sorted(key for key in mine | theirs if mine.get(key) != theirs.get(key))
         if different:
-            raise SearchError(
+            raise ModelError(
                 f"{path}: is of another run ({', '.join(different)}); "
                 "repeat it as it was, choose another --out, or begin anew with --restart"
             )
@@ -174,17 +172,8 @@ def evaluate(model: nn.Module, images: Images, processes: Processes, workers: in
 
 def save_atomically(values: object, path: str | Path) -> None:
     """torch.save under a temporary name, then renamed: whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(values, file)
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+    with open_atomically(path) as file:
+        torch.save(values, file)
 
 
 def load_safely(path: str | Path, device: torch.device | str = "cpu") -> dict:
@@ -193,18 +182,18 @@ def load_safely(path: str | Path, device: torch.device | str = "cpu") -> dict:
         values = torch.load(path, map_location=device, weights_only=True)
     except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SearchError(f"{path}: cannot be read ({reason}); --restart begins anew") from None
+        raise ModelError(f"{path}: cannot be read ({reason}); --restart begins anew") from None
     if not isinstance(values, dict):
-        raise SearchError(f"{path}: not a checkpoint of this program; --restart begins anew")
+        raise ModelError(f"{path}: not a checkpoint of this program; --restart begins anew")
     return values
 
 
 def tensorboard_log(folder: str | Path) -> Callable[[int, Record], None]:
-    """A log that writes each epoch's figures for TensorBoard. Raises SearchError where it is missing."""
+    """A log that writes each epoch's figures for TensorBoard. Raises ModelError where it is missing."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise SearchError("--tensorboard needs TensorBoard: pip install tensorboard") from None
+        raise ModelError("--tensorboard needs TensorBoard: pip install tensorboard") from None
     writer = SummaryWriter(str(folder))
 
     def log(epoch: int, record: Record) -> None:

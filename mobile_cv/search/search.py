@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from caffe2_common.errors import ModelError
 from mobile_cv.search.budget import select
-from mobile_cv.search.errors import SearchError
 from mobile_cv.search.images import Augmented, Data, batches_of, load_batches, split
 from mobile_cv.search.latency import LatencyTable
 from mobile_cv.search.losses import AnnaFBNetLoss, PaperLoss, TargetLoss
@@ -100,7 +100,7 @@ class Search(Run):
         self.parts = split(len(data.train), settings.weight_share, settings.seed)
         for part, name in zip(self.parts, ("weights", "architecture parameters"), strict=True):
             if len(part) < settings.batch_size:
-                raise SearchError(
+                raise ModelError(
                     f"{data.name}: {len(part)} images for the {name} make no batch of {settings.batch_size}"
                 )
         self.processes.share([0] * settings.batch_size)
@@ -196,7 +196,7 @@ class Search(Run):
         """The most probable network whose latency is at most target_ms, and at most 5 % below it.
 
         Without a target the most probable of all; with rng a network drawn from the probabilities instead.
-        Raises SearchError where the space has no such network.
+        Raises ModelError where the space has no such network.
         """
         logits = self.choice.logits.detach().cpu().double()
         if target_ms is None:
@@ -214,9 +214,9 @@ def within(
     fixed = table.fixed_ms
     try:
         return select(scores.numpy(), table.candidates_ms.numpy(), max(0.0, low - fixed), high - fixed, rng)
-    except SearchError:
+    except ModelError:
         fastest, slowest = table.range(torch.isfinite(scores))
-        raise SearchError(
+        raise ModelError(
             f"no network of the space takes {low:.4g} to {high:.4g} ms on {table.device}: "
             f"they take {fastest:.4g} to {slowest:.4g} ms"
         ) from None

@@ -14,10 +14,9 @@ from pathlib import Path
 
 import torch
 
-from mobile_cv.model_zoo import ModelZooError
+from caffe2_common.errors import ModelError
 from mobile_cv.model_zoo.architecture import Architecture, decode_block
 from mobile_cv.model_zoo.networks import build
-from mobile_cv.search.errors import SearchError
 
 # The nine blocks of the FBNet paper (arXiv:1812.03443, table 2), in its order.
 FBNET_CANDIDATES = (
@@ -99,12 +98,12 @@ class SearchSpace:
         return math.prod(len(layer.candidates) for layer in self.layers)
 
     def architecture(self, choices: Sequence[int]) -> Architecture:
-        """The network of these choices. Raises SearchError where they are none of the space."""
+        """The network of these choices. Raises ModelError where they are none of the space."""
         if len(choices) != len(self.layers):
-            raise SearchError(f"space {self.name} has {len(self.layers)} layers, not {len(choices)}")
+            raise ModelError(f"space {self.name} has {len(self.layers)} layers, not {len(choices)}")
         for index, (layer, choice) in enumerate(zip(self.layers, choices, strict=True)):
             if not 0 <= choice < len(layer.candidates):
-                raise SearchError(f"layer {index} of space {self.name} has no candidate {choice}")
+                raise ModelError(f"layer {index} of space {self.name} has no candidate {choice}")
         blocks = (layer.block(choice) for layer, choice in zip(self.layers, choices, strict=True))
         return self.network.replace(stages=tuple(blocks))
 
@@ -127,62 +126,62 @@ class SearchSpace:
         """Read a space: one JSON object with name, candidates, stages (objects with channels and, where they
         are not 1, repeats and stride; candidates of their own) and any field of an Architecture.
 
-        Raises SearchError, in one line, where the file is no such object or its networks cannot be built.
+        Raises ModelError, in one line, where the file is no such object or its networks cannot be built.
         """
         path = Path(path)
         try:
             values = json.loads(path.read_text())
         except (OSError, ValueError, RecursionError) as error:
-            raise SearchError(f"{path}: not a readable JSON definition of a space ({error})") from None
+            raise ModelError(f"{path}: not a readable JSON definition of a space ({error})") from None
         if not isinstance(values, dict) or not isinstance(values.get("stages"), list) or not values["stages"]:
-            raise SearchError(f"{path}: a space is one JSON object with at least 'stages', a list of objects")
+            raise ModelError(f"{path}: a space is one JSON object with at least 'stages', a list of objects")
         stages = tuple(_stage(path, index, stage) for index, stage in enumerate(values["stages"]))
         candidates = _candidates(path, values.pop("candidates", list(FBNET_CANDIDATES)))
         name = str(values.get("name", path.stem))
         try:
             network = Architecture.from_dict({"layout": LAYOUT, **values, "stages": []}, path)
-        except ModelZooError as error:
-            raise SearchError(str(error)) from None
+        except ModelError as error:
+            raise ModelError(str(error)) from None
         space = cls(name, stages, network, candidates)
         space.check(path)
         return space
 
     def check(self, source: str | Path) -> None:
-        """Raise SearchError unless every candidate can be built where it stands."""
+        """Raise ModelError unless every candidate can be built where it stands."""
         if self.network.layout != LAYOUT:
-            raise SearchError(f"{source}: the layout of a space is {LAYOUT!r}, not {self.network.layout!r}")
+            raise ModelError(f"{source}: the layout of a space is {LAYOUT!r}, not {self.network.layout!r}")
         if len(self.layers) > MAX_LAYERS:
-            raise SearchError(f"{source}: {len(self.layers)} layers, more than the {MAX_LAYERS} allowed")
+            raise ModelError(f"{source}: {len(self.layers)} layers, more than the {MAX_LAYERS} allowed")
         try:
             with torch.device("meta"):
                 for choices in self.columns():
                     build(self.architecture(choices))
-        except (ModelZooError, ValueError, RuntimeError, TypeError) as error:
-            raise SearchError(f"{source}: {error}") from None
+        except (ModelError, ValueError, RuntimeError, TypeError) as error:
+            raise ModelError(f"{source}: {error}") from None
 
 
 def _stage(path: Path, index: int, values: object) -> Stage:
     where = f"{path}: stage {index}"
     if not isinstance(values, dict) or not values.keys() <= {"channels", "repeats", "stride", "candidates"}:
-        raise SearchError(f"{where} is no object of channels, repeats, stride, candidates")
+        raise ModelError(f"{where} is no object of channels, repeats, stride, candidates")
     values = {"channels": 0, **values}
     candidates = values.pop("candidates", None)
     for key, value in values.items():
         if type(value) is not int or not 1 <= value <= 99999:
-            raise SearchError(f"{where}: {key} is {json.dumps(value)}, not a positive number")
+            raise ModelError(f"{where}: {key} is {json.dumps(value)}, not a positive number")
     return Stage(**values, candidates=None if candidates is None else _candidates(where, candidates))
 
 
 def _candidates(where: str | Path, values: object) -> tuple[str, ...]:
     if not isinstance(values, list) or not values or len({str(value) for value in values}) < len(values):
-        raise SearchError(f"{where}: candidates are a list of different block strings")
+        raise ModelError(f"{where}: candidates are a list of different block strings")
     for value in values:
         if not isinstance(value, str) or re.search(r"_[crs]-?\d", value):
-            raise SearchError(f"{where}: candidate {value!r}: a block string without repeats, channels, stride")
+            raise ModelError(f"{where}: candidate {value!r}: a block string without repeats, channels, stride")
         try:
             decode_block(f"{value}_c1")
-        except ModelZooError as error:
-            raise SearchError(f"{where}: {error}") from None
+        except ModelError as error:
+            raise ModelError(f"{where}: {error}") from None
     return tuple(values)
 
 
@@ -228,7 +227,7 @@ def get_space(name: str, data: str | None = None) -> SearchSpace:
     for known in (f"{name}_{data}", name):
         if known in SPACES:
             return SPACES[known]
-    raise SearchError(f"no search space named {name!r}; there are {', '.join(SPACES)}, or give a .json file")
+    raise ModelError(f"no search space named {name!r}; there are {', '.join(SPACES)}, or give a .json file")
 
 
 def orderings(candidates: Sequence[str]) -> list[tuple[int, int]]:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mobile_cv.search.errors import SearchError
+from caffe2_common.errors import ModelError
 from mobile_cv.search.images import Augmented, Data, batches_of, load_batches
 from mobile_cv.search.processes import Processes
 from mobile_cv.search.run import (
@@ -63,7 +63,7 @@ class Training(Run):
     ):
         super().__init__(settings, processes or Processes(), workers)
         if len(data.train) < settings.batch_size:
-            raise SearchError(f"{data.name}: {len(data.train)} images make no batch of {settings.batch_size}")
+            raise ModelError(f"{data.name}: {len(data.train)} images make no batch of {settings.batch_size}")
         self.processes.share([0] * settings.batch_size)
         self.data = data
         self.model = self.processes.prepare(model)

@@ -8,7 +8,7 @@ import pytest
 PROGRAM = """
 import sys
 from caffe2_models.command import run
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
 def main(argv):
     {body}
 run(main)

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from caffe2_common.errors import ModelError
 from caffe2_models import Int8Tensor, Net, kernels, load_net
 from caffe2_models.build import add_operator, make_init
-from caffe2_models.errors import ModelError
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.published import published_net
 from caffe2_models.runtimes import exact

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 
+from caffe2_common.preprocessing import Preprocessing
 from caffe2_models import Int8Tensor, ModelError, Net, TensorType, load_net
 from caffe2_models.build import add_fill, add_operator, make_init
 from caffe2_models.files import read_init, read_net
-from caffe2_models.preprocessing import Preprocessing, set_preprocessing
+from caffe2_models.preprocessing import set_preprocessing
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.runtimes import BACKENDS, fastest_exact
 from caffe2_models.wire import length_delimited

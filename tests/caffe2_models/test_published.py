@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 
+from caffe2_common.errors import ModelError
 from caffe2_models import Int8Tensor
-from caffe2_models.errors import ModelError
 from caffe2_models.preprocessing import get_preprocessing
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.published import NAMES, canonical_name, publication, published_net

@@ -6,10 +6,11 @@ import pytest
 from google.protobuf import text_format
 from onnx import numpy_helper
 
+from caffe2_common.errors import UnsupportedError
+from caffe2_common.preprocessing import Preprocessing
 from caffe2_models import Int8Tensor, Net, load_net
 from caffe2_models.build import add_fill, add_operator
-from caffe2_models.errors import UnsupportedError
-from caffe2_models.preprocessing import Preprocessing, set_preprocessing
+from caffe2_models.preprocessing import set_preprocessing
 from caffe2_models.proto import caffe2_pb2
 from exporters.caffe2_to_onnx import compare_int8, to_onnx
 from exporters.onnx_files import get_onnx_preprocessing

@@ -7,7 +7,7 @@ import pytest
 from conversion_cases import CASES, build, feeds
 from onnx import numpy_helper
 
-from caffe2_models.errors import ModelError, UnsupportedError
+from caffe2_common.errors import ModelError, UnsupportedError
 from exporters.onnx_files import load_onnx, save_onnx
 from exporters.onnx_to_caffe2 import convert
 from exporters.verification import Sample, run_onnx

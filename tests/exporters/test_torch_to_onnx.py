@@ -6,8 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from caffe2_models.errors import ModelError
-from caffe2_models.preprocessing import Preprocessing, get_preprocessing
+from caffe2_common.errors import ModelError
+from caffe2_common.preprocessing import Preprocessing
+from caffe2_models.preprocessing import get_preprocessing
 from exporters import torch_to_onnx
 from exporters.onnx_files import get_onnx_preprocessing, graph_inputs, set_onnx_preprocessing
 from exporters.onnx_to_caffe2 import convert

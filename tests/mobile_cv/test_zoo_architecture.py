@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mobile_cv.model_zoo import ModelZooError, create_model, get_architecture
+from caffe2_common.errors import ModelError
+from mobile_cv.model_zoo import create_model, get_architecture
 from mobile_cv.model_zoo.architecture import Architecture, Block, decode_block, divisible
 
 
@@ -46,7 +47,7 @@ def test_fields_may_come_in_any_order(repeats, kernel, stride, expansion, channe
     ],
 )
 def test_what_cannot_be_decoded_is_named(text, part):
-    with pytest.raises(ModelZooError, match=part):
+    with pytest.raises(ModelError, match=part):
         decode_block(text)
 
 
@@ -109,7 +110,7 @@ def test_a_definition_file_needs_little(tmp_path):
 def test_a_wrong_definition_file_is_one_line(tmp_path, text, part):
     path = tmp_path / "wrong.json"
     path.write_text(text)
-    with pytest.raises(ModelZooError, match=part) as error:
+    with pytest.raises(ModelError, match=part) as error:
         create_model(str(path))
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
@@ -127,7 +128,7 @@ def test_options_are_those_of_an_architecture():
     }
     assert model.backbone.stages.xif0_0.bn.eps == 1e-3
     assert model.backbone.dropout.p == 0.1
-    with pytest.raises(ModelZooError, match="colour"):
+    with pytest.raises(ModelError, match="colour"):
         create_model("fbnet_c", colour=1)
 
 

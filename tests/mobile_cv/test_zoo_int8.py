@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from mobile_cv.model_zoo import ModelZooError, create_model, get_architecture, list_models
+from caffe2_common.errors import ModelError
+from mobile_cv.model_zoo import create_model, get_architecture, list_models
 from mobile_cv.model_zoo.int8 import PUBLISHED, load_int8, quantize, save_int8
 
 if "qnnpack" not in torch.backends.quantized.supported_engines:
@@ -45,15 +46,15 @@ def test_int8_follows_float(name, tmp_path):
 
 def test_a_relu6_that_cannot_be_fused_is_refused():
     model = create_model("mixnet_s", act="relu6", stages=("ir_k3.5_c16",)).eval()
-    with pytest.raises(ModelZooError, match="ReLU6"):
+    with pytest.raises(ModelError, match="ReLU6"):
         quantize(model, [torch.randn(1, 3, 64, 64)])
 
 
 def test_what_cannot_be_calibrated_is_one_line():
-    with pytest.raises(ModelZooError, match="no images"):
+    with pytest.raises(ModelError, match="no images"):
         quantize(create_model("fbnet_96"), [])
     # mobile_cv's models start with branches of zeros: nothing that QNNPACK could add
-    with pytest.raises(ModelZooError, match="fbnet_c_i8f: QNNPACK cannot run it"):
+    with pytest.raises(ModelError, match="fbnet_c_i8f: QNNPACK cannot run it"):
         quantize(create_model("fbnet_c_i8f"), [torch.randn(1, 3, 64, 64)])
 
 
@@ -67,6 +68,6 @@ def test_what_is_no_torchscript_is_one_line(tmp_path, content):
     path = tmp_path / "model.jpt"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ModelZooError, match=str(path)) as error:
+    with pytest.raises(ModelError, match=str(path)) as error:
         load_int8(path)
     assert "\n" not in str(error.value)

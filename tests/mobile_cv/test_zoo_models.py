@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from mobile_cv.model_zoo import ModelZooError, create_model, get_architecture, list_models
+from caffe2_common.errors import ModelError
+from mobile_cv.model_zoo import create_model, get_architecture, list_models
 from mobile_cv.model_zoo.count import RULES, count
 from mobile_cv.model_zoo.layers import ChannelShuffle
 from mobile_cv.model_zoo.models.caffe2 import NETWORKS
@@ -309,18 +310,18 @@ def test_mobile_cv_import_paths():
     assert fbnet("FBNet_c", num_classes=3).head.conv.out_channels == 3
     assert fbnetv2("dmasking_f1").architecture == get_architecture("FBNetV2_F1")
     assert fbnetv2("dmasking_l2").architecture == get_architecture("FBNetV2_L2")
-    with pytest.raises(ModelZooError, match="create_model"):
+    with pytest.raises(ModelError, match="create_model"):
         fbnet("efficientnet_b0")
 
 
 @pytest.mark.parametrize("build", [create_model, fbnet, fbnetv2])
 def test_models_that_were_never_published_say_so(build):
-    with pytest.raises(ModelZooError, match="dmasking_p2: published as a figure only"):
+    with pytest.raises(ModelError, match="dmasking_p2: published as a figure only"):
         build("dmasking_p2")
 
 
 def test_an_unknown_name_gets_a_hint():
-    with pytest.raises(ModelZooError, match=r"'efficientnet_b9'; did you mean .*efficientnet_b5"):
+    with pytest.raises(ModelError, match=r"'efficientnet_b9'; did you mean .*efficientnet_b5"):
         create_model("efficientnet_b9")
 
 

@@ -9,7 +9,8 @@ import threading
 import pytest
 import torch
 
-from mobile_cv.model_zoo import ModelZooError, create_model, pretrained
+from caffe2_common.errors import ModelError
+from mobile_cv.model_zoo import create_model, pretrained
 
 NAME = "mnasnet_small"
 
@@ -65,14 +66,14 @@ def test_another_number_of_classes_keeps_its_own_classifier(published, weights):
     model = create_model(NAME, pretrained=True, num_classes=10)
     assert torch.equal(model.state_dict()["conv_head.weight"], weights["conv_head.weight"])
     assert model.classifier.out_features == 10
-    with pytest.raises(ModelZooError, match="3 input channels, not 1"):
+    with pytest.raises(ModelError, match="3 input channels, not 1"):
         create_model(NAME, pretrained=True, in_chans=1)
 
 
 def test_a_download_that_is_not_the_published_file_is_refused(published):
     path, cache = published
     path.write_bytes(b"something else")
-    with pytest.raises(ModelZooError, match=r"weights.pth: cannot be downloaded .*--checkpoint"):
+    with pytest.raises(ModelError, match=r"weights.pth: not the published file .*--checkpoint"):
         create_model(NAME, pretrained=True)
     assert list(cache.iterdir()) == []
 
@@ -81,14 +82,14 @@ def test_a_damaged_cache_is_named(published):
     create_model(NAME, pretrained=True)
     cached = published[1] / "weights.pth"
     cached.write_bytes(cached.read_bytes()[:-1])
-    with pytest.raises(ModelZooError, match=rf"{cached}: not the published file .*--checkpoint"):
+    with pytest.raises(ModelError, match=rf"{cached}: not the published file .*--checkpoint"):
         create_model(NAME, pretrained=True)
 
 
 def test_offline_names_the_way_out(published, monkeypatch):
     entry = {"url": "http://127.0.0.1:9/weights.pth", "sha256": ""}  # nobody listens on that port
     monkeypatch.setitem(pretrained.WEIGHTS, NAME, entry)
-    with pytest.raises(ModelZooError, match=r"127.0.0.1:9.*cannot be downloaded.*--checkpoint"):
+    with pytest.raises(ModelError, match=r"127.0.0.1:9.*cannot be downloaded.*--checkpoint"):
         create_model(NAME, pretrained=True)
 
 
@@ -102,7 +103,7 @@ def test_files_of_one_name_at_two_addresses_do_not_collide(published, server):
 
 
 def test_models_without_published_weights_say_so():
-    with pytest.raises(ModelZooError, match=r"mobilenetv1_100: no PyTorch weights .*--checkpoint"):
+    with pytest.raises(ModelError, match=r"mobilenetv1_100: no PyTorch weights .*--checkpoint"):
         create_model("mobilenetv1_100", pretrained=True)
 
 
@@ -134,10 +135,10 @@ class Code:
 def test_no_code_in_a_checkpoint_is_run(tmp_path, capsys):
     path = tmp_path / "weights.pth"
     torch.save({"state_dict": Code()}, path)
-    with pytest.raises(ModelZooError, match=f"{path}: no file of weights.*--checkpoint"):
+    with pytest.raises(ModelError, match=f"{path}: no file of weights.*--checkpoint"):
         create_model(NAME, checkpoint_path=path)
     path.write_bytes(pickle.dumps(Code(), protocol=2))
-    with pytest.raises(ModelZooError, match=f"{path}: no file of weights.*--checkpoint"):
+    with pytest.raises(ModelError, match=f"{path}: no file of weights.*--checkpoint"):
         create_model(NAME, checkpoint_path=path)
     assert "run!" not in capsys.readouterr().out
 
@@ -146,24 +147,24 @@ def test_no_code_in_a_checkpoint_is_run(tmp_path, capsys):
 def test_files_that_are_no_weights_are_one_line(tmp_path, content):
     path = tmp_path / "weights.pth"
     path.write_bytes(content)
-    with pytest.raises(ModelZooError, match="--checkpoint") as error:
+    with pytest.raises(ModelError, match="--checkpoint") as error:
         create_model(NAME, checkpoint_path=path)
     assert "\n" not in str(error.value)
 
 
 def test_a_missing_file_and_a_folder_are_one_line(tmp_path):
     for path in (tmp_path / "none.pth", tmp_path):
-        with pytest.raises(ModelZooError, match=f"{path}: .*--checkpoint"):
+        with pytest.raises(ModelError, match=f"{path}: .*--checkpoint"):
             create_model(NAME, checkpoint_path=path)
 
 
 def test_weights_of_another_model_are_refused_whole(tmp_path, weights):
     path = tmp_path / "weights.pth"
     torch.save(weights, path)
-    with pytest.raises(ModelZooError, match=r"not the weights of mnasnet_b1: .*missing.*of another shape"):
+    with pytest.raises(ModelError, match=r"not the weights of mnasnet_b1: .*missing.*of another shape"):
         create_model("mnasnet_b1", checkpoint_path=path)
     torch.save({"state_dict": {"a": 3}}, path)
-    with pytest.raises(ModelZooError, match="holds no state dict"):
+    with pytest.raises(ModelError, match="holds no state dict"):
         create_model(NAME, checkpoint_path=path)
 
 

@@ -11,7 +11,7 @@ import zipfile
 
 import pytest
 
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
 from runtime_lut import downloads
 
 

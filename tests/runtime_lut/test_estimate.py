@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
 from caffe2_models.published import NAMES, publication, published_net
 from runtime_lut import fit_published
 from runtime_lut.cost import CostModel, Workload, record_workload

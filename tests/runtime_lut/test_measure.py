@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
 from caffe2_models.published import published_net
 from runtime_lut import measure
 from runtime_lut.operators import batches, operator_net, single_net, unique_cases

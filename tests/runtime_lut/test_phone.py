@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from caffe2_common.errors import ModelError
 from caffe2_models import load_net
-from caffe2_models.errors import ModelError
 from caffe2_models.published import published_net
 from runtime_lut import phone
 from runtime_lut.operators import unique_cases

@@ -3,7 +3,7 @@ from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
 from caffe2_models.proto import caffe2_pb2
 from runtime_lut.signature import Signature, canonical_texts, protobuf_texts
 

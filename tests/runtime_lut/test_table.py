@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
 from runtime_lut import table as table_module
 from runtime_lut.signature import Signature
 from runtime_lut.table import Table, devices_in, find_table

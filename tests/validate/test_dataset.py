@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from validation_cases import encode, noise
 
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
 from validate.dataset import Dataset, open_dataset, select
 
 

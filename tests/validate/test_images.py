@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from validation_cases import encode, noise
 
-from caffe2_models.errors import ModelError
-from caffe2_models.preprocessing import Preprocessing
+from caffe2_common.errors import ModelError
+from caffe2_common.preprocessing import Preprocessing
 from validate.images import INTERPOLATIONS, complete, describe, normalize, pixel_table, read_crop
 from validate.labels import synsets
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
 from validate.labels import find_ground_truth, label_folders, read_ground_truth, read_label_map, synsets
 
 NAMES = ["ILSVRC2012_val_00000001.JPEG", "ILSVRC2012_val_00000003.JPEG"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
 from validate.outcomes import Outcomes, Totals, cross_entropy
 from validate.statistics import binomial_cdf, least_hits, wilson_interval
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
 from validate.images import complete
 from validate.outcomes import Totals
 from validate.published import compare, find_published, published_table

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from caffe2_models.errors import ModelError
-from caffe2_models.preprocessing import Preprocessing
+from caffe2_common.errors import ModelError
+from caffe2_common.preprocessing import Preprocessing
 from validate.outcomes import Outcomes, Totals
 from validate.predictions import Predictions, compare_predictions, join_predictions
 from validate.results import Result, merge

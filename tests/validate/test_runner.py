@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from validation_cases import colour_net, encode, noise
 
-from caffe2_models.errors import ModelError
-from caffe2_models.preprocessing import Preprocessing
+from caffe2_common.errors import ModelError
+from caffe2_common.preprocessing import Preprocessing
 from validate.classifier import Classifier, load_onnx
 from validate.dataset import open_dataset, select
 from validate.images import pixel_table, read_crop

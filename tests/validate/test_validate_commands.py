@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from validation_cases import colour_net, encode, noise
 
+from caffe2_common.files import write_atomically
+from caffe2_common.preprocessing import Preprocessing
 from caffe2_models import kernels
-from caffe2_models.files import write_atomically
-from caffe2_models.preprocessing import Preprocessing, set_preprocessing
+from caffe2_models.preprocessing import set_preprocessing
 from caffe2_models.proto import caffe2_pb2
 
 FLAGS = ("--img-size", 16, "--mean", 0.5, "--std", 0.5, "-j", 1, "--threads", 1)

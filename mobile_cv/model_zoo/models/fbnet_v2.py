@@ -6,8 +6,8 @@ model = fbnet("dmasking_l3", pretrained=True)
 
 from torch import nn
 
+from caffe2_common.errors import ModelError
 from mobile_cv.model_zoo.architecture import Architecture
-from mobile_cv.model_zoo.errors import ModelZooError
 from mobile_cv.model_zoo.registry import canonical_name, create_model, get_architecture, register
 
 MOBILE_CV_2020 = Architecture(
@@ -238,5 +238,5 @@ def fbnet(
     """A network of mobile_cv by its name there; the signature is mobile_cv's, options are create_model's."""
     name = canonical_name(arch_name)
     if get_architecture(name).layout != "fbnet":
-        raise ModelZooError(f"{arch_name} is not one of mobile_cv's networks; create_model makes it")
+        raise ModelError(f"{arch_name} is not one of mobile_cv's networks; create_model makes it")
     return create_model(name, pretrained, num_classes=num_classes, in_chans=dim_in, progress=progress, **options)

@@ -13,10 +13,11 @@ import pytest
 from float_nets import FloatNet
 from PIL import Image
 
+from caffe2_common.errors import ModelError
+from caffe2_common.preprocessing import Preprocessing
 from caffe2_models import load_net
 from caffe2_models.command import run
-from caffe2_models.errors import ModelError
-from caffe2_models.preprocessing import Preprocessing, get_preprocessing, set_preprocessing
+from caffe2_models.preprocessing import get_preprocessing, set_preprocessing
 from exporters.caffe2_to_onnx import to_onnx
 from exporters.convert_command import main
 from exporters.int8.ranges import METHODS

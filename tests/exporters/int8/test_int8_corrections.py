@@ -8,9 +8,9 @@ from float_nets import FloatNet, images, random_float_net, sqnr_db
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from caffe2_common.errors import ModelError
 from caffe2_models import Net
 from caffe2_models.build import make_init
-from caffe2_models.errors import ModelError
 from exporters.int8.calibration import calibrate
 from exporters.int8.corrections import absorb_biases, remove_dead_channels
 from exporters.int8.equalization import equalize

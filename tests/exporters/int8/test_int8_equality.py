@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from test_net import CLASSIFIERS, classifier
 
+from caffe2_common.errors import ModelError
 from caffe2_models import Net, kernels, load_net
-from caffe2_models.errors import ModelError
 from exporters import torch_to_onnx
 from exporters.int8 import quantize
 from exporters.int8.recipe import RECIPES

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from caffe2_models.preprocessing import Preprocessing
+from caffe2_common.preprocessing import Preprocessing
 from exporters import torch_to_onnx
 from exporters.int8 import quantize
 from exporters.int8.recipe import RECIPES

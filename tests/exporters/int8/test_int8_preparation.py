@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from float_nets import FloatNet, sqnr_db
 
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
 from exporters.int8.preparation import prepare
 
 BEGIN, END = ["NCHW2NHWC", "Int8Quantize"], ["Int8Dequantize", "NHWC2NCHW"]

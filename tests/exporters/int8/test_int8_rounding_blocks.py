@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from caffe2_models.errors import ModelError
+from caffe2_common.errors import ModelError
 from exporters.int8 import weights
 from exporters.int8.graph import Layer
 from exporters.int8.ranges import with_room

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mobile_cv.search import SearchError
+from caffe2_common.errors import ModelError
 from mobile_cv.search.budget import BINS, select
 
 
@@ -31,12 +31,12 @@ def test_the_best_of_all_networks(layers, candidates, seed, place):
     inner = [n for n in networks(layers, candidates) if low + slack <= total(latencies, n) <= high - slack]
     outer = [n for n in networks(layers, candidates) if low <= total(latencies, n) <= high]
     if not inner and not outer:
-        with pytest.raises(SearchError):
+        with pytest.raises(ModelError):
             select(scores, latencies, low, high)
         return
     try:
         chosen = tuple(select(scores, latencies, low, high))
-    except SearchError:
+    except ModelError:
         assert not inner
         return
     assert chosen in outer
@@ -58,9 +58,9 @@ def test_draws_follow_the_distribution():
 
 
 def test_an_impossible_budget_says_so():
-    with pytest.raises(SearchError, match=r"no network .* from 10 to 20"):
+    with pytest.raises(ModelError, match=r"no network .* from 10 to 20"):
         select(np.zeros((2, 2)), np.ones((2, 2)), 10, 20)
-    with pytest.raises(SearchError, match="no latency"):
+    with pytest.raises(ModelError, match="no latency"):
         select(np.zeros((2, 2)), np.ones((2, 2)), 1, -1)
 
 
@@ -68,5 +68,5 @@ def test_absent_candidates_are_never_chosen():
     scores = np.array([[0.0, -np.inf], [0.0, 0.0]])
     latencies = np.array([[5.0, 0.0], [5.0, 1.0]])
     assert select(scores, latencies, 0, 6.5) == [0, 1]
-    with pytest.raises(SearchError):
+    with pytest.raises(ModelError):
         select(scores, latencies, 0, 5)

@@ -9,7 +9,8 @@ import tarfile
 import numpy as np
 import pytest
 
-from mobile_cv.search import SearchError, cifar10
+from caffe2_common.errors import ModelError
+from mobile_cv.search import cifar10
 from mobile_cv.search.cifar10 import download_cifar10, read_cifar10
 from mobile_cv.search.images import open_data
 
@@ -113,7 +114,7 @@ def test_the_unpacked_folder_gives_the_same(archive, tmp_path):
 
 
 def test_files_that_are_not_the_published_ones_are_refused(archive):
-    with pytest.raises(SearchError, match="data_batch_1 is not the published file"):
+    with pytest.raises(ModelError, match="data_batch_1 is not the published file"):
         read_cifar10(archive)
 
 
@@ -149,7 +150,7 @@ def test_a_hostile_or_damaged_pickle_is_one_line(tmp_path, batches, damage, mess
     contents = {name: dumps(batch) for name, batch in batches.items()}
     contents["data_batch_3"] = damage(batches["data_batch_3"])
     path = write_archive(tmp_path / "a.tar.gz", contents)
-    with pytest.raises(SearchError, match=message) as error:
+    with pytest.raises(ModelError, match=message) as error:
         read_cifar10(path, verify=False)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "bomb").exists()
@@ -168,27 +169,27 @@ def test_no_call_in_a_pickle_is_obeyed(tmp_path, batches):
 def test_damaged_archives(tmp_path, archive):
     short = tmp_path / "short.tar.gz"
     short.write_bytes(archive.read_bytes()[:-5000])
-    with pytest.raises(SearchError, match="damaged archive"):
+    with pytest.raises(ModelError, match="damaged archive"):
         read_cifar10(short, verify=False)
     text = tmp_path / "text.tar.gz"
     text.write_text("hello")
-    with pytest.raises(SearchError, match="damaged archive"):
+    with pytest.raises(ModelError, match="damaged archive"):
         read_cifar10(text, verify=False)
     other = write_archive(tmp_path / "other.tar.gz", {"data_batch_1": b""}, folder="else")
-    with pytest.raises(SearchError, match="holds no cifar-10-batches-py/data_batch_1"):
+    with pytest.raises(ModelError, match="holds no cifar-10-batches-py/data_batch_1"):
         read_cifar10(other, verify=False)
-    with pytest.raises(SearchError, match="neither"):
+    with pytest.raises(ModelError, match="neither"):
         read_cifar10(tmp_path / "nowhere")
 
 
 def test_download_is_checked_before_it_takes_its_name(tmp_path, archive):
     url, digest = archive.as_uri(), hashlib.md5(archive.read_bytes(), usedforsecurity=False).hexdigest()
     folder = tmp_path / "cache"
-    with pytest.raises(SearchError, match="not the published archive"):
+    with pytest.raises(ModelError, match="not the published file"):
         download_cifar10(folder, url)
     assert list(folder.iterdir()) == []
     path = download_cifar10(folder, url, digest)
     assert path.read_bytes() == archive.read_bytes()
     assert download_cifar10(folder, "file:///nowhere", digest) == path  # it is there
-    with pytest.raises(SearchError, match=r"cannot be downloaded .* put it into"):
+    with pytest.raises(ModelError, match=r"cannot be downloaded .* put it into"):
         download_cifar10(tmp_path / "b", "file:///nowhere")

@@ -10,12 +10,12 @@ import sys
 import pytest
 import torch
 
+from caffe2_common.errors import ModelError
 from caffe2_models import load_net
-from caffe2_models.errors import ModelError
 from get_runtime import to_int8
-from mobile_cv.model_zoo import ModelZooError, create_model
+from mobile_cv.model_zoo import create_model
 from mobile_cv.model_zoo.networks import build
-from mobile_cv.search import Processes, SearchError, get_space, open_data
+from mobile_cv.search import Processes, get_space, open_data
 from mobile_cv.search.run import evaluate
 from runtime_lut.estimate import Estimator
 from runtime_lut.latency import net_latency
@@ -95,7 +95,7 @@ def test_from_a_latency_to_an_int8_net(root, tmp_path):
     ],
 )
 def test_bad_input_is_one_line(script, tmp_path, words, message):
-    with pytest.raises((ModelError, SearchError), match=message) as error:
+    with pytest.raises((ModelError, ModelError), match=message) as error:
         script("search").main([*words, "--out", str(tmp_path / "out")])
     assert "\n" not in str(error.value)
 
@@ -124,5 +124,5 @@ def test_training_by_command(root, script, tmp_path):
     data = open_data("digits")
     figures = evaluate(model, data.test, Processes())
     assert figures["accuracy"] == pytest.approx(top1, abs=0.01)
-    with pytest.raises(ModelZooError, match="did you mean fbnet_96"):
+    with pytest.raises(ModelError, match="did you mean fbnet_96"):
         script("train").main(["--model", "fbnet_97", "--out", str(tmp_path)])

@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mobile_cv.search import SearchError, open_data
+from caffe2_common.errors import ModelError
+from mobile_cv.search import open_data
 from mobile_cv.search.images import (
     Augmented,
     Plain,
@@ -64,17 +65,17 @@ def test_workers_change_nothing(folder):
 
 def test_wrong_folders_are_one_line(folder, tmp_path):
     (folder / "val/dog/0.png").write_bytes(b"no image")
-    with pytest.raises(SearchError, match=r"0\.png: cannot be decoded"):
+    with pytest.raises(ModelError, match=r"0\.png: cannot be decoded"):
         open_data(str(folder)).test.read(2)
     (folder / "val/eel").mkdir()
-    with pytest.raises(SearchError, match="same class folders: eel"):
+    with pytest.raises(ModelError, match="same class folders: eel"):
         open_data(str(folder))
     (folder / "train/eel").mkdir()
-    with pytest.raises(SearchError, match="eel: holds no images"):
+    with pytest.raises(ModelError, match="eel: holds no images"):
         open_data(str(folder))
-    with pytest.raises(SearchError, match="no such data"):
+    with pytest.raises(ModelError, match="no such data"):
         open_data("digitz")
-    with pytest.raises(SearchError, match="--data-dir"):
+    with pytest.raises(ModelError, match="--data-dir"):
         open_data("cifar10")
 
 

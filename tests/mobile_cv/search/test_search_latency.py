@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 
-from mobile_cv.search import LatencyTable, SearchError, get_space, read_text_table, violations
+from caffe2_common.errors import ModelError
+from mobile_cv.search import LatencyTable, get_space, read_text_table, violations
 from mobile_cv.search.latency import count_orderings
 
 FBNET = get_space("fbnet")
@@ -63,11 +64,11 @@ def test_a_table_in_order_has_no_violations():
 def test_a_wrong_text_table_is_one_line(tmp_path, text, message):
     path = tmp_path / "table.txt"
     path.write_text(text)
-    with pytest.raises(SearchError, match=message):
+    with pytest.raises(ModelError, match=message):
         read_text_table(path, FBNET)
 
 
 def test_times_must_be_numbers():
     for bad in (float("nan"), -1.0, float("inf")):
-        with pytest.raises(SearchError, match="negative or no number"):
+        with pytest.raises(ModelError, match="negative or no number"):
             LatencyTable("phone", torch.tensor([[bad]]).double(), 0.0)

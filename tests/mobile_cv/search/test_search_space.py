@@ -5,8 +5,9 @@ import json
 import pytest
 import torch
 
+from caffe2_common.errors import ModelError
 from mobile_cv.model_zoo import create_model
-from mobile_cv.search import SPACES, SearchError, SearchSpace, get_space
+from mobile_cv.search import SPACES, SearchSpace, get_space
 from mobile_cv.search.space import orderings
 
 
@@ -51,7 +52,7 @@ def test_spaces_can_be_built(name):
 def test_data_choose_their_form_of_a_space():
     assert get_space("fbnet", "digits").name == "fbnet_digits"
     assert get_space("fbnet", "/some/images").name == "fbnet"
-    with pytest.raises(SearchError, match="fbnet_digits"):
+    with pytest.raises(ModelError, match="fbnet_digits"):
         get_space("fbnat")
 
 
@@ -91,7 +92,7 @@ def test_a_space_from_json(tmp_path):
         "ir_k5_e4_s2_c16",
         "skip_s1_c16",
     )
-    with pytest.raises(SearchError, match="no candidate 2"):
+    with pytest.raises(ModelError, match="no candidate 2"):
         space.architecture([1, 0, 2])
 
 
@@ -115,6 +116,6 @@ def test_a_space_from_json(tmp_path):
 def test_a_wrong_space_is_one_line(tmp_path, change, message):
     path = tmp_path / "wrong.json"
     path.write_text(json.dumps(SPACE | change))
-    with pytest.raises(SearchError, match=message) as error:
+    with pytest.raises(ModelError, match=message) as error:
         SearchSpace.from_json(path)
     assert "\n" not in str(error.value) and "wrong.json" in str(error.value)

@@ -12,16 +12,10 @@ import search_cases
 import torch
 from search_cases import SETTINGS, SPACE, TABLE, few_digits
 
+from caffe2_common.errors import ModelError
 from mobile_cv.model_zoo import create_model
 from mobile_cv.model_zoo.networks import build
-from mobile_cv.search import (
-    Search,
-    SearchError,
-    TargetLoss,
-    Training,
-    TrainingSettings,
-    random_networks,
-)
+from mobile_cv.search import Search, TargetLoss, Training, TrainingSettings, random_networks
 from mobile_cv.search.run import cosine
 
 
@@ -108,15 +102,15 @@ def test_a_resumed_training_is_bit_equal_with_dropout(tmp_path):
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     path = tmp_path / "t.pt"
     make_training(epochs=1).run(path)
-    with pytest.raises(SearchError, match=r"another run \(lr, seed\).* --restart"):
+    with pytest.raises(ModelError, match=r"another run \(lr, seed\).* --restart"):
         make_training(epochs=1, lr=0.2, seed=1).run(path)
-    with pytest.raises(SearchError, match="another run"):
+    with pytest.raises(ModelError, match="another run"):
         make_search().run(path)
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(SearchError, match=r"t\.pt: cannot be read"):
+    with pytest.raises(ModelError, match=r"t\.pt: cannot be read"):
         make_training(epochs=1).run(path)
     torch.save({"identity": "{}"}, path)
-    with pytest.raises(SearchError, match="another run"):
+    with pytest.raises(ModelError, match="another run"):
         make_training(epochs=1).run(path)
 
 
@@ -159,7 +153,7 @@ def test_results_keep_the_budget():
     with torch.no_grad():
         search.choice.theta.copy_(torch.tensor([[0, 0, 1, 2], [3, 1, 0, 9], [0, 1, 0, 9]]))
     assert search.result().choices == (3, 0, 1)  # there are no candidates where the nines are
-    with pytest.raises(SearchError, match=r"they take 0\.22 to 1\.27 ms"):
+    with pytest.raises(ModelError, match=r"they take 0\.22 to 1\.27 ms"):
         search.result(5.0)
 
 
