@@ -36,7 +36,7 @@ class Node:
         self.weights = weights
         self.index = index
         self.type = proto.type
-        self.inputs = list(proto.input)
+        self.inputs = [*proto.input, *(OPERATORS[proto.type].implicit_inputs if proto.type in OPERATORS else ())]
         self.outputs = list(proto.output)
         self.name = proto.name
         self.engine = proto.engine
@@ -144,6 +144,7 @@ class Net:
         check_names(self._init)
         self.operators = [Node(op, index) for index, op in enumerate(predict.op)]
         self.init_operators = [Node(op, index, self._weights.get(index)) for index, op in enumerate(self._init.op)]
+        self.init_operators += implicit_fills(self.operators, {name for op in self._init.op for name in op.output})
 
     @property
     def init(self) -> caffe2_pb2.NetDef:
@@ -343,6 +344,17 @@ def check_names(net: caffe2_pb2.NetDef) -> None:
     longest = max(names, key=len)
     if len(longest) > MAX_NAME:
         raise ModelError(f"a name of {len(longest)} characters, {longest[:40]}..., above {MAX_NAME}")
+
+
+def implicit_fills(nodes: Iterable[Node], filled: set[str]) -> list[Node]:
+    """Operators that make the blobs which operators read though no net names them, where nothing fills those."""
+    fills: dict[str, Node] = {}
+    for node in nodes:
+        if node.inputs[len(node.proto.input) :]:
+            for op in node.operator.implicit_fills():
+                if op.output[0] not in filled:
+                    fills.setdefault(op.output[0], Node(op, len(fills)))
+    return list(fills.values())
 
 
 def last_uses(nodes: list[Node], kept: Iterable[str]) -> list[list[str]]:

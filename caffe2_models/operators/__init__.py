@@ -1,7 +1,11 @@
 """All operators, one file per family; importing this package fills the registry."""
 
 from caffe2_models.operators import (  # noqa: F401
+    arithmetic,
+    casts,
+    comparison,
     convolution,
+    distances,
     elementwise,
     fills,
     int8_elementwise,
@@ -10,8 +14,10 @@ from caffe2_models.operators import (  # noqa: F401
     matrix,
     normalization,
     pooling,
+    reductions,
     resizing,
     shaping,
+    style,
 )
 from caffe2_models.operators.registry import OPERATORS, Operator, operator
 

@@ -1,13 +1,13 @@
-"""Operators that work element by element, float32: activations, arithmetic with broadcasting, casts."""
+"""Functions of one blob, element by element: activations and the like."""
 
+import itertools
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from caffe2_common.dtypes import CODE_OF_NAME, NUMPY_OF_CODE
 from caffe2_common.errors import ModelError
-from caffe2_models.operators.registry import ANY, FLOAT32, LAYOUT, NUMBERS, Operator, operator
+from caffe2_models.operators.registry import ANY, FLOATS, INDICES, LAYOUT, NUMBERS, Operator, operator
 from caffe2_models.tensors import TensorType
 
 ONE = np.float32(1)
@@ -15,6 +15,16 @@ ONE = np.float32(1)
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
     return ONE / (ONE + np.exp(-x))
+
+
+def softplus(x: np.ndarray) -> np.ndarray:
+    return np.log1p(np.exp(-np.abs(x))) + np.maximum(x, 0)
+
+
+def erf(x: np.ndarray) -> np.ndarray:
+    from scipy.special import erf as erf_of_doubles  # here: importing it takes longer than most nets
+
+    return erf_of_doubles(x.astype(np.float64)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -46,16 +56,24 @@ class Unary(Elementwise):
 
 for caffe2_name, function, onnx_name in [
     ("Abs", np.abs, "Abs"),
+    ("Acos", np.arccos, "Acos"),
+    ("Asin", np.arcsin, "Asin"),
+    ("Atan", np.arctan, "Atan"),
     ("Ceil", np.ceil, "Ceil"),
     ("Cos", np.cos, "Cos"),
+    ("Cosh", np.cosh, "Cosh"),
+    ("Erf", erf, "Erf"),
     ("Exp", np.exp, "Exp"),
     ("Floor", np.floor, "Floor"),
     ("Log", np.log, "Log"),
+    ("Reciprocal", lambda x: ONE / x, "Reciprocal"),
     ("Sigmoid", sigmoid, "Sigmoid"),
     ("Sin", np.sin, "Sin"),
-    ("Softplus", lambda x: np.log1p(np.exp(-np.abs(x))) + np.maximum(x, 0), "Softplus"),
+    ("Sinh", np.sinh, "Sinh"),
+    ("Softplus", softplus, "Softplus"),
     ("Softsign", lambda x: x / (ONE + np.abs(x)), "Softsign"),
     ("Sqrt", np.sqrt, "Sqrt"),
+    ("Tan", np.tan, "Tan"),
     ("Tanh", np.tanh, "Tanh"),
 ]:
     operator(caffe2_name, function=staticmethod(function), onnx_type=onnx_name)(Unary)
@@ -73,7 +91,7 @@ class UnaryOfNumbers(Unary):
     dtypes = NUMBERS
 
 
-@operator("Copy", "EnsureCPUOutput", "CopyFromCPUInput", "StopGradient", "Alias")
+@operator("Copy", "EnsureCPUOutput", "CopyFromCPUInput", "StopGradient", "Alias", "AliasWithName", "EnsureDense")
 @dataclass(frozen=True)
 class Copy(Elementwise):
     """The input itself."""
@@ -112,7 +130,7 @@ class Dropout(SameType):
         return graph.add("Identity", x), graph.constant(np.ones(x.shape, np.bool_))
 
 
-@operator("Clip")
+@operator("Clip", "EnsureClipped")
 @dataclass(frozen=True)
 class Clip(Elementwise):
     min: float = float(np.finfo(np.float32).min)
@@ -208,10 +226,7 @@ class Gelu(Elementwise):
         if self.fast_gelu:
             inner = np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x * x * x)
             return np.float32(0.5) * x * (ONE + np.tanh(inner))
-        from scipy.special import erf  # here: importing it takes longer than most nets
-
-        gate = erf((x * np.float32(math.sqrt(0.5))).astype(np.float64)).astype(np.float32)
-        return np.float32(0.5) * x * (ONE + gate)
+        return np.float32(0.5) * x * (ONE + erf(x * np.float32(math.sqrt(0.5))))
 
     def lower(self, graph, x):
         def constant(value):
@@ -247,6 +262,175 @@ class Rsqrt(Elementwise):
         return graph.add("Reciprocal", graph.add("Sqrt", x))
 
 
+@operator("Cbrt")
+@dataclass(frozen=True)
+class Cbrt(Elementwise):
+    def compute(self, x):
+        return np.cbrt(x)
+
+    def lower(self, graph, x):
+        root = graph.add("Pow", graph.add("Abs", x), graph.constant(np.float32(1 / 3)))
+        return graph.add("Mul", graph.add("Sign", x), root)
+
+
+@operator("Cube")
+@dataclass(frozen=True)
+class Cube(Elementwise):
+    dtypes = NUMBERS
+
+    def compute(self, x):
+        return x * x * x
+
+    def lower(self, graph, x):
+        return graph.add("Mul", graph.add("Mul", x, x), x)
+
+
+@operator("Mish")
+@dataclass(frozen=True)
+class Mish(Elementwise):
+    def compute(self, x):
+        return x * np.tanh(softplus(x))
+
+    def lower(self, graph, x):
+        return graph.add("Mul", x, graph.add("Tanh", graph.add("Softplus", x)))
+
+
+@operator("Logit")
+@dataclass(frozen=True)
+class Logit(Elementwise):
+    """log(x / (1 - x)) of x clamped to [eps, 1 - eps]."""
+
+    eps: float = 1e-6
+
+    def infer(self, x):
+        if not 0 < self.eps < 0.5:
+            raise ModelError(f"eps {self.eps:g} outside (0, 0.5)")
+        return super().infer(x)
+
+    def compute(self, x):
+        x = np.clip(x, np.float32(self.eps), ONE - np.float32(self.eps))
+        return np.log(x / (ONE - x))
+
+    def lower(self, graph, x):
+        x = graph.clip(x, self.eps, ONE - np.float32(self.eps))
+        return graph.add("Log", graph.add("Div", x, graph.add("Sub", graph.constant(ONE), x)))
+
+
+@operator("ReplaceNaN")
+@dataclass(frozen=True)
+class ReplaceNaN(Elementwise):
+    """`value` where the input is no number."""
+
+    value: float = 0.0
+
+    dtypes = FLOATS
+
+    def compute(self, x):
+        return np.where(np.isnan(x), x.dtype.type(self.value), x)
+
+    def lower(self, graph, x):
+        return graph.add("Where", graph.add("IsNaN", x), graph.constant(self.value, x.type.dtype), x)
+
+
+@operator("Scale")
+@dataclass(frozen=True)
+class Scale(Elementwise):
+    """The input times `scale`."""
+
+    scale: float = 1.0
+
+    dtypes = FLOATS
+
+    def compute(self, x):
+        return x * x.dtype.type(self.scale)
+
+    def lower(self, graph, x):
+        return graph.add("Mul", x, graph.constant(self.scale, x.type.dtype))
+
+
+@operator("StumpFunc")
+@dataclass(frozen=True)
+class StumpFunc(Elementwise):
+    """low_value up to the threshold, high_value above it."""
+
+    threshold: float = 0.0
+    low_value: float = 0.0
+    high_value: float = 0.0
+
+    def compute(self, x):
+        return np.where(x <= np.float32(self.threshold), np.float32(self.low_value), np.float32(self.high_value))
+
+    def lower(self, graph, x):
+        low, high, threshold = (
+            graph.constant(np.float32(v)) for v in (self.low_value, self.high_value, self.threshold)
+        )
+        return graph.add("Where", graph.add("LessOrEqual", x, threshold), low, high)
+
+
+@operator("ThresholdedRelu")
+@dataclass(frozen=True)
+class ThresholdedRelu(Elementwise):
+    """The input where it is above alpha, else 0."""
+
+    alpha: float = 1.0
+
+    def compute(self, x):
+        return np.where(x > np.float32(self.alpha), x, np.float32(0))
+
+    def lower(self, graph, x):
+        return graph.add("ThresholdedRelu", x, alpha=self.alpha)
+
+
+@operator("Mod")
+@dataclass(frozen=True)
+class Mod(Elementwise):
+    """The rest of a division, with the dividend's sign or, with sign_follow_divisor, the divisor's."""
+
+    divisor: int = 0
+    sign_follow_divisor: bool = False
+
+    dtypes = INDICES
+
+    def infer(self, x):
+        if self.divisor == 0 or not -(1 << 63) <= self.divisor < 1 << 63:
+            raise ModelError(f"divisor {self.divisor}")
+        return super().infer(x)
+
+    def compute(self, x):
+        function = np.mod if self.sign_follow_divisor else np.fmod
+        return function(x.astype(np.int64), np.int64(self.divisor)).astype(x.dtype)
+
+    def lower(self, graph, x):
+        x64, divisor = graph.cast(x, np.int64), graph.constant(self.divisor, np.int64)
+        if self.sign_follow_divisor:
+            rest = graph.add("Mod", x64, divisor)
+        else:  # Mod with fmod=1 goes by way of double
+            rest = graph.add("Sub", x64, graph.add("Mul", graph.add("Div", x64, divisor), divisor))
+        return graph.cast(rest, x.type.dtype)
+
+
+@operator("Bucketize")
+@dataclass(frozen=True)
+class Bucketize(Elementwise):
+    """How many of the (sorted) boundaries are below the element, int32."""
+
+    boundaries: tuple[float, ...] = ()
+
+    def infer(self, x):
+        if not all(low <= high for low, high in itertools.pairwise(self.boundaries)):
+            raise ModelError("boundaries that do not rise")
+        return TensorType(x.shape, np.int32)
+
+    def compute(self, x):
+        below = np.searchsorted(np.array(self.boundaries, np.float32), x)
+        return np.where(np.isnan(x), 0, below).astype(np.int32)
+
+    def lower(self, graph, x):
+        boundaries = graph.constant(self.boundaries, np.float32)
+        above = graph.add("Greater", graph.add("Unsqueeze", x, graph.ints([-1])), boundaries)
+        return graph.add("ReduceSum", graph.cast(above, np.int32), graph.ints([-1]), keepdims=0)
+
+
 @operator("PRelu")
 @dataclass(frozen=True)
 class PRelu(Operator):
@@ -273,164 +457,3 @@ class PRelu(Operator):
         if size == 1 or self.order == "NHWC":
             return (size,)
         return (size, *[1] * (len(shape) - 2))
-
-
-@dataclass(frozen=True)
-class DataType:
-    """The argument `to`: a TensorProto.DataType, by number or by name."""
-
-    dtype: np.dtype
-
-    @classmethod
-    def decode(cls, arguments):
-        proto = arguments.proto("to")
-        if proto is None:
-            raise ModelError("argument to is missing")
-        name = proto.s.decode(errors="replace").upper()
-        code = CODE_OF_NAME.get(name) if proto.HasField("s") else proto.i
-        if code not in NUMPY_OF_CODE:
-            raise ModelError(f"data type {code} is not supported")
-        return cls(NUMPY_OF_CODE[code])
-
-
-@operator("Cast")
-@dataclass(frozen=True)
-class Cast(Operator):
-    to: DataType
-
-    dtypes = ANY
-
-    def infer(self, x):
-        return TensorType(x.shape, self.to.dtype)
-
-    def compute(self, x):
-        return x.astype(self.to.dtype)
-
-    def lower(self, graph, x):
-        return graph.cast(x, self.to.dtype)
-
-
-@dataclass(frozen=True)
-class Binary(Operator):
-    """Arithmetic of two blobs: numpy's broadcasting or, with broadcast=1, the second blob's dimensions laid
-    along the first's from `axis` on (from the end where axis is -1)."""
-
-    broadcast: bool = False
-    axis: int = -1
-    axis_str: str = ""
-    order: str = "NCHW"
-
-    dtypes = NUMBERS
-    elementwise = True
-    idle_arguments = LAYOUT
-
-    def infer(self, a, b):
-        if a.dtype != b.dtype:
-            raise ModelError(f"operands of different types, {a.dtype} and {b.dtype}")
-        try:
-            return a.with_shape(np.broadcast_shapes(a.shape, self._aligned(a.shape, b.shape)))
-        except ValueError:
-            raise ModelError(f"shapes {list(a.shape)} and {list(b.shape)} do not broadcast") from None
-
-    def compute(self, a, b):
-        return self.function(a, b.reshape(self._aligned(a.shape, b.shape)))
-
-    def lower(self, graph, a, b):
-        shape = self._aligned(a.shape, b.shape)
-        if shape != b.shape:
-            b = graph.add("Reshape", b, graph.ints(shape))
-        return graph.add(self.onnx_type, a, b)
-
-    def _aligned(self, a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
-        """The second operand's shape, such that numpy's broadcasting does the rest.
-
-        Raises ModelError where it does not lie along the first's (ComputeLegacyBroadcastSizes).
-        """
-        if not self.broadcast:
-            return b
-        if math.prod(b) == 1:
-            return (1,) * max(len(a), 1)
-        axis = self.order.find(self.axis_str) if self.axis == -1 and self.axis_str else self.axis
-        start = len(a) - len(b) if axis == -1 and not self.axis_str else axis
-        inner = [i for i, dim in enumerate(b) if dim != 1]
-        lies_along = 0 <= start <= len(a) - len(b) and (
-            a[start + inner[0] : start + inner[-1] + 1] == b[inner[0] : inner[-1] + 1]
-        )
-        if not lies_along:
-            raise ModelError(f"{list(b)} does not lie along {list(a)} from axis {start}")
-        return b + (1,) * (len(a) - len(b) - start)
-
-
-def divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return (a / b).astype(a.dtype) if a.dtype.kind == "f" else np.trunc(a / b).astype(a.dtype)
-
-
-for caffe2_name, function, onnx_name in [
-    ("Add", np.add, "Add"),
-    ("Sub", np.subtract, "Sub"),
-    ("Mul", np.multiply, "Mul"),
-    ("Div", divide, "Div"),
-]:
-    operator(caffe2_name, function=staticmethod(function), onnx_type=onnx_name)(Binary)
-
-
-@operator("Pow")
-@dataclass(frozen=True)
-class Pow(Binary):
-    """A power; the exponent is the second blob or the argument `exponent`."""
-
-    exponent: float | None = None
-
-    dtypes = FLOAT32
-    onnx_type = "Pow"
-    function = staticmethod(np.power)
-
-    def infer(self, a, b=None):
-        if (b is None) == (self.exponent is None):
-            raise ModelError("a power takes one exponent, as its second input or as an argument")
-        if b is not None and not self.broadcast and a.shape != b.shape:
-            raise ModelError(f"shapes {list(a.shape)} and {list(b.shape)} differ (broadcast=1 is not given)")
-        return a.with_shape(a.shape) if b is None else super().infer(a, b)
-
-    def compute(self, a, b=None):
-        return np.power(a, np.float32(self.exponent)) if b is None else super().compute(a, b)
-
-    def lower(self, graph, a, b=None):
-        if b is None:
-            return graph.add("Pow", a, graph.constant(np.float32(self.exponent)))
-        return super().lower(graph, a, b)
-
-
-@dataclass(frozen=True)
-class Variadic(Operator):
-    """Any number of blobs of one shape and type."""
-
-    dtypes = NUMBERS
-    elementwise = True
-    idle_arguments = LAYOUT
-
-    def infer(self, first, *others):
-        for other in others:
-            if other.shape != first.shape or other.dtype != first.dtype:
-                raise ModelError(f"{first} and {other} differ")
-        return first.with_shape(first.shape)
-
-    def compute(self, first, *others):
-        for other in others:
-            first = self.function(first, other)
-        return first
-
-    def lower(self, graph, first, *others):
-        if self.onnx_type == "Sum" and first.type.dtype.kind == "i":  # ONNX sums floats only
-            for other in others:
-                first = graph.add("Add", first, other)
-            return first if others else graph.add("Identity", first)
-        return graph.add(self.onnx_type, first, *others)
-
-
-for caffe2_name, function, onnx_name in [
-    ("Sum", np.add, "Sum"),
-    ("Max", np.maximum, "Max"),
-    ("Min", np.minimum, "Min"),
-]:
-    operator(caffe2_name, function=staticmethod(function), onnx_type=onnx_name)(Variadic)

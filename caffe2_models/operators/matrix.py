@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from caffe2_common.errors import ModelError
+from caffe2_models.operators.checks import canonical_axis, flattened
 from caffe2_models.operators.registry import ROW_ARGUMENTS, Layer, Operator, operator
-from caffe2_models.operators.shaping import canonical_axis, flattened
 
 
 @operator("FC", "FCTransposed")

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from caffe2_common.errors import ModelError
+from caffe2_models.operators.checks import canonical_axis, check_same_type, flattened
 from caffe2_models.operators.convolution import from_nchw, image_shape, to_nchw
 from caffe2_models.operators.elementwise import SameType
-from caffe2_models.operators.registry import ROW_ARGUMENTS, Operator, operator
-from caffe2_models.operators.shaping import canonical_axis, flattened
+from caffe2_models.operators.registry import FLOATS, ROW_ARGUMENTS, Operator, operator
 from caffe2_models.tensors import TensorType
 
 
@@ -298,3 +298,125 @@ for caffe2_name, function, of_nothing in [
     ("ReduceL2", lambda x, **where: np.sqrt(np.sum(np.square(x, dtype=np.float64), **where)), 0.0),
 ]:
     operator(caffe2_name, function=staticmethod(function), onnx_type=caffe2_name, of_nothing=of_nothing)(Reduction)
+
+
+@operator("GroupNorm")
+@dataclass(frozen=True)
+class GroupNorm(Operator):
+    """Each image's channels, in groups, to zero mean and unit variance; outputs 2 and 3 are mean and 1 / deviation."""
+
+    group: int = 32
+    epsilon: float = 1e-5
+    order: str = "NCHW"
+
+    def infer(self, x, scale, bias):
+        check_channel_vectors(x, self.order, scale, bias)
+        if self.group < 1 or scale.size % self.group or not x.size:
+            raise ModelError(f"channels of {list(x.shape)} do not divide into {self.group} groups")
+        moments = x.with_shape((x.shape[0], self.group))
+        return x.with_shape(x.shape), moments, moments
+
+    def compute(self, x, scale, bias):
+        image = x if self.order == "NCHW" else np.moveaxis(x, -1, 1)
+        groups = image.reshape(x.shape[0], self.group, -1)
+        mean = groups.mean(axis=2, keepdims=True, dtype=np.float64)
+        inverse = 1 / np.sqrt(groups.var(axis=2, keepdims=True, dtype=np.float64) + self.epsilon)
+        shape = channel_shape(x.ndim, "NCHW")
+        y = ((groups - mean) * inverse).astype(np.float32).reshape(image.shape)
+        y = y * scale.reshape(shape) + bias.reshape(shape)
+        y = y if self.order == "NCHW" else np.ascontiguousarray(np.moveaxis(y, 1, -1))
+        return y, mean[..., 0].astype(np.float32), inverse[..., 0].astype(np.float32)
+
+    def lower(self, graph, x, scale, bias):
+        rank, groups = len(x.shape), graph.ints([x.shape[0], self.group, -1])
+        to_front, to_back = (0, rank - 1, *range(1, rank - 1)), (0, *range(2, rank), 1)
+        image = x if self.order == "NCHW" else graph.add("Transpose", x, perm=to_front)
+        rows = graph.add("Reshape", image, groups)
+        ones, zeros = graph.constant(np.ones(self.group, np.float32)), graph.constant(np.zeros(self.group, np.float32))
+        y = graph.add("InstanceNormalization", rows, ones, zeros, epsilon=self.epsilon)
+        shape = x.shape if self.order == "NCHW" else tuple(x.shape[axis] for axis in to_front)
+        channels = graph.ints(channel_shape(rank, "NCHW"))
+        y = graph.add("Mul", graph.add("Reshape", y, graph.ints(shape)), graph.add("Reshape", scale, channels))
+        y = graph.add("Add", y, graph.add("Reshape", bias, channels))
+        mean, deviation = graph.moments(rows, (2,), self.epsilon, x.shape[0], self.group)
+        y = y if self.order == "NCHW" else graph.add("Transpose", y, perm=to_back)
+        return y, mean, graph.add("Reciprocal", deviation)
+
+
+@operator("RMSNorm")
+@dataclass(frozen=True)
+class RMSNorm(Operator):
+    """What lies from `axis` on by its root mean square, times a scale, plus a bias; output 2 is 1 / that root."""
+
+    axis: int = 1
+    eps: float = 0.0
+
+    dtypes = FLOATS
+
+    def infer(self, x, scale, bias):
+        axis = canonical_axis(self.axis, len(x.shape))
+        check_same_type(x, scale, bias)
+        for vector in (scale, bias):
+            if vector.size != math.prod(x.shape[axis:]):
+                raise ModelError(f"{vector.size} values for {list(x.shape[axis:])}")
+        return x.with_shape(x.shape), x.with_shape(x.shape[:axis])
+
+    def compute(self, x, scale, bias):
+        axis = canonical_axis(self.axis, x.ndim)
+        rows = x.reshape(flattened(x.shape, axis))
+        squares = np.square(rows, dtype=np.float64).mean(axis=1, keepdims=True) + self.eps
+        inverse = (1 / np.sqrt(squares)).astype(x.dtype)
+        y = rows * inverse * scale.ravel() + bias.ravel()
+        return y.reshape(x.shape), inverse.reshape(x.shape[:axis])
+
+    def lower(self, graph, x, scale, bias):
+        axis = canonical_axis(self.axis, len(x.shape))
+        inner = graph.ints(x.shape[axis:])
+        squares = graph.add("ReduceMean", graph.add("Mul", x, x), axes=tuple(range(axis, len(x.shape))))
+        root = graph.add("Sqrt", graph.add("Add", squares, graph.constant(self.eps, x.type.dtype)))
+        y = graph.add("Mul", graph.add("Div", x, root), graph.add("Reshape", scale, inner))
+        y = graph.add("Add", y, graph.add("Reshape", bias, inner))
+        return y, graph.add("Reshape", graph.add("Reciprocal", root), graph.ints(x.shape[:axis]))
+
+
+@operator("NormalizeL1")
+@dataclass(frozen=True)
+class NormalizeL1(SameType):
+    """Unit L1 norm along `axis`."""
+
+    axis: int = -1
+
+    def infer(self, x):
+        canonical_axis(self.axis, len(x.shape))
+        return super().infer(x)
+
+    def compute(self, x):
+        norm = np.abs(x).sum(axis=self.axis, keepdims=True)
+        return x / np.where(norm == 0, np.float32(1), norm)
+
+    def lower(self, graph, x):
+        norm = graph.add("ReduceL1", x, axes=[self.axis], keepdims=1)
+        return graph.add("Div", x, graph.add("Max", norm, graph.constant(np.finfo(np.float32).tiny)))
+
+
+@operator("NormalizePlanarYUV")
+@dataclass(frozen=True)
+class NormalizePlanarYUV(Operator):
+    """Images [N, C, H, W] less each channel's mean, divided by its deviation, both [1, C]."""
+
+    def infer(self, x, mean, deviation):
+        if len(x.shape) != 4 or any(
+            len(v.shape) != 2 or v.shape[1] != x.shape[1] or not v.size for v in (mean, deviation)
+        ):
+            raise ModelError(f"images {list(x.shape)}, mean {list(mean.shape)}, deviation {list(deviation.shape)}")
+        return x.with_shape(x.shape)
+
+    def compute(self, x, mean, deviation):
+        return (x - mean[0][:, None, None]) / deviation[0][:, None, None]
+
+    def lower(self, graph, x, mean, deviation):
+        mean, deviation = (
+            graph.add("Reshape", graph.add("Gather", v, graph.ints([0])), graph.ints([-1, 1, 1]))
+            for v in (mean, deviation)
+        )
+        return graph.add("Div", graph.add("Sub", x, mean), deviation)

@@ -29,6 +29,7 @@ from collections.abc import Callable
 
 from caffe2_common.errors import ModelError
 from caffe2_models.arguments import Arguments
+from caffe2_models.proto import caffe2_pb2
 from caffe2_models.tensors import TensorType
 
 OPERATORS: dict[str, type["Operator"]] = {}
@@ -37,11 +38,13 @@ OPERATORS: dict[str, type["Operator"]] = {}
 Dtypes = frozenset[str] | None
 
 FLOAT32 = frozenset({"float32"})
+FLOATS = frozenset({"float32", "float64"})
 INT32 = frozenset({"int32"})
 INT64 = frozenset({"int64"})
 INDICES = frozenset({"int32", "int64"})
 NUMBERS = frozenset({"float32", "float64", "int32", "int64"})
 BOOL = frozenset({"bool"})
+UINT8 = frozenset({"uint8"})
 ANY = None
 
 # Arguments without effect: the layout, where elements or rows are alike in all; FC's and Softmax's axis at its default.
@@ -77,6 +80,7 @@ class Operator:
     side_outputs: typing.ClassVar[tuple[str, ...]] = ()  # outputs that Caffe2 wants named though few read them
     carries_order: typing.ClassVar[bool] = False  # converters write `order` to it, as the published nets have it
     idle_arguments: typing.ClassVar[frozenset[str]] = frozenset()  # that exporters write to it, and it does not look at
+    implicit_inputs: typing.ClassVar[tuple[str, ...]] = ()  # blobs that it reads though no net names them, last
 
     @classmethod
     def decode(cls, arguments: Arguments) -> "Operator":
@@ -87,6 +91,15 @@ class Operator:
     def arity(cls) -> tuple[int, float]:
         """(fewest inputs, most inputs)"""
         return arity_of(cls.infer)
+
+    @classmethod
+    def is_in_onnx(cls) -> bool:
+        """Whether ONNX can say what it computes, near or exactly."""
+        return cls.lower is not Operator.lower
+
+    def implicit_fills(self) -> list[caffe2_pb2.OperatorDef]:
+        """What makes the implicit inputs where nothing else does."""
+        return []
 
     def check_inputs(self, *inputs: TensorType) -> None:
         """Raises ModelError for another number of inputs, or other types, than Caffe2's operator takes."""

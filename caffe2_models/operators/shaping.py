@@ -7,25 +7,13 @@ import numpy as np
 
 from caffe2_common.errors import ModelError
 from caffe2_models.arguments import Arguments
+from caffe2_models.operators.checks import canonical_axis, flattened
 from caffe2_models.operators.convolution import image_shape, ordered
 from caffe2_models.operators.registry import ANY, FLOAT32, NUMBERS, Operator, operator
 from caffe2_models.operators.window import MAX_EXTENT, Window
 from caffe2_models.tensors import TensorType
 
 INT64_MAX = np.iinfo(np.int64).max
-
-
-def canonical_axis(axis: int, rank: int) -> int:
-    """axis counted from the front; raises ModelError outside the rank."""
-    if not -rank <= axis < rank:
-        raise ModelError(f"axis {axis} of a blob of {rank} dimensions")
-    return axis % rank
-
-
-def flattened(shape: tuple[int, ...], axis: int) -> tuple[int, int]:
-    """The shape in two dimensions, divided before `axis` (which may equal the rank)."""
-    axis = axis if axis == len(shape) else canonical_axis(axis, len(shape))
-    return math.prod(shape[:axis]), math.prod(shape[axis:])
 
 
 def known(blob: TensorType | None, role: str) -> np.ndarray | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from caffe2_models import Int8Tensor, Net
-from caffe2_models.build import add_operator, make_init
+from caffe2_models.build import add_operator, make_init, set_argument
 from caffe2_models.proto import caffe2_pb2
 
 
@@ -24,17 +24,20 @@ class Case:
     outputs: int = 1
     fed: int = 1
     is_random: bool = False  # another content at each run of Caffe2
+    workspace: dict = field(default_factory=dict)  # blobs fed that no operator names
 
     def net(self) -> Net:
         names = [f"x{i}" for i in range(len(self.inputs))]
         predict = caffe2_pb2.NetDef(name=self.type, external_input=names)
-        add_operator(predict, self.type, names, self.output_names, **self.arguments)
+        op = add_operator(predict, self.type, names, self.output_names)
+        for name, value in self.arguments.items():
+            set_argument(op.arg.add(name=name), value)
         parameters = dict(zip(names[self.fed :], self.inputs[self.fed :], strict=True))
         return Net(predict, make_init(parameters, "init"))
 
     @property
     def feeds(self) -> dict:
-        return {f"x{i}": value for i, value in enumerate(self.inputs[: self.fed])}
+        return {f"x{i}": value for i, value in enumerate(self.inputs[: self.fed])} | self.workspace
 
     @property
     def output_names(self) -> list[str]:
@@ -134,8 +137,9 @@ def image(rng, channels, side, order="NCHW", batch=None) -> tuple[int, ...]:
     return (batch, channels, height, width) if order == "NCHW" else (batch, height, width, channels)
 
 
-UNARY = """Abs Alias Ceil Copy CopyFromCPUInput Cos EnsureCPUOutput Exp FlattenToVec Floor Negative Relu
-Shape Sigmoid Sign Sin Softplus Softsign Sqr StopGradient Swish Tanh"""
+UNARY = """Abs Alias Atan Cbrt Ceil Copy CopyFromCPUInput Cos Cosh Cube EnsureCPUOutput EnsureDense Erf Exp
+FlattenToVec Floor Mish Negative Relu Shape Sigmoid Sign Sin Sinh Softplus Softsign Sqr StopGradient Swish Tan
+Tanh"""
 
 
 @case(*UNARY.split())
@@ -158,7 +162,7 @@ def dropout(rng, kind):
     return Case(kind, [normal(rng, *any_rank(rng))], {"is_test": 1, "ratio": float(rng.uniform(0.1, 0.9))})
 
 
-@case("Clip")
+@case("Clip", "EnsureClipped")
 def clip(rng, kind):
     bounds = {"min": -float(rng.random()), "max": float(rng.random())}
     return Case(kind, [normal(rng, *any_rank(rng))], {key: v for key, v in bounds.items() if flip(rng, 0.8)})
@@ -818,3 +822,9 @@ def int8_given_tensor(rng, kind):
 def int8_given_int_tensor(rng, kind):
     values = rng.integers(-1000, 1000, any_rank(rng))
     return Case(kind, [], {"shape": list(values.shape), "values": values.ravel(), "Y_scale": 0.5}, fed=0)
+
+
+# Families in files of their own.
+import cases_elementwise  # noqa: E402, F401
+import cases_reductions  # noqa: E402, F401
+import cases_style  # noqa: E402, F401

@@ -1,0 +1,40 @@
+"""What operators ask of their inputs before they compute."""
+
+import math
+
+from caffe2_common.errors import ModelError
+from caffe2_models.tensors import TensorType
+
+
+def check_rank(blob: TensorType, rank: int, role: str) -> None:
+    """Raises ModelError for a blob of another rank."""
+    if len(blob.shape) != rank:
+        raise ModelError(f"{role} of shape {list(blob.shape)}; {rank} dimensions are expected")
+
+
+def check_same_type(*blobs: TensorType) -> None:
+    """Raises ModelError for blobs of different types."""
+    for other in blobs[1:]:
+        if other.dtype != blobs[0].dtype:
+            raise ModelError(f"operands of different types, {blobs[0].dtype} and {other.dtype}")
+
+
+def check_same_shape(*blobs: TensorType) -> None:
+    """Raises ModelError for blobs of different shapes or types."""
+    check_same_type(*blobs)
+    for other in blobs[1:]:
+        if other.shape != blobs[0].shape:
+            raise ModelError(f"{blobs[0]} and {other} differ")
+
+
+def canonical_axis(axis: int, rank: int) -> int:
+    """axis counted from the front; raises ModelError outside the rank."""
+    if not -rank <= axis < rank:
+        raise ModelError(f"axis {axis} of a blob of {rank} dimensions")
+    return axis % rank
+
+
+def flattened(shape: tuple[int, ...], axis: int) -> tuple[int, int]:
+    """The shape in two dimensions, divided before `axis` (which may equal the rank)."""
+    axis = axis if axis == len(shape) else canonical_axis(axis, len(shape))
+    return math.prod(shape[:axis]), math.prod(shape[axis:])

@@ -1,0 +1,253 @@
+"""Comparisons, logic, choices, and checks of what a blob holds."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from caffe2_common.errors import ModelError
+from caffe2_models.arguments import Arguments
+from caffe2_models.operators.arithmetic import Binary
+from caffe2_models.operators.checks import check_same_shape, check_same_type
+from caffe2_models.operators.elementwise import Elementwise
+from caffe2_models.operators.registry import ANY, BOOL, FLOATS, INDICES, NUMBERS, Operator, operator
+from caffe2_models.tensors import TensorType
+
+
+@dataclass(frozen=True)
+class Comparison(Binary):
+    """A comparison that ONNX has too, with the broadcasting of arithmetic; bool."""
+
+    def infer(self, a, b):
+        check_same_type(a, b)
+        return TensorType(self._result(a, b), np.bool_)
+
+
+for caffe2_name, function, onnx_name, dtypes in [
+    ("EQ", np.equal, "Equal", NUMBERS | BOOL),
+    ("LT", np.less, "Less", NUMBERS),
+    ("LE", np.less_equal, "LessOrEqual", NUMBERS),
+    ("GT", np.greater, "Greater", NUMBERS),
+    ("GE", np.greater_equal, "GreaterOrEqual", NUMBERS),
+    ("And", np.logical_and, "And", BOOL),
+    ("Or", np.logical_or, "Or", BOOL),
+    ("Xor", np.logical_xor, "Xor", BOOL),
+]:
+    operator(caffe2_name, function=staticmethod(function), onnx_type=onnx_name, dtypes=dtypes)(Comparison)
+
+
+@operator("NE")
+@dataclass(frozen=True)
+class NotEqual(Comparison):
+    dtypes = NUMBERS | BOOL
+    function = staticmethod(np.not_equal)
+    onnx_type = "Equal"
+
+    def lower(self, graph, a, b):
+        return graph.add("Not", super().lower(graph, a, b))
+
+
+@operator("BitwiseAnd", function=staticmethod(np.bitwise_and))
+@operator("BitwiseOr", function=staticmethod(np.bitwise_or))
+@operator("BitwiseXor", function=staticmethod(np.bitwise_xor))
+@dataclass(frozen=True)
+class Bitwise(Binary):
+    """Bits of integers; ONNX has them from opset 18 on."""
+
+    dtypes = INDICES | BOOL
+    lower = Operator.lower
+
+
+@operator("Not")
+@dataclass(frozen=True)
+class Not(Elementwise):
+    dtypes = BOOL
+
+    def compute(self, x):
+        return np.logical_not(x)
+
+    def lower(self, graph, x):
+        return graph.add("Not", x)
+
+
+@operator("IsNaN")
+@dataclass(frozen=True)
+class IsNaN(Elementwise):
+    """1 where the input is no number, uint8."""
+
+    dtypes = FLOATS
+
+    def infer(self, x):
+        return TensorType(x.shape, np.uint8)
+
+    def compute(self, x):
+        return np.isnan(x).astype(np.uint8)
+
+    def lower(self, graph, x):
+        return graph.cast(graph.add("IsNaN", x), np.uint8)
+
+
+@dataclass(frozen=True)
+class Members:
+    """The argument `value`: integers."""
+
+    values: tuple[int, ...]
+
+    @classmethod
+    def decode(cls, arguments: Arguments) -> "Members":
+        return cls(arguments.get_ints("value", ()))
+
+
+@operator("IsMemberOf")
+@dataclass(frozen=True, kw_only=True)
+class IsMemberOf(Elementwise):
+    """Whether each element is one of the argument `value`'s."""
+
+    value: Members
+
+    dtypes = INDICES | BOOL
+
+    def infer(self, x):
+        return TensorType(x.shape, np.bool_)
+
+    def compute(self, x):
+        return np.isin(x, self._members(x.dtype))
+
+    def lower(self, graph, x):
+        members = self._members(x.type.dtype)
+        if not members.size:
+            return graph.constant(np.zeros(x.shape, np.bool_))
+        dtype = np.int32 if members.dtype == np.bool_ else members.dtype  # ReduceMax of booleans comes with opset 20
+        equal = graph.add("Equal", graph.add("Unsqueeze", graph.cast(x, dtype), graph.ints([-1])),
+                          graph.constant(members, dtype))  # fmt: skip
+        return graph.cast(graph.add("ReduceMax", graph.cast(equal, np.int32), axes=[-1], keepdims=0), np.bool_)
+
+    def _members(self, dtype: np.dtype) -> np.ndarray:
+        return np.array(self.value.values, np.int64).astype(dtype)
+
+
+def lower_choice(graph, condition: str, a, b) -> str:
+    """Where, of any type: ONNX Runtime has it for 8, 32 and 64 bits, and not for bool."""
+    carrier = {np.dtype(np.bool_): np.uint8, np.dtype(np.int8): np.int32, np.dtype(np.int16): np.int32,
+               np.dtype(np.uint16): np.int32, np.dtype(np.float16): np.float32}.get(a.type.dtype)  # fmt: skip
+    if carrier is None:
+        return graph.add("Where", condition, a, b)
+    chosen = graph.add("Where", condition, graph.cast(a, carrier), graph.cast(b, carrier))
+    return graph.cast(chosen, a.type.dtype)
+
+
+@operator("Where")
+@dataclass(frozen=True)
+class Where(Operator):
+    """The first choice where the condition holds, else the second; with broadcast_on_rows a condition for each row."""
+
+    broadcast_on_rows: bool = False
+
+    dtypes = (BOOL, NUMBERS | BOOL)
+
+    def infer(self, condition, a, b):
+        check_same_shape(a, b)
+        expected = a.shape[:1] if self.broadcast_on_rows else a.shape
+        if condition.shape != expected or (self.broadcast_on_rows and not a.shape):
+            raise ModelError(f"a condition of shape {list(condition.shape)} for choices {list(a.shape)}")
+        return a.with_shape(a.shape)
+
+    def compute(self, condition, a, b):
+        return np.where(condition.reshape(self._aligned(condition.shape, a.ndim)), a, b)
+
+    def lower(self, graph, condition, a, b):
+        condition = graph.add("Reshape", condition, graph.ints(self._aligned(condition.shape, len(a.shape))))
+        return lower_choice(graph, condition, a, b)
+
+    def _aligned(self, shape: tuple[int, ...], rank: int) -> tuple[int, ...]:
+        return shape + (1,) * (rank - len(shape))
+
+
+@operator("Conditional")
+@dataclass(frozen=True)
+class Conditional(Operator):
+    """Where, by rows, of choices of any type."""
+
+    dtypes = (BOOL, ANY)
+
+    def infer(self, condition, a, b):
+        check_same_shape(a, b)
+        if len(condition.shape) != 1 or not a.shape or condition.shape[0] != a.shape[0]:
+            raise ModelError(f"a condition of shape {list(condition.shape)} for choices {list(a.shape)}")
+        return a.with_shape(a.shape)
+
+    def compute(self, condition, a, b):
+        return np.where(condition.reshape(-1, *[1] * (a.ndim - 1)), a, b)
+
+    def lower(self, graph, condition, a, b):
+        condition = graph.add("Reshape", condition, graph.ints([-1] + [1] * (len(a.shape) - 1)))
+        return lower_choice(graph, condition, a, b)
+
+
+@operator("HasElements")
+@dataclass(frozen=True)
+class HasElements(Operator):
+    """Whether any of the blobs is not empty, bool of no dimensions."""
+
+    dtypes = ANY
+
+    def infer(self, first, *others):
+        return TensorType.of(self._answer(first, *others))
+
+    def compute(self, *inputs):
+        return self._answer(*inputs)
+
+    def lower(self, graph, *inputs):
+        return graph.constant(self._answer(*inputs))
+
+    @staticmethod
+    def _answer(*blobs) -> np.ndarray:
+        return np.array(any(math.prod(blob.shape) for blob in blobs))
+
+
+@operator("EnforceFinite")
+@dataclass(frozen=True)
+class EnforceFinite(Operator):
+    """No outputs: a run ends with a ModelError where the input holds NaN or infinities."""
+
+    dtypes = FLOATS
+
+    def infer(self, x):
+        return ()
+
+    def compute(self, x):
+        if not np.isfinite(x).all():
+            raise ModelError(f"value {x.ravel()[np.flatnonzero(~np.isfinite(x.ravel()))[0]]}, which is not finite")
+        return ()
+
+
+@operator("NanCheck")
+@dataclass(frozen=True)
+class NanCheck(Operator):
+    """The first input; a run ends with a ModelError where any input holds NaN or infinities."""
+
+    def infer(self, x, *others):
+        return x.with_shape(x.shape)
+
+    def compute(self, x, *others):
+        for blob in (x, *others):
+            if not np.isfinite(blob).all():
+                raise ModelError("a value that is not finite")
+        return x
+
+
+@operator("ZeroGradient")
+@dataclass(frozen=True)
+class ZeroGradient(Operator):
+    """Nothing: it is for training."""
+
+    dtypes = ANY
+
+    def infer(self, x):
+        return ()
+
+    def compute(self, x):
+        return ()
+
+    def lower(self, graph, x):
+        return ()
