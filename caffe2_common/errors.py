@@ -10,3 +10,7 @@ class ModelError(ValueError):
 
 class UnsupportedError(ModelError):
     """Something a file may hold but this package does not compute; lists all of it at once."""
+
+
+class LaterError(ModelError):
+    """What decides an operator's outputs is content that is known only when the net runs."""

@@ -1,10 +1,16 @@
 """An operator's arguments as Python values."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from caffe2_common.errors import ModelError
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.wire import length_delimited
+
+if TYPE_CHECKING:
+    from caffe2_models.operators.node import Body
 
 MAX_ARGUMENTS = 1000
 
@@ -12,15 +18,23 @@ MAX_ARGUMENTS = 1000
 class Arguments:
     """The arguments of one OperatorDef, read by name and type with a default, as Caffe2 reads them.
 
-    weights are the floats of its argument `values`, where they stand apart from it.
+    weights are the floats of its argument `values`, where they stand apart from it; bodies are its arguments that
+    are nets.
 
     Raises ModelError for an argument that is given twice with different values, or as another type than is
     read: an integer does not stand for a float, nor the other way round. A single value is no list of one: it
     is read as an empty list.
     """
 
-    def __init__(self, op: caffe2_pb2.OperatorDef, weights: np.ndarray | None = None):
-        self.output_count = len(op.output)
+    def __init__(
+        self,
+        op: caffe2_pb2.OperatorDef,
+        weights: np.ndarray | None = None,
+        bodies: "Mapping[str, Body] | None" = None,
+    ):
+        self.inputs = tuple(op.input)  # the blobs' names
+        self.outputs = tuple(op.output)
+        self.bodies = bodies or {}
         self.weights = weights
         self._protos: dict[str, caffe2_pb2.Argument] = {}
         if len(op.arg) > MAX_ARGUMENTS:
@@ -59,6 +73,12 @@ class Arguments:
     def get_floats(self, name: str, default: tuple[float, ...] | None = None) -> tuple[float, ...] | None:
         proto = self._protos.get(name)
         return default if proto is None else tuple(proto.floats)
+
+    def get_body(self, name: str, default: "Body | None" = None) -> "Body | None":
+        """A net that the operator holds."""
+        if name in self._protos and name not in self.bodies:
+            raise ModelError(f"argument {name} is not a net")
+        return self.bodies.get(name, default)
 
     def _single(self, name: str, field: str, meaning: str, default):
         proto = self._protos.get(name)

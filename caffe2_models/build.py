@@ -42,9 +42,12 @@ def add_operator(
 def set_argument(argument: caffe2_pb2.Argument, value) -> None:
     """Store a value in the field that its type asks for.
 
-    bool and int -> i, float -> f, str and bytes -> s, a sequence or an array -> ints, floats or strings.
+    bool and int -> i, float -> f, str and bytes -> s, a NetDef -> n, a sequence or an array -> ints, floats or
+    strings.
     """
-    if isinstance(value, str | bytes):
+    if isinstance(value, caffe2_pb2.NetDef):
+        argument.n.CopyFrom(value)
+    elif isinstance(value, str | bytes):
         argument.s = value.encode() if isinstance(value, str) else value
     elif isinstance(value, bool | int | np.bool_ | np.integer):
         argument.i = int(value)

@@ -3,15 +3,14 @@
 import functools
 import os
 from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from caffe2_common.errors import ModelError, UnsupportedError
-from caffe2_models.arguments import Arguments
 from caffe2_models.files import MAX_OPERATORS, find_pair, read_init, read_net, with_weights, write_net
-from caffe2_models.operators import OPERATORS, Operator
+from caffe2_models.operators import OPERATORS
+from caffe2_models.operators.node import Node, Step, all_nodes, defined, listing, make_nodes, update, walk
 from caffe2_models.preprocessing import get_preprocessing
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.tensors import MAX_BLOB_BYTES, TensorType, Value
@@ -19,110 +18,7 @@ from caffe2_models.tensors import MAX_BLOB_BYTES, TensorType, Value
 # Fills without content: where an init net ends with one for the input, it stands in for the user's data.
 STAND_IN_FILLS = {"ConstantFill", "GaussianFill", "UniformFill", "XavierFill", "MSRAFill"}
 
-# Blobs up to this size whose inputs are known are computed during shape inference: shapes, bounds, scales.
-MAX_KNOWN_ELEMENTS = 1024
-
 MAX_NAME = 1024
-
-
-class Node:
-    """One operator of a net, in its place: type, input and output blob names, arguments.
-
-    weights are the floats of a fill, where they stand apart from its proto.
-    """
-
-    def __init__(self, proto: caffe2_pb2.OperatorDef, index: int, weights: np.ndarray | None = None):
-        self.proto = proto
-        self.weights = weights
-        self.index = index
-        self.type = proto.type
-        self.inputs = [*proto.input, *(OPERATORS[proto.type].implicit_inputs if proto.type in OPERATORS else ())]
-        self.outputs = list(proto.output)
-        self.name = proto.name
-        self.engine = proto.engine
-
-    @functools.cached_property
-    def arguments(self) -> Arguments:
-        with self.context():
-            return Arguments(self.proto, self.weights)
-
-    @functools.cached_property
-    def operator(self) -> Operator:
-        """The operator's meaning. Raises UnsupportedError where it is not in the table."""
-        if self.type not in OPERATORS:
-            raise UnsupportedError(f"{self}: operator {self.type} is not supported")
-        with self.context():
-            return OPERATORS[self.type].decode(self.arguments)
-
-    def context(self) -> "_NamedErrors":
-        """Within this block, a ModelError is given this operator's name; any other error passes as it is."""
-        return _NamedErrors(self)
-
-    def infer(self, types: Mapping[str, TensorType]) -> tuple[list[TensorType], list[TensorType]]:
-        """(types of the inputs, types of the outputs), given the blobs so far."""
-        operator = self.operator
-        with self.context():
-            inputs = [_defined(types, name) for name in self.inputs]
-            operator.check_inputs(*inputs)
-            outputs = _as_tuple(operator.infer(*inputs))
-            if len(outputs) < len(self.outputs):
-                raise ModelError(f"{len(self.outputs)} outputs are named, {len(outputs)} are known")
-            if operator.workspace(*inputs) > MAX_BLOB_BYTES:
-                raise ModelError(f"to compute it would take more than {MAX_BLOB_BYTES >> 20} MiB of its own")
-            outputs = list(outputs[: len(self.outputs)])
-            if _follow_from_known(inputs, outputs):
-                outputs = [TensorType.of(value) for value in self.compute([t.value for t in inputs])]
-            return inputs, outputs
-
-    def compute(self, values: list[Value]) -> tuple[Value, ...]:
-        """The operator's outputs, exactly as Caffe2 computes them."""
-        operator = self.operator
-        with self.context(), np.errstate(all="ignore"):
-            return _as_tuple(operator.compute(*values))[: len(self.outputs)]
-
-    def __str__(self):
-        return f"operator {self.index} ({self.type} -> {listing(self.outputs) or 'nothing'})"
-
-
-class _NamedErrors:
-    """Puts an operator's name before the text of a ModelError."""
-
-    def __init__(self, node: Node):
-        self.node = node
-
-    def __enter__(self) -> "_NamedErrors":
-        return self
-
-    def __exit__(self, kind, error, traceback) -> None:
-        if isinstance(error, ModelError) and not str(error).startswith(str(self.node)):
-            raise type(error)(f"{self.node}: {error}") from None
-
-
-@dataclass(frozen=True)
-class Step:
-    """One operator at its own moment of a run: the types that it reads and writes then.
-
-    macs counts multiply-accumulates.
-    """
-
-    node: Node
-    inputs: list[TensorType]
-    outputs: list[TensorType]
-
-    @property
-    def macs(self) -> int:
-        with self.node.context():
-            return int(self.node.operator.macs(*self.inputs))
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes read and written."""
-        return sum(t.nbytes for t in self.inputs) + sum(t.nbytes for t in self.outputs)
-
-    @property
-    def workspace(self) -> int:
-        """Bytes that its computation takes for itself (numpy's, in `reference`)."""
-        return self.node.operator.workspace(*self.inputs)
 
 
 class Net:
@@ -142,8 +38,9 @@ class Net:
         self._weights = weights or {}
         check_names(self.predict)
         check_names(self._init)
-        self.operators = [Node(op, index) for index, op in enumerate(predict.op)]
-        self.init_operators = [Node(op, index, self._weights.get(index)) for index, op in enumerate(self._init.op)]
+        self.init_operators = make_nodes(self._init.op, weights=self._weights)
+        given = {*predict.external_input, *(name for node in self.init_operators for name in node.outputs)}
+        self.operators = make_nodes(predict.op, given)
         self.init_operators += implicit_fills(self.operators, {name for op in self._init.op for name in op.output})
 
     @property
@@ -182,8 +79,8 @@ class Net:
             if set(node.outputs) & set(self.inputs):
                 continue
             with node.context():
-                arguments = [_defined(values, name) for name in node.inputs]
-            values.update(zip(node.outputs, node.compute(arguments), strict=True))
+                arguments = [defined(values, name) for name in node.inputs]
+            update(values, node.outputs, node.compute(arguments))
         return values
 
     @functools.cached_property
@@ -191,8 +88,7 @@ class Net:
         """Types of the parameters, from the init net alone, without filling them."""
         types: dict[str, TensorType] = {}
         self._require_supported(self.init_operators)
-        for node in self.init_operators:
-            types.update(zip(node.outputs, node.infer(types)[1], strict=True))
+        for _ in walk(self.init_operators, types):
             if sum(t.nbytes for t in types.values()) > MAX_BLOB_BYTES:
                 raise ModelError(f"the parameters would take more than {MAX_BLOB_BYTES >> 20} MiB")
         return {name: t for name, t in types.items() if name not in self.inputs}
@@ -223,6 +119,7 @@ class Net:
     def walk(self, input_shapes: Mapping[str, tuple[int, ...] | TensorType]) -> Iterator[Step]:
         """Every operator in order with the types of its inputs and outputs at that moment; nothing is run.
 
+        Those of the nets that an operator holds stand in its step (`flat` lists all).
         Raises UnsupportedError (all operators it does not know at once) or ModelError.
         """
         self._require_supported(self.operators)
@@ -234,10 +131,7 @@ class Net:
             if name not in types and name not in [*self.inputs, *self.predict.external_input]:
                 raise ModelError(f"{name} is no input; the net's inputs are {listing(self.inputs)}")
             types[name] = given if isinstance(given, TensorType) else TensorType(tuple(given))
-        for node in self.operators:
-            inputs, outputs = node.infer(types)
-            types.update(zip(node.outputs, outputs, strict=True))
-            yield Step(node, inputs, outputs)
+        return walk(self.operators, types)
 
     def infer_types(self, input_shapes: Mapping[str, tuple[int, ...] | TensorType]) -> dict[str, TensorType]:
         """The type of every blob after a run (of its last writer), without running anything."""
@@ -249,8 +143,13 @@ class Net:
         return types
 
     def infer_shapes(self, input_shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-        """blob -> (shape, dtype) after a run, without running anything; quantized blobs are uint8."""
-        return {name: (t.shape, t.dtype) for name, t in self.infer_types(input_shapes).items()}
+        """blob -> (shape, dtype) after a run, without running anything; quantized blobs are uint8.
+
+        Of blobs whose sizes only a run tells, the largest that they can have; those without such a bound are left
+        out. `infer_types` says which is which.
+        """
+        types = self.infer_types(input_shapes)
+        return {name: (t.shape, t.dtype) for name, t in types.items() if not t.is_unknown}
 
     def session(self, backend: str = "auto", threads: int | None = None, approximate: bool = False):
         """What runs the net: see caffe2_models.runtimes."""
@@ -260,7 +159,7 @@ class Net:
 
     @property
     def is_quantized(self) -> bool:
-        return any(node.type.startswith("Int8") for node in self.operators)
+        return any(node.type.startswith("Int8") for node in all_nodes(self.operators))
 
     def save(self, prefix: str | os.PathLike) -> None:
         """Write PREFIX.init.pb and PREFIX.predict.pb."""
@@ -278,10 +177,10 @@ class Net:
     @functools.cached_property
     def _undefined(self) -> list[str]:
         """Blobs that an operator reads though nothing before it, nor init, writes them."""
-        defined, undefined = set(self._filled), {}
+        written, undefined = set(self._filled), {}
         for node in self.operators:
-            undefined.update(dict.fromkeys(name for name in node.inputs if name not in defined))
-            defined.update(node.outputs)
+            undefined.update(dict.fromkeys(name for name in node.inputs if name not in written))
+            written.update(node.outputs)
         return list(undefined)
 
     @functools.cached_property
@@ -309,7 +208,7 @@ class Net:
         self._require_supported([*self.init_operators, *self.operators])
 
     def _require_supported(self, nodes: list[Node]) -> None:
-        unknown = sorted({node.type or "(no type)" for node in nodes if node.type not in OPERATORS})
+        unknown = sorted({node.type or "(no type)" for node in all_nodes(nodes) if node.type not in OPERATORS})
         if unknown:
             raise UnsupportedError(
                 f"{self.name or 'net'}: operators that are not supported: {listing(unknown, len(unknown))}"
@@ -349,8 +248,8 @@ def check_names(net: caffe2_pb2.NetDef) -> None:
 def implicit_fills(nodes: Iterable[Node], filled: set[str]) -> list[Node]:
     """Operators that make the blobs which operators read though no net names them, where nothing fills those."""
     fills: dict[str, Node] = {}
-    for node in nodes:
-        if node.inputs[len(node.proto.input) :]:
+    for node in all_nodes(nodes):
+        if node.type in OPERATORS and OPERATORS[node.type].implicit_inputs:
             for op in node.operator.implicit_fills():
                 if op.output[0] not in filled:
                     fills.setdefault(op.output[0], Node(op, len(fills)))
@@ -360,51 +259,34 @@ def implicit_fills(nodes: Iterable[Node], filled: set[str]) -> list[Node]:
 def last_uses(nodes: list[Node], kept: Iterable[str]) -> list[list[str]]:
     """For each operator, the blobs that nobody needs once it has run."""
     seen = set(kept)
-    dead: list[list[str]] = [[] for _ in nodes]
+    dead: list[list[str]] = []
     for node in reversed(nodes):
         names = dict.fromkeys([*node.inputs, *node.outputs])
-        dead[node.index] = [name for name in names if name not in seen]
+        dead.append([name for name in names if name not in seen])
         seen.update(names)
-    return dead
+    return dead[::-1]
 
 
 def peak_bytes(
-    steps: list[Step], kept: Iterable[str] = (), without: Container[str] = (), with_workspace: bool = False
+    steps: list[Step],
+    kept: Iterable[str] = (),
+    without: Container[str] = (),
+    with_workspace: bool = False,
+    only_exact: bool = False,
 ) -> int:
     """The most that blobs take at a time, in bytes, where each goes after its last use but for those to keep.
 
     Blobs in `without`, say parameters, do not count; what operators take for themselves does with_workspace.
+    A blob whose size only a run tells counts with the largest it can have, or not at all with only_exact.
     """
     dead_after = last_uses([step.node for step in steps], kept)
     live: dict[str, int] = {}
     peak = 0
     for step, dead in zip(steps, dead_after, strict=True):
         for names, types in ((step.node.inputs, step.inputs), (step.node.outputs, step.outputs)):
-            live.update((n, t.nbytes) for n, t in zip(names, types, strict=True) if n not in without)
+            sizes = [t.nbytes if t.is_exact or not only_exact else 0 for t in types]
+            live.update((n, size) for n, size in zip(names, sizes, strict=True) if n not in without)
         peak = max(peak, sum(live.values()) + (step.workspace if with_workspace else 0))
         for name in dead:
             live.pop(name, None)
     return peak
-
-
-def listing(names: list[str], limit: int = 8) -> str:
-    """Names for an error message: not all of a hundred, nor all of a long one."""
-    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(name if len(name) <= 100 else f"{name[:100]}..." for name in names[:limit]) + rest
-
-
-def _defined(blobs: Mapping, name: str):
-    if name not in blobs:
-        raise ModelError(f"blob {listing([name])} is read before anything writes it (is the init net the right one?)")
-    return blobs[name]
-
-
-def _as_tuple(results) -> tuple:
-    return results if isinstance(results, tuple) else (results,)
-
-
-def _follow_from_known(inputs: list[TensorType], outputs: list[TensorType]) -> bool:
-    """Small blobs computed from known content, as converters write for Reshape, Slice and the like."""
-    return all(t.value is not None for t in inputs) and all(
-        t.size <= MAX_KNOWN_ELEMENTS and not t.is_quantized for t in [*inputs, *outputs]
-    )

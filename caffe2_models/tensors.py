@@ -1,5 +1,7 @@
 """Values and their static types."""
 
+import dataclasses
+import enum
 import math
 from dataclasses import dataclass
 
@@ -36,13 +38,27 @@ class Int8Tensor:
     def dtype(self) -> np.dtype:
         return self.data.dtype
 
+    @property
+    def nbytes(self) -> int:
+        return self.data.nbytes
+
 
 Value = np.ndarray | Int8Tensor
+
+
+class Sizes(enum.Enum):
+    """What is known of a blob's dimensions before anything runs."""
+
+    EXACT = "exact"
+    UP_TO = "up to"  # each is at most what the shape says
+    UNKNOWN = "unknown"  # not even how many: the shape is empty
 
 
 @dataclass(frozen=True, eq=False)
 class TensorType:
     """What is known of a blob before anything runs.
+
+    sizes says whether the shape is what it will be, or an upper bound, or not known until the net runs.
 
     scale and zero_point are set for quantized blobs only; value where the content is known
     (a parameter, or what follows from shapes alone). Raises ModelError for dimensions, scales or zero points
@@ -54,6 +70,7 @@ class TensorType:
     scale: float | None = None
     zero_point: int | None = None
     value: Value | None = None
+    sizes: Sizes = Sizes.EXACT
 
     def __post_init__(self):
         shape = tuple(int(dim) for dim in self.shape)
@@ -67,7 +84,17 @@ class TensorType:
             check_quantization(self.scale, self.zero_point)
 
     def __str__(self):
-        return f"{self.dtype}{list(self.shape)}"
+        if self.sizes is Sizes.UNKNOWN:
+            return "a blob of unknown size"
+        return f"{self.dtype}{list(self.shape)}" if self.is_exact else f"{self.dtype} up to {list(self.shape)}"
+
+    @property
+    def is_exact(self) -> bool:
+        return self.sizes is Sizes.EXACT
+
+    @property
+    def is_unknown(self) -> bool:
+        return self.sizes is Sizes.UNKNOWN
 
     @property
     def is_quantized(self) -> bool:
@@ -84,6 +111,21 @@ class TensorType:
     def with_shape(self, shape: tuple[int, ...]) -> "TensorType":
         """The same type, another shape, content unknown."""
         return TensorType(shape, self.dtype, self.scale, self.zero_point)
+
+    @classmethod
+    def up_to(cls, shape: tuple[int, ...], dtype: np.dtype | type = FLOAT32) -> "TensorType":
+        """Of a shape that only a run tells, each dimension at most that."""
+        return cls(shape, np.dtype(dtype), sizes=Sizes.UP_TO)
+
+    @classmethod
+    def unknown(cls) -> "TensorType":
+        """Of a shape and type that only a run tells."""
+        return cls((), sizes=Sizes.UNKNOWN)
+
+    def loosened(self) -> "TensorType":
+        """The same as an upper bound, its content forgotten."""
+        sizes = Sizes.UP_TO if self.is_exact else self.sizes
+        return dataclasses.replace(self, value=None, sizes=sizes)
 
     @classmethod
     def of(cls, value: Value) -> "TensorType":

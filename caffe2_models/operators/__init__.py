@@ -4,6 +4,7 @@ from caffe2_models.operators import (  # noqa: F401
     arithmetic,
     casts,
     comparison,
+    control,
     convolution,
     distances,
     elementwise,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from caffe2_common.dtypes import NUMPY_OF_CODE
-from caffe2_common.errors import ModelError
+from caffe2_common.errors import LaterError, ModelError
 from caffe2_models.arguments import Arguments, floats_of
 from caffe2_models.operators.registry import ANY, Operator, operator
 from caffe2_models.proto import caffe2_pb2
@@ -67,7 +67,7 @@ class Fill(Operator):
 
     def infer(self, x=None):
         if x is not None and self.input_as_shape and x.value is None:
-            raise ModelError("its shape comes from a blob that is known only when the net runs")
+            raise LaterError("its shape comes from a blob that is known only when the net runs")
         return TensorType(self.result(x and x.value if self.input_as_shape else x), self.dtype)
 
     def result(self, x: np.ndarray | TensorType | None = None) -> tuple[int, ...]:

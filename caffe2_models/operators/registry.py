@@ -15,7 +15,26 @@ Operator), never a list of names elsewhere.
 `check_inputs` comes before them all: `infer` sees as many inputs as its signature has parameters (`bias=None` is an
 optional one, `*others` takes any number) and only of the types in `dtypes`; the others see only what `infer` let
 pass. What else a net's author can get wrong, `infer` answers with a ModelError: ranks, shapes, ranges of arguments,
-content that is known. Any other exception is a bug of ours and surfaces as one.
+content that is known. Where only the content of a run can be wrong (an index out of range), `compute` says so with a
+ModelError. Any other exception is a bug of ours and surfaces as one.
+
+Sizes that only a run tells:
+
+    `infer` returns TensorType.up_to(shape, dtype) where content decides how many there are (Unique, boxes above a
+    threshold) but never more than that; TensorType.unknown() where there is no bound.
+    `infer` asks shaping.known(x, "lengths") for the content of an input that decides a shape (Reshape's second,
+    lengths): the array, where it is known before the run; else LaterError leaves all outputs unknown.
+
+Operators behind such blobs need no word of their own. Before the run their `infer` is asked with the upper bounds, and
+what it answers is an upper bound again (or unknown, where it refuses: two bounds need not agree). When they are
+reached, `infer` is asked once more, with the exact types of the very inputs, their `value` in them; then `compute`.
+
+Nets that an operator holds (an argument `n`): a field of type `Body` takes the argument of its name. An operator that
+sets `shares_workspace` runs one of them among the blobs around it, which `choose` picks (If): what they read and write
+become further inputs and outputs of its node by themselves; `infer` checks the declared inputs. Any other operator
+(RecurrentNetwork) makes a dict of the blobs that its net shall see, from its inputs (their names, like those of the
+outputs, are a field `decode`d from Arguments.inputs), and calls body.walk(types) in `infer` and `macs` and
+body.run(blobs) in `compute`, which write the results into that dict.
 """
 
 import dataclasses
@@ -30,7 +49,10 @@ from collections.abc import Callable
 from caffe2_common.errors import ModelError
 from caffe2_models.arguments import Arguments
 from caffe2_models.proto import caffe2_pb2
-from caffe2_models.tensors import TensorType
+from caffe2_models.tensors import TensorType, Value
+
+if typing.TYPE_CHECKING:
+    from caffe2_models.operators.node import Body
 
 OPERATORS: dict[str, type["Operator"]] = {}
 
@@ -80,6 +102,7 @@ class Operator:
     side_outputs: typing.ClassVar[tuple[str, ...]] = ()  # outputs that Caffe2 wants named though few read them
     carries_order: typing.ClassVar[bool] = False  # converters write `order` to it, as the published nets have it
     idle_arguments: typing.ClassVar[frozenset[str]] = frozenset()  # that exporters write to it, and it does not look at
+    shares_workspace: typing.ClassVar[bool] = False  # runs nets that it holds among the blobs around it
     implicit_inputs: typing.ClassVar[tuple[str, ...]] = ()  # blobs that it reads though no net names them, last
 
     @classmethod
@@ -96,6 +119,10 @@ class Operator:
     def is_in_onnx(cls) -> bool:
         """Whether ONNX can say what it computes, near or exactly."""
         return cls.lower is not Operator.lower
+
+    def choose(self, *inputs: Value) -> "Body | None":
+        """Of an operator that `shares_workspace`: which of its nets runs, from the values of the declared inputs."""
+        raise NotImplementedError
 
     def implicit_fills(self) -> list[caffe2_pb2.OperatorDef]:
         """What makes the implicit inputs where nothing else does."""
@@ -177,5 +204,5 @@ def _read(arguments: Arguments, field: dataclasses.Field):
     if typing.get_origin(wanted) is tuple:
         kind = "floats" if typing.get_args(wanted)[0] is float else "ints"
     else:
-        kind = wanted.__name__
+        kind = wanted.__name__.lower()
     return getattr(arguments, f"get_{kind}")(field.name, default)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from caffe2_common.errors import ModelError
+from caffe2_common.errors import LaterError, ModelError
 from caffe2_models.arguments import Arguments
 from caffe2_models.operators.checks import canonical_axis, flattened
 from caffe2_models.operators.convolution import image_shape, ordered
@@ -17,9 +17,9 @@ INT64_MAX = np.iinfo(np.int64).max
 
 
 def known(blob: TensorType | None, role: str) -> np.ndarray | None:
-    """The content of an optional input that decides the output's shape; ModelError where it is not known."""
+    """The content of an optional input that decides the output's shape; LaterError where a run must tell it."""
     if blob is not None and blob.value is None:
-        raise ModelError(f"its {role} come from a blob that is known only when the net runs")
+        raise LaterError(f"its {role} come from a blob that is known only when the net runs")
     return None if blob is None else blob.value
 
 
@@ -293,7 +293,7 @@ class OutputCount:
 
     @classmethod
     def decode(cls, arguments: Arguments) -> "OutputCount":
-        return cls(arguments.output_count)
+        return cls(len(arguments.outputs))
 
 
 @operator("Split")

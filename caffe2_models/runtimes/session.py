@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from caffe2_common.errors import ModelError
-from caffe2_models.net import Net, listing, peak_bytes
+from caffe2_models.net import Net, peak_bytes
+from caffe2_models.operators.node import Step, listing
 from caffe2_models.tensors import Int8Tensor, TensorType, Value
 
 MAX_LIVE_BYTES = 4 << 30
+
+MAX_CHECKED = 16  # types of feeds that a session remembers
 
 
 class Session:
@@ -20,7 +23,7 @@ class Session:
     def __init__(self, net: Net, threads: int | None = None):
         self.net = net
         self.threads = threads
-        self._checked: set[tuple] = set()  # types of feeds that were found to fit
+        self._checked: dict[tuple, list[Step]] = {}  # by types of feeds that were found to fit
 
     def run(
         self, feeds: Mapping[str, np.ndarray | Int8Tensor], outputs: Sequence[str] | None = None
@@ -38,16 +41,23 @@ class Session:
         unknown = [name for name in names if name not in self._blobs and name not in values]
         if unknown:
             raise ModelError(f"no blob {listing(unknown)} in the net")
-        if (key := type_key(values)) not in self._checked:
-            self.check(values, names)
-            self._checked.add(key)
+        self.steps(values, names)
         return self._run(values, names) if names else {}
 
-    def check(self, feeds: dict[str, Value], outputs: list[str]) -> None:
-        """Raises ModelError for what cannot be computed, or not in reasonable memory, before anything is."""
-        peak = peak_bytes(list(self.net.walk(input_types(feeds))), outputs, with_workspace=True)
-        if peak > MAX_LIVE_BYTES:
-            raise ModelError(f"its blobs would take more than {MAX_LIVE_BYTES >> 20} MiB at a time")
+    def steps(self, feeds: dict[str, Value], outputs: list[str]) -> list[Step]:
+        """The net's operators at their moments, for feeds of these types.
+
+        Raises ModelError for what cannot be computed, or not in reasonable memory, before anything is. Blobs whose
+        sizes only a run tells do not count; when they are reached, `check_live` looks at them.
+        """
+        key = (type_key(feeds), tuple(outputs))
+        if key not in self._checked:
+            steps = list(self.net.walk(input_types(feeds)))
+            check_live(peak_bytes(steps, outputs, with_workspace=True, only_exact=True))
+            if len(self._checked) == MAX_CHECKED:
+                self._checked.pop(next(iter(self._checked)))
+            self._checked[key] = steps
+        return self._checked[key]
 
     @functools.cached_property
     def _blobs(self) -> set[str]:
@@ -56,6 +66,12 @@ class Session:
 
     def _run(self, feeds: dict[str, Value], outputs: list[str]) -> dict[str, Value]:
         raise NotImplementedError
+
+
+def check_live(nbytes: int) -> None:
+    """Raises ModelError for more bytes of blobs at a time than is reasonable."""
+    if nbytes > MAX_LIVE_BYTES:
+        raise ModelError(f"its blobs would take more than {MAX_LIVE_BYTES >> 20} MiB at a time")
 
 
 def input_types(feeds: Mapping[str, Value]) -> dict[str, TensorType]:

@@ -825,6 +825,7 @@ def int8_given_int_tensor(rng, kind):
 
 
 # Families in files of their own.
+import cases_control  # noqa: E402, F401
 import cases_elementwise  # noqa: E402, F401
 import cases_reductions  # noqa: E402, F401
 import cases_style  # noqa: E402, F401

@@ -1,0 +1,322 @@
+"""Operators in their places: what a net, and a net that an operator holds, is a list of."""
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from caffe2_common.errors import LaterError, ModelError, UnsupportedError
+from caffe2_models.arguments import Arguments
+from caffe2_models.operators.registry import OPERATORS, Operator
+from caffe2_models.proto import caffe2_pb2
+from caffe2_models.tensors import MAX_BLOB_BYTES, TensorType, Value
+
+# Blobs up to this size whose inputs are known are computed during shape inference: shapes, bounds, scales.
+MAX_KNOWN_ELEMENTS = 1024
+
+
+class Node:
+    """One operator of a net, in its place: type, input and output blob names, arguments.
+
+    weights are the floats of a fill, where they stand apart from its proto. `defined` are the blobs that exist
+    before it. Of an operator that runs its nets among the blobs around it (`shares_workspace`), inputs and outputs
+    are first those declared, then what these nets read and write of the blobs around them.
+    """
+
+    def __init__(
+        self,
+        proto: caffe2_pb2.OperatorDef,
+        index: int,
+        weights: np.ndarray | None = None,
+        defined: Iterable[str] = (),
+    ):
+        self.proto = proto
+        self.weights = weights
+        self.index = index
+        self.type = proto.type
+        self.name = proto.name
+        self.engine = proto.engine
+        self.inputs = [*proto.input, *(OPERATORS[proto.type].implicit_inputs if proto.type in OPERATORS else ())]
+        self.outputs = list(proto.output)
+        self.bodies: dict[str, Body] = {}
+        if self.type in OPERATORS and any(argument.HasField("n") for argument in proto.arg):
+            shared = OPERATORS[self.type].shares_workspace
+            self.bodies = {a.name: Body(a.n, defined if shared else ()) for a in proto.arg if a.HasField("n")}
+            if shared:
+                self._reach_out(set(defined))
+
+    def _reach_out(self, defined: set[str]) -> None:
+        for body in self.bodies.values():
+            kept = [name for name in body.writes if name in defined]  # another branch may leave it as it was
+            self.inputs += [name for name in dict.fromkeys([*body.reads, *kept]) if name not in self.inputs]
+            self.outputs += [name for name in body.writes if name not in self.outputs]
+
+    @functools.cached_property
+    def arguments(self) -> Arguments:
+        with self.context():
+            return Arguments(self.proto, self.weights, self.bodies)
+
+    @functools.cached_property
+    def operator(self) -> Operator:
+        """The operator's meaning. Raises UnsupportedError where it is not in the table."""
+        if self.type not in OPERATORS:
+            raise UnsupportedError(f"{self}: operator {self.type} is not supported")
+        with self.context():
+            return OPERATORS[self.type].decode(self.arguments)
+
+    def context(self) -> "_NamedErrors":
+        """Within this block, a ModelError is given this operator's name; any other error passes as it is."""
+        return _NamedErrors(self)
+
+    def infer(self, types: Mapping[str, TensorType]) -> tuple[list[TensorType], list[TensorType]]:
+        """(types of the inputs, types of the outputs), given the blobs so far."""
+        step = self.step(types)
+        return step.inputs, step.outputs
+
+    def step(self, types: Mapping[str, TensorType]) -> "Step":
+        """This operator at its moment, given the types of the blobs so far.
+
+        Where the inputs' sizes are not exact, nor are the outputs', and what does not fit is left to the run.
+        """
+        with self.context():
+            inputs = [defined(types, name) for name in self.inputs]
+            if self.operator.shares_workspace:
+                return self._step_of_bodies(inputs)
+            outputs = self._infer(inputs)
+            if _follow_from_known(inputs, outputs):
+                outputs = [
+                    TensorType.of(value) for value in self.compute([t.value for t in inputs]) if value is not None
+                ]
+            return Step(self, inputs, outputs)
+
+    def _infer(self, inputs: Sequence[TensorType]) -> list[TensorType]:
+        operator = self.operator
+        operator.check_inputs(*inputs)
+        exact = all(x.is_exact for x in inputs)
+        try:
+            results = as_tuple(operator.infer(*inputs)) if not any(x.is_unknown for x in inputs) else None
+            if results is not None and operator.workspace(*inputs) > MAX_BLOB_BYTES:
+                raise ModelError(f"to compute it would take more than {MAX_BLOB_BYTES >> 20} MiB of its own")
+        except LaterError:
+            results = None
+        except ModelError:
+            if exact:
+                raise
+            results = None
+        if results is None:
+            return [TensorType.unknown() for _ in self.outputs]
+        if len(results) < len(self.outputs):
+            raise ModelError(f"{len(self.outputs)} outputs are named, {len(results)} are known")
+        return [t if exact else t.loosened() for t in results[: len(self.outputs)]]
+
+    def _step_of_bodies(self, inputs: list[TensorType]) -> "Step":
+        """Outputs have the type that all branches agree on: exact, or the larger, or none that is known."""
+        operator, known = self.operator, inputs[: len(self.proto.input)]
+        operator.check_inputs(*known)
+        operator.infer(*known)
+        before = dict(zip(self.inputs, inputs, strict=True))
+        branches: list[dict[str, TensorType]] = []
+        steps: list[Step] = []
+        for body in self._choices(known):
+            after = dict(before)
+            try:
+                steps.extend(body.walk(after) if body is not None else ())
+            except ModelError:  # of a branch that may never be taken
+                after.update(dict.fromkeys(body.writes if body is not None else (), TensorType.unknown()))
+            branches.append(after)
+        outputs = [_agreed([branch.get(name) for branch in branches]) for name in self.outputs]
+        return Step(self, inputs, outputs, steps)
+
+    def _choices(self, inputs: Sequence[TensorType]) -> "list[Body | None]":
+        """The nets of which one runs; None for doing nothing."""
+        known = [x.value for x in inputs]
+        if all(value is not None for value in known):
+            return [self.operator.choose(*known)]
+        bodies: list[Body | None] = list(self.bodies.values())
+        return bodies if len(bodies) > 1 else [*bodies, None]
+
+    def check(self, values: Sequence[Value]) -> list[TensorType]:
+        """The types of the outputs of these very inputs, for an operator whose inputs' sizes only a run could tell.
+
+        Raises ModelError as `step` does.
+        """
+        with self.context():
+            return self._infer([TensorType.of(value) for value in values])
+
+    def compute(self, values: Sequence[Value]) -> tuple[Value | None, ...]:
+        """The operator's outputs, exactly as Caffe2 computes them; None for one that it left unwritten."""
+        operator = self.operator
+        with self.context(), np.errstate(all="ignore"):
+            if not operator.shares_workspace:
+                return as_tuple(operator.compute(*values))[: len(self.outputs)]
+            blobs = dict(zip(self.inputs, values, strict=True))
+            body = operator.choose(*values[: len(self.proto.input)])
+            if body is not None:
+                body.run(blobs)
+            return tuple(blobs.get(name) for name in self.outputs)
+
+    def __str__(self):
+        return f"operator {self.index} ({self.type} -> {listing(self.outputs) or 'nothing'})"
+
+
+class Body:
+    """A net that an operator holds, as an argument: `If`'s branches, a recurrent net's step.
+
+    `defined` are the blobs around it that it sees. reads: those that it reads before it writes them; writes: all
+    that it writes.
+    """
+
+    def __init__(self, net: caffe2_pb2.NetDef, defined: Iterable[str] = ()):
+        self.net = net
+        self.nodes = make_nodes(net.op, defined)
+        written: dict[str, None] = {}
+        reads: dict[str, None] = {}
+        for node in self.nodes:
+            reads.update(dict.fromkeys(name for name in node.inputs if name not in written))
+            written.update(dict.fromkeys(node.outputs))
+        self.reads, self.writes = list(reads), list(written)
+
+    def walk(self, types: dict[str, TensorType]) -> Iterator["Step"]:
+        """Its operators in order at their moments; `types` are the blobs around it, and grow by what it writes."""
+        return walk(self.nodes, types)
+
+    def run(self, blobs: dict[str, Value]) -> None:
+        """Run it among these blobs, which grow by what it writes. Raises ModelError for what does not fit."""
+        for node in self.nodes:
+            values = [defined(blobs, name) for name in node.inputs]
+            if not node.operator.shares_workspace:
+                node.check(values)
+            update(blobs, node.outputs, node.compute(values))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operator at its own moment of a run: the types that it reads and writes then.
+
+    macs counts multiply-accumulates: at most so many, where sizes are not exact. within are the steps of the nets
+    that it holds and may run.
+    """
+
+    node: Node
+    inputs: list[TensorType]
+    outputs: list[TensorType]
+    within: list["Step"] | None = None
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether all that it reads and writes has the size that stands here."""
+        return self.within is None and all(t.is_exact for t in [*self.inputs, *self.outputs])
+
+    @property
+    def macs(self) -> int:
+        if any(t.is_unknown for t in self.inputs) or self.within is not None:
+            return 0
+        with self.node.context():
+            return int(self.node.operator.macs(*self.inputs))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes read and written."""
+        return sum(t.nbytes for t in self.inputs) + sum(t.nbytes for t in self.outputs)
+
+    @property
+    def workspace(self) -> int:
+        """Bytes that its computation takes for itself (numpy's, in `reference`)."""
+        return self.node.operator.workspace(*self.inputs) if self.is_exact else 0
+
+
+class _NamedErrors:
+    """Puts an operator's name before the text of a ModelError."""
+
+    def __init__(self, node: Node):
+        self.node = node
+
+    def __enter__(self) -> "_NamedErrors":
+        return self
+
+    def __exit__(self, kind, error, traceback) -> None:
+        if isinstance(error, ModelError) and not str(error).startswith(str(self.node)):
+            raise type(error)(f"{self.node}: {error}") from None
+
+
+def make_nodes(
+    protos: Iterable[caffe2_pb2.OperatorDef],
+    defined: Iterable[str] = (),
+    weights: Mapping[int, np.ndarray] | None = None,
+) -> list[Node]:
+    """The operators of a net in their places, where the `defined` blobs exist already."""
+    seen, nodes = set(defined), []
+    for index, proto in enumerate(protos):
+        nodes.append(Node(proto, index, (weights or {}).get(index), seen))
+        seen.update(nodes[-1].outputs)
+    return nodes
+
+
+def walk(nodes: Iterable[Node], types: dict[str, TensorType]) -> Iterator[Step]:
+    """Every operator at its moment, nothing run; `types`, the blobs so far, grow by what they write."""
+    for node in nodes:
+        step = node.step(types)
+        types.update(zip(node.outputs, step.outputs, strict=True))
+        yield step
+
+
+def flat(steps: Iterable[Step]) -> Iterator[Step]:
+    """All steps, those within others before them."""
+    for step in steps:
+        yield from flat(step.within or ())
+        yield step
+
+
+def all_nodes(nodes: Iterable[Node]) -> Iterator[Node]:
+    """All operators, with those of the nets that they hold."""
+    for node in nodes:
+        yield node
+        for body in node.bodies.values():
+            yield from all_nodes(body.nodes)
+
+
+def defined(blobs: Mapping, name: str):
+    """The blob, or its type; ModelError where nothing has written it."""
+    if name not in blobs:
+        raise ModelError(f"blob {listing([name])} is read before anything writes it (is the init net the right one?)")
+    return blobs[name]
+
+
+def update(blobs: dict[str, Value], names: Iterable[str], values: Iterable[Value | None]) -> None:
+    """Write an operator's outputs, but for those that it left unwritten."""
+    for name, value in zip(names, values, strict=True):
+        if value is not None:
+            blobs[name] = value
+
+
+def listing(names: Sequence[str], limit: int = 8) -> str:
+    """Names for an error message: not all of a hundred, nor all of a long one."""
+    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(name if len(name) <= 100 else f"{name[:100]}..." for name in names[:limit]) + rest
+
+
+def as_tuple(results) -> tuple:
+    return results if isinstance(results, tuple) else (results,)
+
+
+def _follow_from_known(inputs: list[TensorType], outputs: list[TensorType]) -> bool:
+    """Small blobs computed from known content, as converters write for Reshape, Slice and the like."""
+    return all(t.value is not None for t in inputs) and all(
+        t.size <= MAX_KNOWN_ELEMENTS and not t.is_quantized for t in [*inputs, *outputs]
+    )
+
+
+def _agreed(found: Sequence[TensorType | None]) -> TensorType:
+    """One type for a blob of which each branch has its own; None where a branch leaves it unwritten."""
+    types = [t for t in found if t is not None and not t.is_unknown]
+    kinds = {(t.dtype, len(t.shape), t.scale, t.zero_point) for t in types}
+    if len(types) < len(found) or len(kinds) > 1:
+        return TensorType.unknown()
+    first, *others = types
+    if all(t is first for t in others):
+        return first
+    if all(t.is_exact and t.shape == first.shape for t in types):
+        return first.with_shape(first.shape)
+    shape = tuple(max(dims) for dims in zip(*(t.shape for t in types), strict=True))
+    return first.with_shape(shape).loosened()
