@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from caffe2_common.errors import ModelError
+from caffe2_common.errors import ModelError, UnsupportedError
 from caffe2_models.net import Net
 from caffe2_models.tensors import Int8Tensor, TensorType
 
@@ -208,6 +208,8 @@ def lower(net: Net, input_types: Mapping[str, TensorType], outputs: Sequence[str
     for step in net.walk(input_types):
         node, since = step.node, len(graph.nodes)
         with node.context():
+            if not step.is_exact:
+                raise UnsupportedError("its sizes are known only when the net runs, which ONNX is not told")
             if all(found.value is not None for found in step.outputs):
                 names = tuple(graph.constant(found.value) for found in step.outputs)
             else:
