@@ -2,6 +2,7 @@
 
 import mmap
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -34,8 +35,21 @@ PAIRS = [
     ("predict.pb", "init.pb"),
     ("model.pbtxt", "model_init.pbtxt"),
     ("predict_net.pbtxt", "init_net.pbtxt"),
+    ("predict.pbtxt", "init.pbtxt"),
     ("*.predict.pb", "*.init.pb"),
+    ("*_predict_net.pb", "*_init_net.pb"),
+    ("*_predict.pb", "*_init.pb"),
     ("*.predict.pbtxt", "*.init.pbtxt"),
+    ("*_predict_net.pbtxt", "*_init_net.pbtxt"),
+]
+
+# What files that are no nets begin with, what they are, and the remedy.
+ONNX = "an ONNX model (onnx_to_caffe.py converts it)"
+STRANGERS = [
+    (re.compile(rb"version https://git-lfs"), "a Git LFS pointer, not the file itself (`git lfs pull` fetches it)"),
+    (re.compile(rb"\x08[\x01-\x20](\x12|\x1a|\x22|\x3a|\x42)", re.DOTALL), ONNX),
+    (re.compile(rb".{4}TFL3", re.DOTALL), "a TFLite model"),
+    (re.compile(rb"PK\x03\x04"), "a zip archive, as PyTorch writes (onnx_export.py reads PyTorch models)"),
 ]
 
 
@@ -91,6 +105,11 @@ def _read(path: str | os.PathLike) -> tuple[caffe2_pb2.NetDef, Floats]:
                 raise ModelError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB, which no mobile net is")
             if size == 0:
                 raise ModelError(f"{path}: is empty; a Caffe2 net was expected")
+            head = file.read(64)
+            file.seek(0)
+            for beginning, kind in STRANGERS:
+                if beginning.match(head):
+                    raise ModelError(f"{path}: is {kind}; a Caffe2 net was expected")
             if path.suffix in TEXT_SUFFIXES:
                 return text_format.Parse(file.read().decode(), caffe2_pb2.NetDef()), {}
             return _read_binary(file, size)

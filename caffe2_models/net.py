@@ -60,7 +60,8 @@ class Net:
         """
         listed = [name for name in self.predict.external_input if name in self._read]
         wanted = dict.fromkeys(listed if self.predict.external_input else self._undefined)
-        return [name for name in wanted if name not in self._filled] or self._stand_ins
+        missing = [name for name in wanted if name not in self._filled or name in self._placeholders]
+        return missing or self._stand_ins
 
     @functools.cached_property
     def outputs(self) -> list[str]:
@@ -184,7 +185,29 @@ class Net:
         return list(undefined)
 
     @functools.cached_property
+    def _placeholders(self) -> set[str]:
+        """Declared inputs that the init net fills with a single zero, so that the blob exists.
+
+        mobile_exporter writes [[0]], Caffe's converter [0]; where the first operator to read one takes a parameter
+        in its place, or another than its first input of a plain [0], it is none.
+        """
+        places = {}
+        for node in reversed(self.operators):
+            places.update((name, (node, position)) for position, name in reversed(list(enumerate(node.inputs))))
+        found = set()
+        for fill in self.init_operators:
+            name = fill.outputs[0] if fill.outputs else ""
+            if name not in self.predict.external_input or name not in places or not _is_single_zero(fill):
+                continue
+            reader, position = places[name]
+            roles = OPERATORS[reader.type].parameters if reader.type in OPERATORS else ()
+            if position == 0 or (position > len(roles) and fill.type.startswith("GivenTensor")):
+                found.add(name)
+        return found
+
+    @functools.cached_property
     def _stand_ins(self) -> list[str]:
+        """Where every input is filled: the first that an operator begins with and that is filled without content."""
         fills = {name for node in self.init_operators if node.type in STAND_IN_FILLS for name in node.outputs}
         for node in self.operators:
             if node.inputs and node.inputs[0] in fills:
@@ -225,6 +248,17 @@ def load_net(path: str | os.PathLike, init_path: str | os.PathLike | None = None
         path, found = find_pair(path)
         init_path = init_path if init_path is not None else found
     return Net(read_net(path), *(read_init(init_path) if init_path is not None else ()))
+
+
+def _is_single_zero(fill: Node) -> bool:
+    """Whether a fill makes one value, of one or two dimensions, that is 0."""
+    if fill.type not in OPERATORS or fill.inputs:
+        return False
+    try:
+        made = fill.step({}).outputs[0]
+    except ModelError:
+        return False  # said where the parameters are read
+    return made.shape in ((1,), (1, 1)) and isinstance(made.value, np.ndarray) and not made.value.any()
 
 
 def check_names(net: caffe2_pb2.NetDef) -> None:

@@ -313,3 +313,40 @@ def test_zeros_around_an_image_count_in_pooling(kind, kernel, pad):
     feeds = {"x": -np.arange(1, 37, dtype=np.float32).reshape(1, 1, 6, 6)}
     want, got = (Net(net).session(backend).run(feeds)["y"] for backend in BACKENDS_HERE)
     np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("predict", "init"),
+    [
+        ("model.pb", "model_init.pb"),
+        ("predict_net.pb", "init_net.pb"),
+        ("predict.pb", "init.pb"),
+        ("squeeze_predict_net.pb", "squeeze_init_net.pb"),
+        ("fbnet.predict.pb", "fbnet.init.pb"),
+        ("predict_net.pbtxt", "init_net.pbtxt"),
+        ("a_predict_net.pbtxt", "a_init_net.pbtxt"),
+    ],
+)
+def test_every_pair_of_names_is_found_in_a_folder(predict, init, tmp_path):
+    nets = {
+        predict: caffe2_pb2.NetDef(name="p", external_input=["x", "w"]),
+        init: make_init({"w": np.ones(2, np.float32)}),
+    }
+    add_operator(nets[predict], "Add", ["x", "w"], ["y"])
+    for name, net in nets.items():
+        text = name.endswith("pbtxt")
+        (tmp_path / name).write_bytes(str(net).encode() if text else net.SerializeToString())
+    net = load_net(tmp_path)
+    assert net.inputs == ["x"] and list(net.parameters) == ["w"]
+
+
+def test_what_mobile_exporter_fills_an_input_with_is_no_parameter():
+    """It writes [[0]] for each input and declares inputs and parameters alike."""
+    predict = caffe2_pb2.NetDef(external_input=["data", "w", "b", "im_info"], external_output=["y"])
+    add_operator(predict, "FC", ["data", "w", "b"], ["z"])
+    add_operator(predict, "Add", ["z", "im_info"], ["y"])
+    zero = np.zeros((1, 1), np.float32)
+    init = make_init({"w": zero, "b": np.zeros(1, np.float32), "data": zero, "im_info": zero})
+    net = Net(predict, init)
+    assert net.inputs == ["data", "im_info"] and set(net.parameters) == {"w", "b"}
+    assert net.infer_shapes({"data": (5, 1), "im_info": (5, 1)})["y"][0] == (5, 1)

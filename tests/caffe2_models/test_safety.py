@@ -248,6 +248,11 @@ FILES = {
     "noise.pbtxt": (b"\x00\xff garbage {{{", "truncated or not a Caffe2 net"),
     "open.pbtxt": (b'name: "x" op { type: "Relu"', "truncated or not a Caffe2 net"),
     "deep.pbtxt": (b"op { arg { n { " * 5000, "truncated or not a Caffe2 net"),
+    "pointer.pb": (b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 3\n", "is a Git LFS pointer"),
+    "pointer.pbtxt": (b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 3\n", "`git lfs pull`"),
+    "squeezenet.onnx": (b"\x08\x08\x12\x07pytorch\x3a\x02\x12\x00", "is an ONNX model"),
+    "mobilenet.tflite": (b"\x1c\0\0\0TFL3\x14\0", "is a TFLite model"),
+    "model.pth": (b"PK\x03\x04\0\0", "is a zip archive, as PyTorch writes"),
     "field.pbtxt": (b"no_such_field: 1", "no field named"),
 }
 
