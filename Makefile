@@ -30,7 +30,8 @@ zoo-sweep: install
 proto:
 	$(PYTHON) -m venv build/proto
 	build/proto/bin/pip install --quiet grpcio-tools==1.62.3 "setuptools<80"
-	build/proto/bin/python -m grpc_tools.protoc -I. --python_out=. caffe2_models/proto/caffe2.proto
+	build/proto/bin/python -m grpc_tools.protoc -I. --python_out=. \
+		caffe2_models/proto/caffe2.proto caffe2_mobile/compat/proto/*.proto
 
 clean:
 	rm -rf $(VENV) build *.egg-info

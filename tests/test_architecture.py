@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = {"caffe2_common", "caffe2_models", "exporters", "mobile_cv", "runtime_lut", "validate"}
+PACKAGES = {"caffe2_common", "caffe2_mobile", "caffe2_models", "exporters", "mobile_cv", "runtime_lut", "validate"}
 
 MAY_IMPORT = {
     "caffe2_common": set(),
@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "exporters": {"caffe2_common", "caffe2_models"},
     "validate": {"caffe2_common", "caffe2_models"},
     "runtime_lut": {"caffe2_common", "caffe2_models"},
+    "caffe2_mobile": PACKAGES,
 }
 
 # The one stage that reads PyTorch models, and so imports torch and the zoo.

@@ -1,0 +1,1 @@
+"""caffe2.python.helpers: layers, as brew offers them."""

@@ -1,0 +1,1 @@
+"""caffe2.python.predictor: models in the forms that predictors read."""

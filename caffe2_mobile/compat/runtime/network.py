@@ -1,0 +1,269 @@
+"""A net that was created in a workspace: its operators, made ready once and run on the workspace's blobs.
+
+Operators that only compute go together into segments, which the project's sessions run; those that reach outside
+(databases, random numbers, Python functions) stand between them. A segment is planned for the types of what
+varies. What does not vary, the parameters, is part of the plan: their arrays are never written to, so that the
+same object in the same blob is the same content. A blob that a run writes and nobody has asked for is computed
+when somebody does.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from caffe2_common.errors import ModelError
+from caffe2_mobile.compat.runtime.blob import Blob, Pending
+from caffe2_mobile.compat.runtime.effects import EFFECTS, Surroundings
+from caffe2_mobile.compat.runtime.known import refusal
+from caffe2_models.net import Net, Node
+from caffe2_models.operators import OPERATORS, Operator
+from caffe2_models.proto import caffe2_pb2
+from caffe2_models.runtimes.session import Session
+from caffe2_models.tensors import TensorType, Value
+
+logger = logging.getLogger(__name__)
+
+Blobs = Callable[[str], Blob]
+
+
+class FailedOperator(RuntimeError):
+    """An operator that could not run; position is its place in the net."""
+
+    def __init__(self, text: str, op: caffe2_pb2.OperatorDef, position: int):
+        described = " ".join(str(op).split())
+        super().__init__(f"{text} (Error from operator: {described[:500]})")
+        self.position = position
+
+
+class Part:
+    """Operators that run together, and the blobs that they read and write."""
+
+    reads: list[Blob]
+    writes: list[Blob]
+
+    def run(self) -> None:
+        raise NotImplementedError
+
+
+class Outside(Part):
+    """One operator that reaches outside."""
+
+    def __init__(self, op: caffe2_pb2.OperatorDef, position: int, workspace: Surroundings):
+        self.op, self.position, self.workspace = op, position, workspace
+        self.reads = [workspace.create_blob(name) for name in op.input]
+        self.writes = [workspace.create_blob(name) for name in op.output]
+
+    def run(self) -> None:
+        try:
+            EFFECTS[self.op.type](self.workspace, self.op, self.reads, self.writes)
+        except (ModelError, RuntimeError) as error:
+            raise FailedOperator(str(error), self.op, self.position) from error
+
+
+class Segment(Part):
+    """Operators that compute, planned as one net."""
+
+    def __init__(self, net: caffe2_pb2.NetDef, position: int, blob: Blobs, wanted: Iterable[str], once: bool):
+        """`position` is the first operator's in the whole net; `wanted` are blobs that are read after each run."""
+        self.net, self.position = net, position
+        self.nodes = Net(net).operators
+        self.blobs = {name: blob(name) for node in self.nodes for name in [*node.inputs, *node.outputs]}
+        written: set[str] = set()
+        taken_as_data: dict[str, bool] = {}  # what comes from the workspace: whether its first reader takes it so
+        for node in self.nodes:
+            for place, name in enumerate(node.inputs):
+                if name not in written:
+                    taken_as_data.setdefault(name, place == 0)
+            written.update(node.outputs)
+        self.taken_as_data = taken_as_data
+        self.reads = [self.blobs[name] for name in taken_as_data]
+        self.written = list(dict.fromkeys(name for node in self.nodes for name in node.outputs))
+        self.writes = [self.blobs[name] for name in self.written]
+        self.wanted = dict.fromkeys(name for name in wanted if name in written) or self._leaves()
+        self.varying: set[str] = set()
+        self.plan: Plan | None = None
+        is_light = len(net.op) == 1 or not any(multiplies(op.type) for op in net.op)
+        self.by_operator = not self.reads or (once and is_light)
+
+    def run(self) -> None:
+        if self.by_operator or any(map(_is_double, self.reads)):
+            self._run_operators()
+            return
+        try:
+            if self.plan is None or not self.plan.holds():
+                self.plan = self._prepare()
+            run = self.plan.run(self)
+        except ModelError as error:
+            # What its types do not tell (a shape that is computed, a result whose size is not known) a plan cannot
+            # have; where an operator is wrong, running them one by one says which, after those that are not.
+            logger.info("net %s: run operator by operator, since %s", self.net.name, error)
+            self._run_operators()
+            self.by_operator = True
+            return
+        for blob in self.writes:
+            blob.set(run.values.get(blob.name, run))
+
+    def _leaves(self) -> dict[str, None]:
+        """What the segment's own operators do not read."""
+        last_read = {name: node.index for node in self.nodes for name in node.inputs}
+        last_written = {name: node.index for node in self.nodes for name in node.outputs}
+        return {name: None for name in self.written if last_read.get(name, -1) <= last_written[name]}
+
+    def _prepare(self) -> "Plan":
+        """A plan for what the workspace holds now."""
+        if self.plan is not None:
+            self.varying.update(blob.name for blob, value in self.plan.constants if not blob.is_same(value))
+        else:
+            self.varying.update(blob.name for blob in self.reads if blob.fed and self.taken_as_data[blob.name])
+        constants = [(blob, blob.tensor()) for blob in self.reads if blob.name not in self.varying]
+        inputs = [blob for blob in self.reads if blob.name in self.varying]
+        session = BoundNet(self.net, {blob.name: value for blob, value in constants}).session()
+        return Plan(session, constants, inputs)
+
+    def _run_operators(self) -> None:
+        for node in self.nodes:
+            try:
+                inputs = [self.blobs[name].tensor() for name in node.inputs]
+                run_node(node, inputs, [self.blobs[name] for name in node.outputs])
+            except (ModelError, RuntimeError) as error:
+                raise FailedOperator(str(error), node.proto, self.position + node.index) from error
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A session for a segment: blobs whose content it takes as constant, with that content, and those it is fed."""
+
+    session: Session
+    constants: list[tuple[Blob, Value]]
+    inputs: list[Blob]
+
+    def holds(self) -> bool:
+        return all(blob.is_same(value) for blob, value in self.constants)
+
+    def run(self, segment: Segment) -> "Run":
+        feeds = {blob.name: blob.tensor() for blob in self.inputs}
+        return Run(segment, self.session, feeds, self.session.run(feeds, list(segment.wanted)))
+
+
+class Run(Pending):
+    """One run of a segment: what went in, and what has been asked for of what came out."""
+
+    def __init__(self, segment: Segment, session: Session, feeds: dict[str, Value], values: dict[str, Value]):
+        self.segment, self.session, self.feeds, self.values = segment, session, feeds, values
+
+    def result(self, name: str) -> Value:
+        """A blob's value: all that were not asked for are computed at the first that is, and that one is from now on
+        wanted of every run."""
+        self.segment.wanted[name] = None
+        if name not in self.values:
+            rest = [blob for blob in self.segment.written if blob not in self.values]
+            self.values.update(self.session.run(self.feeds, rest))
+        return self.values[name]
+
+
+class BoundNet(Net):
+    """A net whose parameters are arrays at hand instead of an init net."""
+
+    def __init__(self, predict: caffe2_pb2.NetDef, parameters: dict[str, Value]):
+        super().__init__(predict)
+        self.__dict__["parameters"] = parameters
+        self.__dict__["parameter_types"] = {name: TensorType.of(value) for name, value in parameters.items()}
+        self.__dict__["_filled"] = set(parameters)
+
+
+class Network:
+    """All operators of a net, in a workspace.
+
+    Raises RuntimeError, as Caffe2 does, for operators that do not run here, inputs that are not there and outputs
+    that nothing makes.
+    """
+
+    def __init__(self, proto: caffe2_pb2.NetDef, workspace: Surroundings, once: bool = False):
+        self.proto = caffe2_pb2.NetDef()
+        self.proto.CopyFrom(proto)
+        self.name = proto.name
+        _check_sources(self.proto)
+        _check_operators(self.proto.op)
+        for position, op in enumerate(self.proto.op):
+            for name in op.input:
+                if not workspace.has_blob(name):
+                    text = f"op {op.type}: Encountered a non-existing input blob: {name}"
+                    raise FailedOperator(text, op, position)
+            for name in op.output:
+                workspace.create_blob(name)
+        self.parts = self._split(workspace, once)
+
+    def run(self) -> None:
+        for part in self.parts:
+            part.run()
+
+    def is_of(self, workspace: Surroundings) -> bool:
+        """Whether the blobs that it was made with are still those of the workspace."""
+        blobs = (blob for part in self.parts for blob in [*part.reads, *part.writes])
+        return all(workspace.find_blob(blob.name) is blob for blob in blobs)
+
+    def _split(self, workspace: Surroundings, once: bool) -> list[Part]:
+        parts: list[Part] = []
+        pending: list[int] = []
+        read_outside = {name for op in self.proto.op if op.type in EFFECTS for name in op.input}
+        wanted = [*self.proto.external_output, *read_outside]
+
+        def close() -> None:
+            if pending:
+                net = caffe2_pb2.NetDef(name=self.name)
+                net.op.extend(self.proto.op[i] for i in pending)
+                parts.append(Segment(net, pending[0], workspace.create_blob, wanted, once))
+                pending.clear()
+
+        for position, op in enumerate(self.proto.op):
+            if op.type in EFFECTS:
+                close()
+                parts.append(Outside(op, position, workspace))
+            else:
+                pending.append(position)
+        close()
+        return parts
+
+
+def run_node(node: Node, inputs: Sequence[Value], outputs: Sequence[Blob]) -> None:
+    """Compute one operator, exactly."""
+    types = dict(zip(node.inputs, map(TensorType.of, inputs), strict=True))
+    node.infer(types)
+    for blob, value in zip(outputs, node.compute(list(inputs)), strict=True):
+        blob.set(value)
+
+
+def multiplies(operator: str) -> bool:
+    """Whether an operator is one that takes time: a convolution, a matrix product."""
+    return OPERATORS[operator].macs is not Operator.macs
+
+
+def _is_double(blob: Blob) -> bool:
+    """Sessions take float64 as float32, which Caffe2's operators do not."""
+    content = blob.content
+    return isinstance(content, np.ndarray) and content.dtype == np.float64
+
+
+def _check_sources(net: caffe2_pb2.NetDef) -> None:
+    """Raises RuntimeError where a net that lists its inputs reads others, or lists outputs that nothing writes."""
+    known = set(net.external_input)
+    for position, op in enumerate(net.op):
+        for name in op.input:
+            if name not in known and net.external_input:
+                raise FailedOperator(
+                    f"op {op.type}: Source for input {name} is unknown for net {net.name}", op, position
+                )
+        known.update(op.output)
+    if missing := sorted(set(net.external_output) - known):
+        raise RuntimeError(
+            f"Some of the blobs are declared as output but never produced by the net {net.name}, "
+            f"the first one is {missing[0]}"
+        )
+
+
+def _check_operators(ops: Iterable[caffe2_pb2.OperatorDef]) -> None:
+    """Raises RuntimeError that names all operators that do not run here."""
+    if unknown := {op.type for op in ops} - OPERATORS.keys() - EFFECTS.keys():
+        raise RuntimeError(refusal(unknown))
