@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """Export a model of the zoo to ONNX, and check that ONNX Runtime computes what PyTorch does."""
 
-from caffe2_models.command import run
-from exporters.export_command import main
+from caffe2_mobile.commands import run
 
 if __name__ == "__main__":
-    run(main)
+    run("export")

@@ -1,1 +1,52 @@
-"""Mobile CNNs from PyTorch to ONNX, Caffe2 and Caffe2 int8; Caffe2 nets read, run, and turned into what runs today."""
+"""Mobile CNNs from PyTorch to ONNX, Caffe2 and Caffe2 int8, with their accuracy and latency, and out again.
+
+All of the Python API stands here. Each name is imported when it is first used, so that `import caffe2_mobile` is fast,
+and only what needs PyTorch asks for it.
+
+>>> import caffe2_mobile
+>>> net = caffe2_mobile.load_net("models/mobilenet_v1_0.5_160_quant")
+>>> net.session().run({"data": x})
+"""
+
+import importlib
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from caffe2_common.extras import explaining_extras
+
+if TYPE_CHECKING:
+    from caffe2_common.errors import ModelError as ModelError
+    from caffe2_common.errors import UnsupportedError as UnsupportedError
+    from caffe2_common.preprocessing import Preprocessing as Preprocessing
+    from caffe2_mobile.api.download import download as download
+    from caffe2_models import Int8Tensor as Int8Tensor
+    from caffe2_models import Net as Net
+    from caffe2_models import load_net as load_net
+
+# Name -> module that has it.
+_MODULES = {
+    "Int8Tensor": "caffe2_models",
+    "ModelError": "caffe2_common.errors",
+    "Net": "caffe2_models",
+    "Preprocessing": "caffe2_common.preprocessing",
+    "UnsupportedError": "caffe2_common.errors",
+    "download": "caffe2_mobile.api.download",
+    "load_net": "caffe2_models",
+}
+
+__all__ = ["__version__", *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return metadata.version("caffe2-mobile")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    with explaining_extras():
+        value = getattr(importlib.import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -17,6 +17,8 @@ from runtime_lut.table import Table
 
 DATA = Path(__file__).parent / "data"
 
+DEFAULT_DEVICE = "SM-G950U-7.0-24"  # Samsung Galaxy S8 (US), the published table\'s
+
 Z90 = 1.645  # a normal variable lies within this many standard deviations nine times out of ten
 
 NEIGHBOURS = 3  # more change nothing (leave-one-net-out over the x86-64 table)

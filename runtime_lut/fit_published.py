@@ -1,23 +1,15 @@
 """Fits the Samsung S8's prices from what was published, for use where its table is not at hand.
 
-    python -m runtime_lut.fit_published [--write]
-
 Data: the latencies of the twelve int8 and twelve fp32 nets (caffe2_models.published) and the six operator
-times that the reference tool's README prints for ChamNet-A/int8. Prints the leave-one-net-out error;
---write renews the data file.
+times that the reference tool's README prints for ChamNet-A/int8.
 """
 
-import argparse
-import json
 from dataclasses import dataclass
 
 import numpy as np
 
-from caffe2_common.files import write_atomically
-from caffe2_models.command import ArgumentParser, run
 from caffe2_models.published import NAMES, publication, published_net
 from runtime_lut.cost import COLUMNS, Workload, non_negative_least_squares, step_workload
-from runtime_lut.estimate import DATA
 
 DEVICE = "SM-G950U-7.0-24"
 
@@ -163,20 +155,3 @@ def fit_all() -> dict:
         "operator_spread": round(operator_spread(int8), 4),
         "prices": rows,
     }
-
-
-def main(argv: list[str]) -> None:
-    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="renew the data file")
-    args = parser.parse_args(argv)
-    content = fit_all()
-    for form, errors in content["leave_one_net_out"].items():
-        for name, error in errors.items():
-            print(f"{name:16} {publication(name).latency_ms:6.1f} ms  {100 * error:+6.1f} %")
-        print(f"{form}: leave-one-net-out RMSPE {100 * content['net_spread'][form]:.1f} %")
-    if args.write:
-        write_atomically(DATA / f"{DEVICE}-estimate.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
-if __name__ == "__main__":
-    run(main)

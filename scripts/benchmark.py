@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from caffe2_common.errors import ModelError
 from caffe2_common.progress import progress
+from caffe2_mobile.commands.program import ArgumentParser, run
 from caffe2_models import Net, load_net
-from caffe2_models.command import ArgumentParser, run
 from caffe2_models.profiling import cost, random_feeds
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.runtimes.onnx_runtime import open_session

@@ -7,7 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from caffe2_common.errors import ModelError
-from caffe2_models.command import ArgumentParser, run
+from caffe2_mobile.commands.program import ArgumentParser, run
 from exporters.benchmark import CLEAR, STEPS, measure_all
 
 

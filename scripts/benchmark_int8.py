@@ -26,9 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from caffe2_common.errors import ModelError
 from caffe2_common.progress import progress
+from caffe2_mobile.commands.program import ArgumentParser, run
 from caffe2_models import Int8Tensor, Net
 from caffe2_models.build import add_operator, make_init
-from caffe2_models.command import ArgumentParser, run
 from caffe2_models.lowering import lower_net
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.published import NAMES, published_net

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from caffe2_models.command import ArgumentParser, run
+from caffe2_mobile.commands.program import ArgumentParser, run
 from caffe2_models.published import NAMES, published_net
 from runtime_lut import fit_published, measure
 from runtime_lut.cost import record_workload

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 from search import look_up, require_reachable
 
-from caffe2_models.command import ArgumentParser, run
+from caffe2_mobile.commands.program import ArgumentParser, run
 from mobile_cv.model_zoo.networks import build
 from mobile_cv.search import (
     Data,

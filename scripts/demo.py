@@ -24,8 +24,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from caffe2_common.progress import progress
+from caffe2_mobile.commands.program import ArgumentParser
 from caffe2_models import load_net
-from caffe2_models.command import ArgumentParser
 from caffe2_models.runtimes.onnx_runtime import open_session
 from mobile_cv.model_zoo import create_model
 from validate.predictions import Predictions

@@ -1,32 +1,12 @@
 #!/usr/bin/env python3
-"""Download the official files: the Samsung S8's latency table, the FBNet and ChamNet nets.
+"""caffe2-mobile download, from a checkout."""
 
-They go into the cache directory ($CAFFE2_MOBILE_CACHE, default ~/.cache/caffe2-mobile), where
-get_runtime.py finds them, or into --dir. Each file is checked against its published SHA-256. Their licence
-is CC BY-NC 4.0.
-"""
-
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from caffe2_common.downloads import cache_dir
-from caffe2_models.command import ArgumentParser, run
-from runtime_lut.downloads import BASE_URL, COLLECTIONS, download
-
-
-def main(argv):
-    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("collection", nargs="+", choices=COLLECTIONS)
-    parser.add_argument("--dir", type=Path, help="where to put the files (default: the cache directory)")
-    parser.add_argument("--base-url", default=BASE_URL, metavar="URL", help="a mirror of the repository's files")
-    args = parser.parse_args(argv)
-    for collection in args.collection:
-        for path in download(collection, args.dir or cache_dir(), args.base_url):
-            print(path)
-
+from caffe2_mobile.commands import run
 
 if __name__ == "__main__":
-    run(main)
+    run("download")

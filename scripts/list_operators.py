@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from caffe2_models.command import run
+from caffe2_mobile.commands.program import run
 from caffe2_models.operators import OPERATORS, Operator
 
 HEAD = """# Operators

@@ -1,31 +1,12 @@
 #!/usr/bin/env python3
 """Measure the ImageNet accuracy of an ONNX file with ONNX Runtime."""
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from caffe2_common.errors import ModelError
-from caffe2_models.command import run
-from validate import command
-from validate.classifier import Classifier, load_onnx
-
-
-def add_model_arguments(parser: argparse._ArgumentGroup) -> None:
-    parser.add_argument("--onnx-input", metavar="F", help="the ONNX file")
-
-
-def open_classifier(args: argparse.Namespace) -> Classifier:
-    if args.onnx_input is None:
-        raise ModelError("name the net by --onnx-input")
-    return load_onnx(args.onnx_input)
-
-
-def main(argv: list[str]) -> int:
-    return command.main(argv, __doc__, add_model_arguments, open_classifier)
-
+from caffe2_mobile.commands import run
 
 if __name__ == "__main__":
-    run(main)
+    run("validate_onnx")

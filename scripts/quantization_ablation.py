@@ -20,11 +20,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from caffe2_common.errors import ModelError
 from caffe2_common.progress import progress
+from caffe2_mobile.commands.program import ArgumentParser, run
+from caffe2_mobile.commands.quantization import input_shape, labels_for
 from caffe2_models import Net, load_net
-from caffe2_models.command import ArgumentParser, run
 from caffe2_models.preprocessing import get_preprocessing
 from exporters.int8 import quantize
-from exporters.int8.cli import input_shape, labels_for
 from exporters.int8.measurement import Answers, compare_answers
 from exporters.int8.ranges import METHODS
 from exporters.int8.recipe import RECIPES, Recipe

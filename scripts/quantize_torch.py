@@ -10,7 +10,7 @@ import numpy as np
 
 from caffe2_common.preprocessing import Preprocessing
 from caffe2_common.progress import progress
-from caffe2_models.command import ArgumentParser, run
+from caffe2_mobile.commands.program import ArgumentParser, run
 from validate.dataset import open_dataset, select
 from validate.images import complete, normalize, pixel_table, read_crop
 

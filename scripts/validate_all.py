@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from caffe2_common.errors import ModelError
 from caffe2_common.files import write_atomically
-from caffe2_models.command import ArgumentParser, run
+from caffe2_mobile.commands.program import ArgumentParser, run
 from validate import published
 from validate.results import Result, csv_table
 

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from caffe2_common.errors import ModelError
 from caffe2_common.files import write_atomically
 from caffe2_common.progress import progress
-from caffe2_models.command import ArgumentParser, run
+from caffe2_mobile.commands.program import ArgumentParser, run
 from exporters.sweep import FORMS, Journal, Row, sweep
 from exporters.verification import TOLERANCE, real_caffe2_is_at_hand
 from mobile_cv.model_zoo import get_architecture, list_models

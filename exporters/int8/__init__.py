@@ -1,6 +1,5 @@
 """Int8: a Caffe2 float net becomes a Caffe2 int8 net for QNNPACK, and keeps its accuracy."""
 
-from exporters.int8.cli import add_arguments, command
 from exporters.int8.quantizer import quantize
 
-__all__ = ["add_arguments", "command", "quantize"]
+__all__ = ["quantize"]

@@ -89,7 +89,7 @@ def test_optimize_folds_and_checks(run, tmp_path, listed):
 
 def test_outputs_that_differ_are_status_1(monkeypatch, capsys, tmp_path):
     """A conversion that goes wrong is found by its own comparison."""
-    from exporters import convert_command
+    from caffe2_mobile.commands import convert as convert_command
     from exporters.onnx_to_caffe2 import convert
 
     def wrong(model, size):
@@ -105,7 +105,8 @@ def test_outputs_that_differ_are_status_1(monkeypatch, capsys, tmp_path):
 
 
 def test_export_that_differs_is_status_1(monkeypatch, capsys, tmp_path):
-    from exporters import export_command, torch_to_onnx
+    from caffe2_mobile.commands import export as export_command
+    from exporters import torch_to_onnx
 
     def wrong(*arguments, **options):
         model = export(*arguments, **options)

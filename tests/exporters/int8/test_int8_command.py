@@ -15,11 +15,11 @@ from PIL import Image
 
 from caffe2_common.errors import ModelError
 from caffe2_common.preprocessing import Preprocessing
+from caffe2_mobile.commands.convert import main
+from caffe2_mobile.commands.program import run
 from caffe2_models import load_net
-from caffe2_models.command import run
 from caffe2_models.preprocessing import get_preprocessing, set_preprocessing
 from exporters.caffe2_to_onnx import to_onnx
-from exporters.convert_command import main
 from exporters.int8.ranges import METHODS
 from exporters.int8.recipe import RECIPES, Recipe, find_recipe
 from exporters.onnx_files import save_onnx

@@ -1,6 +1,5 @@
 """The commands: from a latency to an int8 net, and training alone; candidates timed as whole nets are."""
 
-import importlib.util
 import json
 import os
 import re
@@ -11,8 +10,10 @@ import pytest
 import torch
 
 from caffe2_common.errors import ModelError
+from caffe2_mobile import space_nets
+from caffe2_mobile.api.nets import to_int8
+from caffe2_mobile.commands import search, train
 from caffe2_models import load_net
-from get_runtime import to_int8
 from mobile_cv.model_zoo import create_model
 from mobile_cv.model_zoo.networks import build
 from mobile_cv.search import Processes, get_space, open_data
@@ -29,25 +30,9 @@ def run_script(root, name, *words):
     return subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
 
 
-@pytest.fixture(scope="module")
-def script(root):
-    """A script as a module, by name; scripts/ is last on the path, where its validate.py hides nothing."""
-    sys.path.append(str(root / "scripts"))
-
-    def load(name):
-        spec = importlib.util.spec_from_file_location(f"{name}_script", root / f"scripts/{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    yield load
-    sys.path.remove(str(root / "scripts"))
-
-
 @pytest.mark.parametrize("form", ["int8", "fp32"])
-def test_candidates_add_up_to_whole_nets(script, form):
+def test_candidates_add_up_to_whole_nets(form):
     """The latency by the candidates is that of the converted network, operator by operator."""
-    space_nets = script("space_nets")
     space, estimator = get_space("fbnet_digits"), Estimator.shipped(DEVICE)
     table = space_nets.latency_table(space, form, estimator=estimator)
     assert table.device == DEVICE
@@ -94,9 +79,9 @@ def test_from_a_latency_to_an_int8_net(root, tmp_path):
         (["--target-ms", "0.12", "--epochs", "0"], "--epochs 0: not a positive number"),
     ],
 )
-def test_bad_input_is_one_line(script, tmp_path, words, message):
+def test_bad_input_is_one_line(tmp_path, words, message):
     with pytest.raises((ModelError, ModelError), match=message) as error:
-        script("search").main([*words, "--out", str(tmp_path / "out")])
+        search.main([*words, "--out", str(tmp_path / "out")])
     assert "\n" not in str(error.value)
 
 
@@ -112,7 +97,7 @@ def test_a_text_table_is_read_with_a_warning(root, tmp_path):
     assert run.returncode == 2 and "take 0.06 to 2.1 ms on lookup_table.txt" in error
 
 
-def test_training_by_command(root, script, tmp_path):
+def test_training_by_command(root, tmp_path):
     definition = tmp_path / "small.json"
     definition.write_text(get_space("fbnet_digits").architecture([0, 8, 0, 8, 0, 8]).to_json())
     words = ["--model", definition, "--data", "digits", "--epochs", 4, "--threads", 1, "--out", tmp_path]
@@ -125,4 +110,4 @@ def test_training_by_command(root, script, tmp_path):
     figures = evaluate(model, data.test, Processes())
     assert figures["accuracy"] == pytest.approx(top1, abs=0.01)
     with pytest.raises(ModelError, match="did you mean fbnet_96"):
-        script("train").main(["--model", "fbnet_97", "--out", str(tmp_path)])
+        train.main(["--model", "fbnet_97", "--out", str(tmp_path)])

@@ -17,7 +17,7 @@ from mobile_cv.search import Data
 from mobile_cv.search.images import ArrayImages, Images
 from validate.predictions import Predictions
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent  # of the checkout
 CALIBRATION_IMAGES = 100
 
 

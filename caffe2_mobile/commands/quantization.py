@@ -5,22 +5,24 @@ import dataclasses
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from caffe2_common.errors import ModelError
 from caffe2_common.preprocessing import Preprocessing
+from caffe2_mobile.commands.preprocessing_arguments import add_preprocessing_arguments, override
+from caffe2_mobile.commands.program import positive
 from caffe2_models import Net
 from caffe2_models.preprocessing import get_preprocessing, set_preprocessing
-from caffe2_models.preprocessing_command import add_preprocessing_arguments, override
-from exporters.export_command import positive
 from exporters.int8.measurement import compare_answers, layer_errors
 from exporters.int8.quantizer import Quantized, quantize
 from exporters.int8.ranges import METHODS
 from exporters.int8.recipe import DEFAULT, RECIPES, Recipe, find_recipe
 from exporters.int8.report import Latency, Report, check_path
+from runtime_lut.estimate import DEFAULT_DEVICE, Estimator
+from runtime_lut.latency import net_latency
+from validate.calibration import open_images
 
 CALIBRATION_IMAGES = 100
 MEASURED_IMAGES = 16  # whose activations are compared layer by layer
@@ -74,11 +76,8 @@ def not_negative(text: str) -> float:
     return number
 
 
-def command(net: Net, arguments: argparse.Namespace, open_images: Callable, latency: Callable | None = None) -> int:
-    """Quantize the float net as the flags say, save it, report; returns the exit status.
-
-    open_images(folder, limit, preprocessing, channels) gives images; latency(net) an estimate, or None.
-    """
+def command(net: Net, arguments: argparse.Namespace) -> int:
+    """Quantize the float net as the flags say, save it, report; returns the exit status."""
     for path in arguments.report:
         check_path(path)
     recipe = chosen_recipe(arguments)
@@ -95,7 +94,7 @@ def command(net: Net, arguments: argparse.Namespace, open_images: Callable, late
     seconds = time.monotonic() - started
     result.net.save(arguments.c2_prefix)
     print(f"{arguments.c2_prefix}.init.pb, {arguments.c2_prefix}.predict.pb:", flush=True)
-    report = measure(net, result, recipe, images, others, latency, seconds, arguments.threads)
+    report = measure(net, result, recipe, images, others, seconds, arguments.threads)
     print("\n".join(report.summary_lines()))
     print("\n".join(report.layer_lines(report.guilty[:5])))
     for path in arguments.report:
@@ -104,7 +103,7 @@ def command(net: Net, arguments: argparse.Namespace, open_images: Callable, late
 
 
 def measure(
-    net: Net, result: Quantized, recipe: Recipe, images, others, latency, seconds: float, threads: int | None = None
+    net: Net, result: Quantized, recipe: Recipe, images, others, seconds: float, threads: int | None = None
 ) -> Report:
     """The report of a quantization."""
     int8 = result.net
@@ -123,7 +122,7 @@ def measure(
         seconds=seconds,
         calibration=compare_answers(net, int8, images, labels_for(net, images), threads),
         evaluation=compare_answers(net, int8, others, labels_for(net, others), threads) if others is not None else None,
-        latency=estimated_latency(int8, latency),
+        latency=estimated_latency(int8),
         layers=layer_errors(result, first, threads),
     )
 
@@ -181,5 +180,8 @@ def labels_for(net: Net, images) -> np.ndarray | None:
     return labels if fits else None
 
 
-def estimated_latency(net: Net, latency: Callable | None) -> Latency | None:
-    return Latency(*latency(net)) if latency is not None else None
+def estimated_latency(net: Net) -> Latency:
+    """Of a net on the phone that the published latencies are of."""
+    estimate = net_latency(net, estimator=Estimator.shipped(DEFAULT_DEVICE))
+    low, high = estimate.interval_us
+    return Latency(estimate.device, estimate.total_us / 1000, low / 1000, high / 1000)

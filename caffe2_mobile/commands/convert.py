@@ -2,27 +2,21 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 from caffe2_common.errors import ModelError
+from caffe2_mobile.commands import quantization
+from caffe2_mobile.commands.program import ArgumentParser, positive
 from caffe2_models import Net
-from caffe2_models.command import ArgumentParser
 from caffe2_models.files import read_net
 from caffe2_models.preprocessing import get_preprocessing
-from exporters import int8
-from exporters.export_command import positive
 from exporters.onnx_files import load_onnx
 from exporters.onnx_to_caffe2 import convert
 from exporters.verification import input_shapes, make_samples, report, verify_net
 
 
-def main(argv: list[str], open_images: Callable | None = None, latency: Callable | None = None) -> int:
-    """Convert and compare with ONNX Runtime, then quantize where asked; 1 where a check does not hold.
-
-    open_images reads the calibration images of --int8: (folder, limit, preprocessing, channels) -> images.
-    latency tells what its report says: net -> (device, ms, low, high).
-    """
+def main(argv: list[str]) -> int:
+    """Convert and compare with ONNX Runtime, then quantize where asked; 1 where a check does not hold."""
     arguments = parse(argv)
     if arguments.onnx is None:
         net, status = Net(read_net(arguments.c2_predict), read_net(arguments.c2_init)), 0
@@ -30,7 +24,7 @@ def main(argv: list[str], open_images: Callable | None = None, latency: Callable
         net, status = convert_file(arguments)
     if not arguments.int8 or status != 0:
         return status
-    return int8.command(net, arguments, open_images, latency)
+    return quantization.command(net, arguments)
 
 
 def convert_file(arguments: argparse.Namespace) -> tuple[Net, int]:
@@ -47,9 +41,7 @@ def convert_file(arguments: argparse.Namespace) -> tuple[Net, int]:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = ArgumentParser(
-        prog="onnx_to_caffe.py", description="Convert an ONNX model to Caffe2 (float, or int8 for QNNPACK)."
-    )
+    parser = ArgumentParser(description="Convert an ONNX model to Caffe2 (float, or int8 for QNNPACK).")
     parser.add_argument("onnx", nargs="?", metavar="IN.onnx")
     parser.add_argument("--c2-prefix", required=True, metavar="P", help="write P.init.pb and P.predict.pb")
     parser.add_argument("--c2-init", metavar="I", help="instead of IN.onnx: quantize this Caffe2 net")
@@ -59,7 +51,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--int8", action="store_true", help="quantize to int8; needs --calibration-data")
     parser.add_argument("--calibration-data", type=Path, metavar="DIR", help="images, in class folders or not")
     parser.add_argument("--calibration-images", type=positive, metavar="N")
-    int8.add_arguments(parser)
+    quantization.add_arguments(parser)
     arguments = parser.parse_args(argv)
     if arguments.onnx is None and not (arguments.c2_init and arguments.c2_predict and arguments.int8):
         raise ModelError("give IN.onnx, or --c2-init and --c2-predict with --int8")

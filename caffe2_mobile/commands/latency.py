@@ -9,19 +9,18 @@ from caffe2_common.downloads import cache_dir
 from caffe2_common.dtypes import CODE_OF_NUMPY, NUMPY_OF_CODE
 from caffe2_common.errors import ModelError
 from caffe2_common.files import write_atomically
+from caffe2_mobile.api.nets import CONVERTERS
+from caffe2_mobile.commands.program import ArgumentParser
 from caffe2_models import Net
-from caffe2_models.command import ArgumentParser
 from caffe2_models.tensors import TensorType
 from runtime_lut import report
-from runtime_lut.estimate import Estimator
+from runtime_lut.estimate import DEFAULT_DEVICE, Estimator
 from runtime_lut.latency import NetLatency, net_latency
-from runtime_lut.models import Converters, find_net
+from runtime_lut.models import find_net
 from runtime_lut.table import POLICIES, Table, devices_in, find_table
 
-DEFAULT_DEVICE = "SM-G950U-7.0-24"  # Samsung Galaxy S8 (US), the published table's
 
-
-def main(argv: list[str], converters: Converters | None = None) -> int:
+def main(argv: list[str]) -> int:
     """Print each net's latency; 1 where --strict and an operator is not in the table."""
     args = parse(argv)
     table, estimator = choose_sources(args)
@@ -30,10 +29,10 @@ def main(argv: list[str], converters: Converters | None = None) -> int:
         raise ModelError("--model_path names no model")
     latencies = []
     for name in names:
-        net = find_net(name, converters)
+        net = find_net(name, CONVERTERS)
         shapes = input_types(net, args)
         if args.int8 and not net.is_quantized:
-            net = quantized(net, shapes, name, converters)
+            net = quantized(net, shapes, name)
         latencies.append(net_latency(net, shapes, table, estimator, name))
     for latency in latencies:
         print_latency(latency, args, heading=len(latencies) > 1)
@@ -43,7 +42,6 @@ def main(argv: list[str], converters: Converters | None = None) -> int:
 
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = ArgumentParser(
-        prog="get_runtime.py",
         description="Latency of Caffe2 nets from a device's table of operator times, or estimated (µs).",
     )
     parser.add_argument(
@@ -139,11 +137,11 @@ def input_types(net: Net, args: argparse.Namespace) -> dict[str, TensorType]:
     return {name: TensorType(shape, dtype) for name, shape in shapes.items()}
 
 
-def quantized(net: Net, types: dict[str, TensorType], name: str, converters: Converters | None) -> Net:
+def quantized(net: Net, types: dict[str, TensorType], name: str) -> Net:
     """The int8 net with the operators that a float net's would have; what it computes is of no use."""
-    if converters is None or len(types) != 1:
+    if len(types) != 1:
         raise ModelError(f"{name}: only nets with one input are quantized here")
-    return converters.to_int8(net, {blob: kind.shape for blob, kind in types.items()})
+    return CONVERTERS.to_int8(net, {blob: kind.shape for blob, kind in types.items()})
 
 
 def print_latency(latency: NetLatency, args: argparse.Namespace, heading: bool) -> None:

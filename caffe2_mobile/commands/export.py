@@ -6,7 +6,7 @@ import onnx
 
 from caffe2_common.errors import ModelError
 from caffe2_common.preprocessing import Preprocessing
-from caffe2_models.command import ArgumentParser
+from caffe2_mobile.commands.program import ArgumentParser, positive
 from exporters.onnx_files import save_onnx
 from exporters.verification import make_samples, report
 
@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = ArgumentParser(prog="onnx_export.py", description="Export a model of the zoo to ONNX.")
+    parser = ArgumentParser(description="Export a model of the zoo to ONNX.")
     parser.add_argument("output", metavar="OUT.onnx")
     parser.add_argument("--model", "-m", required=True, metavar="NAME", help="see scripts/list_models.py")
     weights = parser.add_mutually_exclusive_group()
@@ -120,11 +120,3 @@ def describe(model: onnx.ModelProto, arguments: argparse.Namespace, parameters: 
         f"{arguments.output}: {arguments.model}, {parameters / 1e6:.2f} M parameters, "
         f"{len(model.graph.node)} nodes, opset {opset}, input {' x '.join(dims)}; onnx.checker finds it valid"
     )
-
-
-def positive(text: str) -> int:
-    """An integer above zero, for argparse."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return number

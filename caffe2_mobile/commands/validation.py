@@ -12,8 +12,8 @@ from pathlib import Path
 from caffe2_common.errors import ModelError
 from caffe2_common.machine import cores
 from caffe2_common.preprocessing import Preprocessing
-from caffe2_models.command import ArgumentParser
-from caffe2_models.preprocessing_command import add_preprocessing_arguments, override
+from caffe2_mobile.commands.preprocessing_arguments import add_preprocessing_arguments, override
+from caffe2_mobile.commands.program import ArgumentParser
 from validate import published
 from validate.classifier import Classifier
 from validate.dataset import Dataset, open_dataset, select
@@ -123,7 +123,7 @@ def validate(args: argparse.Namespace, open_classifier: OpenClassifier) -> tuple
     """What the flags ask for, here or on a cluster."""
     if args.ray is None:
         return validate_shard(args, open_classifier)
-    from validate.cluster import validate_on_cluster
+    from caffe2_mobile.cluster import validate_on_cluster
 
     result, predictions = validate_on_cluster(args, open_classifier)
     print(f"preprocessing: {describe(result.preprocessing)}")

@@ -4,20 +4,24 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
 
 from caffe2_common.errors import ModelError
+from caffe2_common.extras import explaining_extras
 
 
-def run(main: Callable[[list[str]], int | None]) -> None:
+def run(main: Callable[[list[str]], int | None]) -> NoReturn:
     """Run `main(argv)` as the whole program and exit with its status (None is 0).
 
-    Bad input (ModelError, OSError) becomes one line on stderr and status 2; `--debug` anywhere on the
-    command line lets the traceback through.
+    Bad input (ModelError, OSError) and a missing optional dependency become one line on stderr and status 2; `--debug`
+    anywhere on the command line lets the traceback through.
     """
     argv = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(argv) < len(sys.argv) - 1
     try:
-        status = main(argv)
+        with explaining_extras():
+            status = main(argv)
         sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)
@@ -33,14 +37,18 @@ def run(main: Callable[[list[str]], int | None]) -> None:
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """argparse's, with a wrong use said in one line."""
+    """argparse's, named as the program was called, with a wrong use said in one line."""
 
-    def error(self, message: str):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**({"prog": program_name()} | options))
+
+    def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see --help)\n")
 
 
 def program_name() -> str:
-    return sys.argv[0].rsplit("/", 1)[-1]
+    """As one typed it: `caffe2-mobile VERB`, or the name of a file."""
+    return Path(sys.argv[0]).name
 
 
 def one_line(error: Exception) -> str:
@@ -48,3 +56,11 @@ def one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split())
+
+
+def positive(text: str) -> int:
+    """An integer above zero, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return number

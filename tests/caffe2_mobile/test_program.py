@@ -7,7 +7,7 @@ import pytest
 
 PROGRAM = """
 import sys
-from caffe2_models.command import run
+from caffe2_mobile.commands.program import run
 from caffe2_common.errors import ModelError
 def main(argv):
     {body}

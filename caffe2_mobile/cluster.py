@@ -90,7 +90,7 @@ def _shard_task(project: str) -> Callable[[bytes], tuple[Result, Predictions]]:
 
         sys.path.insert(0, project)
         args, open_classifier = pickle.loads(content)
-        from validate.command import validate_shard
+        from caffe2_mobile.commands.validation import validate_shard
 
         return validate_shard(args, open_classifier)
 

@@ -13,10 +13,10 @@ import torch
 from caffe2_common.errors import ModelError
 from caffe2_common.preprocessing import Preprocessing
 from caffe2_common.progress import progress
+from caffe2_mobile.api.nets import to_int8
 from caffe2_models import Net
 from exporters.onnx_to_caffe2 import convert
 from exporters.torch_to_onnx import export
-from get_runtime import to_int8
 from mobile_cv.model_zoo.networks import build
 from mobile_cv.search import LatencyTable, SearchSpace
 from runtime_lut.estimate import Estimator
