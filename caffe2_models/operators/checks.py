@@ -2,7 +2,9 @@
 
 import math
 
-from caffe2_common.errors import ModelError
+import numpy as np
+
+from caffe2_common.errors import LaterError, ModelError
 from caffe2_models.tensors import TensorType
 
 
@@ -38,3 +40,23 @@ def flattened(shape: tuple[int, ...], axis: int) -> tuple[int, int]:
     """The shape in two dimensions, divided before `axis` (which may equal the rank)."""
     axis = axis if axis == len(shape) else canonical_axis(axis, len(shape))
     return math.prod(shape[:axis]), math.prod(shape[axis:])
+
+
+def known(blob: TensorType | None, role: str) -> np.ndarray | None:
+    """The content of an optional input that decides the output's shape; LaterError where a run must tell it."""
+    if blob is not None and blob.value is None:
+        raise LaterError(f"its {role} come from a blob that is known only when the net runs")
+    return None if blob is None else blob.value
+
+
+def check_indices(indices: np.ndarray, extent: int, wraps: bool = False) -> None:
+    """Raises ModelError for an index outside [0, extent), or outside [-extent, extent) where negative ones wrap."""
+    if indices.size and (indices.min() < (-extent if wraps else 0) or indices.max() >= extent):
+        wrong = indices.min() if indices.min() < (-extent if wraps else 0) else indices.max()
+        raise ModelError(f"index {wrong} of {extent}")
+
+
+def check_lengths(lengths: np.ndarray, total: int) -> None:
+    """Raises ModelError for lengths that are negative or do not add up to `total`."""
+    if (lengths < 0).any() or lengths.sum(dtype=np.int64) != total:
+        raise ModelError(f"lengths that add up to {lengths.sum(dtype=np.int64)}, of {total}")

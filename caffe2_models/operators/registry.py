@@ -22,7 +22,7 @@ Sizes that only a run tells:
 
     `infer` returns TensorType.up_to(shape, dtype) where content decides how many there are (Unique, boxes above a
     threshold) but never more than that; TensorType.unknown() where there is no bound.
-    `infer` asks shaping.known(x, "lengths") for the content of an input that decides a shape (Reshape's second,
+    `infer` asks checks.known(x, "lengths") for the content of an input that decides a shape (Reshape's second,
     lengths): the array, where it is known before the run; else LaterError leaves all outputs unknown.
 
 Operators behind such blobs need no word of their own. Before the run their `infer` is asked with the upper bounds, and

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from caffe2_common.errors import ModelError
+from caffe2_models.operators.checks import check_rank, known
 from caffe2_models.operators.convolution import image_shape, ordered
 from caffe2_models.operators.registry import Operator, operator
-from caffe2_models.operators.shaping import known
 from caffe2_models.operators.window import MAX_EXTENT
 
 
@@ -106,3 +106,39 @@ def _neighbours(extent: int, count: int):
     position = ratio * np.arange(count).astype(np.float32)
     before = position.astype(np.int64)
     return before, np.minimum(before + 1, extent - 1), position - before.astype(np.float32)
+
+
+@operator("ResizeNearest3D")
+@dataclass(frozen=True)
+class ResizeNearest3D(Operator):
+    """[N, C, frames, H, W]: pixels twice in both directions, frames once or twice, which is all that Caffe2 has."""
+
+    temporal_scale: float = 1.0
+    height_scale: float = 1.0
+    width_scale: float = 1.0
+    order: str = "NCHW"
+
+    def infer(self, x):
+        check_rank(x, 5, "images")
+        if self.temporal_scale not in (1, 2) or (self.height_scale, self.width_scale) != (2, 2) or self.order != "NCHW":
+            scales = (self.temporal_scale, self.height_scale, self.width_scale)
+            raise ModelError(f"scales {list(scales)}, order {self.order!r}; 1 or 2, 2 and 2, NCHW are expected")
+        return x.with_shape(self._size(x.shape))
+
+    def compute(self, x):
+        for axis, scale in enumerate(self._scales):
+            x = x.repeat(scale, axis)
+        return x
+
+    def lower(self, graph, x):
+        return graph.add(
+            "Resize", x, None, None, graph.ints(self._size(x.shape)),
+            mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor",
+        )  # fmt: skip
+
+    @property
+    def _scales(self) -> tuple[int, ...]:
+        return 1, 1, int(self.temporal_scale), 2, 2
+
+    def _size(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(dim * scale for dim, scale in zip(shape, self._scales, strict=True))

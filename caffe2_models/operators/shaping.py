@@ -5,22 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from caffe2_common.errors import LaterError, ModelError
+from caffe2_common.errors import ModelError
 from caffe2_models.arguments import Arguments
-from caffe2_models.operators.checks import canonical_axis, flattened
-from caffe2_models.operators.convolution import image_shape, ordered
+from caffe2_models.operators.checks import canonical_axis, flattened, known
+from caffe2_models.operators.convolution import image_shape
 from caffe2_models.operators.registry import ANY, FLOAT32, NUMBERS, Operator, operator
-from caffe2_models.operators.window import MAX_EXTENT, Window
 from caffe2_models.tensors import TensorType
 
 INT64_MAX = np.iinfo(np.int64).max
-
-
-def known(blob: TensorType | None, role: str) -> np.ndarray | None:
-    """The content of an optional input that decides the output's shape; LaterError where a run must tell it."""
-    if blob is not None and blob.value is None:
-        raise LaterError(f"its {role} come from a blob that is known only when the net runs")
-    return None if blob is None else blob.value
 
 
 def new_shape(old: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
@@ -386,33 +378,6 @@ class Slice(Operator):
         return list(self.starts), list(self.ends)
 
 
-@operator("Tile")
-@dataclass(frozen=True)
-class Tile(Operator):
-    """`tiles` copies along an axis."""
-
-    tiles: int
-    axis: int
-
-    dtypes = NUMBERS
-
-    def infer(self, x):
-        return x.with_shape(tuple(dim * times for dim, times in zip(x.shape, self._times(len(x.shape)), strict=True)))
-
-    def compute(self, x):
-        return np.tile(x, self._times(x.ndim))
-
-    def lower(self, graph, x):
-        return graph.add("Tile", x, graph.ints(self._times(len(x.shape))))
-
-    def _times(self, rank):
-        if self.tiles < 0:
-            raise ModelError(f"{self.tiles} tiles")
-        times = [1] * rank
-        times[canonical_axis(self.axis, rank)] = self.tiles
-        return tuple(times)
-
-
 @operator("Shape")
 @dataclass(frozen=True)
 class Shape(Operator):
@@ -437,62 +402,65 @@ class Shape(Operator):
         )
 
 
+@operator("Size")
 @dataclass(frozen=True)
-class Padding(Window):
-    """A window's pads alone; negative ones crop."""
+class Size(Operator):
+    """How many elements the input has, int64 of no dimensions."""
 
-    def check(self):
-        if max(map(abs, self.pads)) > MAX_EXTENT:
-            raise ModelError(f"pads {list(self.pads)} that cannot be")
-
-
-@operator("PadImage")
-@dataclass(frozen=True)
-class PadImage(Operator):
-    """Padding with `value`, by reflection or by the edge pixels; negative pads crop."""
-
-    window: Padding
-    mode: str = "constant"
-    value: float = 0.0
-    order: str = "NCHW"
-
-    carries_order = True
+    dtypes = ANY
 
     def infer(self, x):
-        count, channels, height, width = image_shape(x, self.order)
-        top, left, bottom, right = self.window.pads
-        if self.mode not in ("constant", "reflect", "edge"):
-            raise ModelError(f"padding mode {self.mode!r} is none of constant, reflect, edge")
-        if self.mode == "reflect" and (max(top, bottom) >= height or max(left, right) >= width):
-            raise ModelError(f"reflection by {list(self.window.pads)} of {height} x {width} pixels")
-        size = (height + top + bottom, width + left + right)
-        if min(*size, height, width) < 1:
-            raise ModelError(f"pads {list(self.window.pads)} leave nothing of {height} x {width} pixels")
-        return x.with_shape(ordered((count, channels, *size), self.order))
+        return TensorType.of(self._size(x.shape))
 
     def compute(self, x):
-        for axis, (positions, outside) in self._sources(x.shape):
-            x = x.take(positions, axis)
-            if self.mode == "constant":
-                np.moveaxis(x, axis, 0)[outside] = np.float32(self.value)
-        return np.ascontiguousarray(x)
+        return self._size(x.shape)
 
     def lower(self, graph, x):
-        if self.mode == "constant":
-            image = x if self.order == "NCHW" else graph.to_nchw(x)
-            y = graph.pad(image, self.window.pads, self.value)
-            return y if self.order == "NCHW" else graph.to_nhwc(y)
-        for axis, (positions, _) in self._sources(x.shape):
-            x = graph.add("Gather", x, graph.ints(positions), axis=axis)
-        return x
+        return graph.constant(self._size(x.shape))
 
-    def _sources(self, shape):
-        """(axis, (the input's pixel for each of the output's, which of those lie outside)) of both axes."""
-        first = 2 if self.order == "NCHW" else 1
-        for i, axis in enumerate((first, first + 1)):
-            extent, before, after = shape[axis], self.window.pads[i], self.window.pads[i + 2]
-            positions = np.arange(-before, extent + after)
-            outside = (positions < 0) | (positions >= extent)
-            if self.mode == "reflect":
-                positions = np.minimum(np.abs(positions), 2 * extent - 2 - positions)
-            yield axis, (positions.clip(0, extent - 1), outside)
+    @staticmethod
+    def _size(shape: tuple[int, ...]) -> np.ndarray:
+        return np.array(math.prod(shape), np.int64)
+
+
+@operator("ResizeLike")
+@dataclass(frozen=True)
+class ResizeLike(Operator):
+    """The first blob's elements in the second's shape."""
+
+    dtypes = ANY
+
+    def infer(self, x, like):
+        if x.size != like.size:
+            raise ModelError(f"{x} does not take the shape of {like}")
+        return x.with_shape(like.shape)
+
+    def compute(self, x, like):
+        return x.reshape(like.shape)
+
+    def lower(self, graph, x, like):
+        return graph.add("Reshape", x, graph.ints(like.shape))
+
+
+@operator("PrependDim")
+@dataclass(frozen=True)
+class PrependDim(Reshaping):
+    """The first dimension in dim_size parts, which become a dimension before it."""
+
+    dim_size: int = 0
+
+    def result(self, shape):
+        if self.dim_size < 1 or not shape or shape[0] % self.dim_size:
+            raise ModelError(f"{list(shape)} does not divide into {self.dim_size} parts")
+        return (self.dim_size, shape[0] // self.dim_size, *shape[1:])
+
+
+@operator("MergeDim")
+@dataclass(frozen=True)
+class MergeDim(Reshaping):
+    """The first two dimensions as one."""
+
+    def result(self, shape):
+        if len(shape) < 2:
+            raise ModelError(f"{list(shape)} has no two dimensions to merge")
+        return (shape[0] * shape[1], *shape[2:])

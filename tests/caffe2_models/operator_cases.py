@@ -12,6 +12,7 @@ import numpy as np
 from caffe2_models import Int8Tensor, Net
 from caffe2_models.build import add_operator, make_init, set_argument
 from caffe2_models.proto import caffe2_pb2
+from caffe2_models.runtimes.session import input_types
 
 
 @dataclass
@@ -24,6 +25,7 @@ class Case:
     outputs: int = 1
     fed: int = 1
     is_random: bool = False  # another content at each run of Caffe2
+    in_place: bool = False  # the output is the first input
     workspace: dict = field(default_factory=dict)  # blobs fed that no operator names
 
     def net(self) -> Net:
@@ -40,8 +42,13 @@ class Case:
         return {f"x{i}": value for i, value in enumerate(self.inputs[: self.fed])} | self.workspace
 
     @property
+    def has_exact_sizes(self) -> bool:
+        """Whether the sizes of all blobs are known before a run."""
+        return all(step.is_exact for step in self.net().walk(input_types(self.feeds)))
+
+    @property
     def output_names(self) -> list[str]:
-        return [f"y{i}" for i in range(self.outputs)]
+        return ["x0"] if self.in_place else [f"y{i}" for i in range(self.outputs)]
 
 
 CASES: dict[str, Callable[[np.random.Generator], Case]] = {}
@@ -563,13 +570,6 @@ def slices(rng, kind):
     return Case(kind, [normal(rng, *shape)], {"starts": starts, "ends": ends})
 
 
-@case("Tile")
-def tile(rng, kind):
-    shape = any_rank(rng)
-    axis = int(rng.integers(-len(shape), len(shape)))
-    return Case(kind, [normal(rng, *shape)], {"tiles": int(rng.integers(1, 4)), "axis": axis})
-
-
 @case("PadImage")
 def pad_image(rng, kind):
     order, mode = "NHWC" if flip(rng, 0.3) else "NCHW", str(rng.choice(["constant", "reflect", "edge"]))
@@ -827,5 +827,7 @@ def int8_given_int_tensor(rng, kind):
 # Families in files of their own.
 import cases_control  # noqa: E402, F401
 import cases_elementwise  # noqa: E402, F401
+import cases_indexing  # noqa: E402, F401
+import cases_lengths  # noqa: E402, F401
 import cases_reductions  # noqa: E402, F401
 import cases_style  # noqa: E402, F401

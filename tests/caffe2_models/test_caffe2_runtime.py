@@ -25,10 +25,8 @@ def test_operators(kind):
     for seed in range(10):
         case = CASES[kind](np.random.default_rng([seed, 1, *kind.encode()]))
         want = case.net().session("caffe2", threads=1).run(case.feeds, case.output_names)
-        for backend in [
-            *EXACT,
-            *(["onnxruntime"] if OPERATORS[kind].exact_in_onnx and OPERATORS[kind].is_in_onnx() else []),
-        ]:
+        in_onnx = OPERATORS[kind].exact_in_onnx and OPERATORS[kind].is_in_onnx() and case.has_exact_sizes
+        for backend in [*EXACT, *(["onnxruntime"] if in_onnx else [])]:
             got = case.net().session(backend, threads=1).run(case.feeds, case.output_names)
             for name in case.output_names:
                 assert_close(got[name], want[name], 2e-5, only_shape=case.is_random)

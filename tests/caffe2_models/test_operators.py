@@ -29,7 +29,7 @@ def test_operator_has_shape_computation_lowering_and_cost(kind):
     net, types = case.net(), input_types(case.feeds)
     steps = list(net.walk(types))
     assert [step.macs >= 0 for step in steps] == [True]
-    if kind in LOWERED or not OPERATORS[kind].exact_in_onnx:
+    if OPERATORS[kind].is_in_onnx() and all(step.is_exact for step in steps):
         lower_net(net, types, case.output_names)
     net.session("reference").run(case.feeds, case.output_names)
 
@@ -45,6 +45,8 @@ def test_what_is_inferred_is_what_runs(kind):
 def test_lowered_operator_computes_the_same(kind):
     for seed in SEEDS:
         case = draw(kind, seed)
+        if not case.has_exact_sizes:
+            continue
         reference = case.net().session("reference").run(case.feeds, case.output_names)
         lowered = case.net().session("onnxruntime", threads=1).run(case.feeds, case.output_names)
         for name, want in reference.items():
