@@ -17,7 +17,6 @@ MAY_IMPORT = {
     "exporters": {"caffe2_common", "caffe2_models"},
     "validate": {"caffe2_common", "caffe2_models"},
     "runtime_lut": {"caffe2_common", "caffe2_models"},
-    "caffe2_mobile": PACKAGES,
 }
 
 # The one stage that reads PyTorch models, and so imports torch and the zoo.
