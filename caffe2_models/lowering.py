@@ -1,7 +1,8 @@
 """From a Caffe2 net to ONNX: the graph that operators' lower() methods write on.
 
-Float operators are lowered to the same function. Int8 operators become the QDQ form (DequantizeLinear, float
-operator, QuantizeLinear), which rounds elsewhere than QNNPACK does and so is near, not equal.
+Operators are lowered to the same function: of float operators to the rounding of sums, of Int8 operators to the byte.
+In QDQ form (DequantizeLinear, float operator, QuantizeLinear) Int8 operators round elsewhere than QNNPACK does: that is
+faster in some runtimes, and near, not equal.
 """
 
 from collections import Counter
@@ -84,9 +85,22 @@ class Graph:
         scale, zero_point = self._quantization(x.type.scale, x.type.zero_point, x.type.dtype)
         return self.add("DequantizeLinear", x, scale, zero_point)
 
+    def dequantize_as(self, x: Symbol | str, scale: float, zero_point: int) -> str:
+        """scale * (x - zero_point) of bytes."""
+        return self.add("DequantizeLinear", x, *self._quantization(scale, zero_point, np.dtype(np.uint8)))
+
     def quantize(self, x: str, scale: float, zero_point: int) -> str:
         """uint8 of real values."""
         return self.add("QuantizeLinear", x, *self._quantization(scale, zero_point, np.dtype(np.uint8)))
+
+    def centred(self, x: Symbol | str, zero_point: int) -> str:
+        """x - zero_point of bytes, in float32. (Not DequantizeLinear, which runtimes fuse with what follows.)"""
+        x = self.cast(x, np.float32)
+        return self.add("Sub", x, self.constant(np.float32(zero_point))) if zero_point else x
+
+    def at_least(self, x: Symbol | str, lowest: int) -> str:
+        """Bytes, none below the lowest."""
+        return self.add("Clip", x, self.constant(lowest, np.uint8)) if lowest else x
 
     def cast(self, x: Symbol | str, dtype) -> str:
         return self.add("Cast", x, to=ONNX_TYPES[np.dtype(dtype)])
@@ -187,19 +201,25 @@ class Lowered:
 
 
 def lower_net(
-    net: Net, input_types: Mapping[str, TensorType], outputs: Sequence[str] | None = None
+    net: Net, input_types: Mapping[str, TensorType], outputs: Sequence[str] | None = None, qdq: bool = False
 ) -> tuple[onnx.ModelProto, dict[str, str]]:
     """The net as an ONNX model for inputs of these types, and the ONNX name of each requested output.
 
-    The graph keeps the blobs' names: a blob written several times has it for its last writer.
+    qdq: Int8 operators in QDQ form. The graph keeps the blobs' names: a blob written several times has it for its
+    last writer.
     Raises UnsupportedError or ModelError as Net.walk does.
     """
-    lowered = lower(net, input_types, outputs)
+    lowered = lower(net, input_types, outputs, qdq)
     return lowered.to_model(), lowered.output_names
 
 
-def lower(net: Net, input_types: Mapping[str, TensorType], outputs: Sequence[str] | None = None) -> Lowered:
+def lower(
+    net: Net, input_types: Mapping[str, TensorType], outputs: Sequence[str] | None = None, qdq: bool = False
+) -> Lowered:
     """The net as a graph; see lower_net."""
+    absent = sorted({node.type for node in net.operators if not node.operator.is_in_onnx()})
+    if absent:
+        raise UnsupportedError(f"{', '.join(absent)}: ONNX cannot say what the operator computes")
     symbols = {name: Symbol(name, TensorType.of(value)) for name, value in net.parameters.items()}
     symbols |= {name: Symbol(name, given) for name, given in input_types.items()}
     writers = Counter(name for node in net.operators for name in node.outputs)
@@ -213,7 +233,8 @@ def lower(net: Net, input_types: Mapping[str, TensorType], outputs: Sequence[str
             if all(found.value is not None for found in step.outputs):
                 names = tuple(graph.constant(found.value) for found in step.outputs)
             else:
-                names = node.operator.lower(graph, *(symbols[name] for name in node.inputs))
+                to_onnx = node.operator.lower_qdq if qdq else node.operator.lower
+                names = to_onnx(graph, *(symbols[name] for name in node.inputs))
         names = names if isinstance(names, tuple) else (names,)
         for blob, name, found in zip(node.outputs, names, step.outputs, strict=False):
             writers[blob] -= 1

@@ -1,23 +1,24 @@
-"""Caffe2 to ONNX: float nets as the same function, int8 nets as one that rounds elsewhere.
+"""Caffe2 to ONNX: float nets but for the rounding of sums, int8 nets to the byte, or as forms that are near.
 
 The operators' own lower() methods write the nodes, for one input shape. Here the batch is made free again
-where the graph allows it, the preprocessing is carried over, and what int8 forms differ by is measured.
+where the graph allows it, the preprocessing is carried over, and int8 forms are compared with the net.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import onnx
 
-from caffe2_common.errors import ModelError, UnsupportedError
+from caffe2_common.errors import ModelError
 from caffe2_models import Int8Tensor, Net
 from caffe2_models.lowering import Lowered, lower
 from caffe2_models.preprocessing import get_preprocessing
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.runtimes.session import input_types
 from caffe2_models.tensors import TensorType
+from exporters.int8_comparison import Int8Report, compare_int8
 from exporters.onnx_files import set_onnx_preprocessing
 from exporters.qlinear import to_qlinear
 from exporters.verification import Sample, run_onnx
@@ -26,91 +27,37 @@ from exporters.verification import Sample, run_onnx
 BATCHES = (6, 7)
 
 
-# Forms of int8 nets: what is done to the QDQ form.
-INT8_FORMS = {"qdq": lambda model: None, "qlinear": to_qlinear}
+Int8Form = Literal["exact", "qdq", "qlinear"]
+INT8_FORMS: tuple[Int8Form, ...] = get_args(Int8Form)
+
+FORM_NAMES = {"exact": "exact form", "qdq": "QDQ form", "qlinear": "QLinear form"}
 
 
-def to_onnx(net: Net, shapes: Mapping[str, Sequence[int]], int8: str | None = None) -> onnx.ModelProto:
+def to_onnx(net: Net, shapes: Mapping[str, Sequence[int]], int8: Int8Form = "exact") -> onnx.ModelProto:
     """The net as an ONNX model for inputs of these shapes (NCHW, as the net takes them).
 
-    The batch is left free where the graph allows it; otherwise it is that of `shapes`. An int8 net becomes
-    near but not equal, and its form must be asked for: "qdq", QuantizeLinear and DequantizeLinear around
-    float operators, or "qlinear", with QLinearConv. Raises UnsupportedError or ModelError.
+    The batch is left free where the graph allows it; otherwise it is that of `shapes`. An int8 net becomes the same
+    function to the byte ("exact"), or one that is near and in some runtimes faster: "qdq", QuantizeLinear and
+    DequantizeLinear around float operators, or "qlinear", with QLinearConv. Raises UnsupportedError or ModelError.
     """
-    if net.is_quantized and int8 is None:
-        raise UnsupportedError(
-            "an int8 net becomes ONNX only approximately: ONNX rounds elsewhere than QNNPACK does; "
-            "ask for it with --int8 qdq or --int8 qlinear"
-        )
-    model = _with_free_batch(net, shapes) or _model(_lowered(net, shapes))
-    if net.is_quantized:
-        INT8_FORMS[int8](model)
+    model = _with_free_batch(net, shapes, int8) or _model(_lowered(net, shapes, int8))
+    if net.is_quantized and int8 == "qlinear":
+        to_qlinear(model)
     if (preprocessing := get_preprocessing(net.predict)) is not None:
         set_onnx_preprocessing(model, preprocessing)
     return model
 
 
-@dataclass(frozen=True)
-class Int8Report:
-    """How far the ONNX form of an int8 net is from the net itself.
-
-    form: QDQ or QLinear. agreement: share of images whose largest output is the same. differing: share of all
-    quantized values that differ; step: the largest such difference, in steps of its blob's own scale.
-    step_alone: the same of operators that are each fed what the net itself computes. output: largest
-    difference of the first output.
-    """
-
-    form: str
-    images: int
-    agreement: float
-    differing: float
-    step: int
-    blob: str
-    step_alone: int
-    output: float
-
-    def __str__(self):
-        return (
-            f"{self.form} form against the int8 net, {self.images} image-like inputs: "
-            f"same top-1 on {self.agreement:.1%}; output max |difference| {self.output:.3g}; "
-            f"{self.differing:.2%} of quantized values differ, by {self.step} steps at most ({self.blob}); "
-            f"one operator alone differs by {self.step_alone} at most"
-        )
-
-
-def compare_int8(net: Net, model: onnx.ModelProto, samples: Sequence[Sample]) -> Int8Report:
-    """Run an int8 net exactly, its ONNX form by ONNX Runtime, on the same inputs."""
+def compare_onnx(net: Net, model: onnx.ModelProto, samples: Sequence[Sample], form: Int8Form) -> Int8Report:
+    """Run an int8 net, and its ONNX form by ONNX Runtime, on the same inputs; all quantized blobs are compared."""
     types = net.infer_types({name: TensorType(array.shape) for name, array in samples[0].feeds.items()})
     blobs = [name for node in model.graph.node for name in node.output if name in types and types[name].is_quantized]
-    exact, near = net.session(), run_onnx(_with_outputs(model, blobs), samples)
-    output = net.outputs[0]
-    steps: dict[str, int] = dict.fromkeys(blobs, 0)
-    agreeing, differing, differences = [], [], []
-    for sample, have in zip(samples, near, strict=True):
-        want = exact.run(sample.feeds, [output, *blobs])
-        for blob in blobs:
-            gap = np.abs(want[blob].data.astype(np.int32) - have[blob])
-            steps[blob] = max(steps[blob], int(gap.max(initial=0)))
-            differing.append((int((gap > 0).sum()), gap.size))
-        expected, got = _real(want[output], types[output]), _real(have[output], types[output])
-        differences.append(np.abs(expected - got).max())
-        agreeing.extend(expected.reshape(len(expected), -1).argmax(1) == got.reshape(len(got), -1).argmax(1))
-    unequal, total = np.sum(differing, axis=0) if differing else (0, 1)
-    worst = max(steps, key=steps.get, default="")
-    form = "qlinear" if any(node.op_type == "QLinearConv" for node in model.graph.node) else "qdq"
-    return Int8Report(
-        form={"qdq": "QDQ", "qlinear": "QLinear"}[form],
-        images=len(agreeing),
-        agreement=float(np.mean(agreeing)),
-        differing=unequal / total,
-        step=steps.get(worst, 0),
-        blob=worst,
-        step_alone=_largest_step_alone(net, samples[0], form),
-        output=float(max(differences)),
-    )
+    with_blobs = _with_outputs(model, blobs)
+    report = compare_int8(net, FORM_NAMES[form], samples, blobs, lambda samples: run_onnx(with_blobs, samples))
+    return report if form == "exact" else report.with_step_alone(_largest_step_alone(net, samples[0], form))
 
 
-def _largest_step_alone(net: Net, sample: Sample, form: str) -> int:
+def _largest_step_alone(net: Net, sample: Sample, form: Int8Form) -> int:
     """The largest difference that a single operator makes, each fed with what the net itself computes."""
     writers = Counter(blob for node in net.operators for blob in node.outputs)
     once = [blob for blob, count in writers.items() if count == 1]  # others hold their last value only
@@ -122,8 +69,9 @@ def _largest_step_alone(net: Net, sample: Sample, form: str) -> int:
         if known and isinstance(values[output], Int8Tensor):
             proto = caffe2_pb2.NetDef(op=[node.proto], external_input=node.inputs, external_output=[output])
             feeds = {name: values[name] for name in node.inputs if name in values}
-            alone = _model(lower(Net(proto, net.init), input_types(feeds)))
-            INT8_FORMS[form](alone)
+            alone = _model(lower(Net(proto, net.init), input_types(feeds), qdq=True))
+            if form == "qlinear":
+                to_qlinear(alone)
             bytes_of = {name: v.data if isinstance(v, Int8Tensor) else v for name, v in feeds.items()}
             (have,) = run_onnx(alone, [Sample("alone", bytes_of)])
             gap = np.abs(values[output].data.astype(np.int32) - have[output])
@@ -142,12 +90,12 @@ def _with_outputs(model: onnx.ModelProto, blobs: Sequence[str]) -> onnx.ModelPro
     return copy
 
 
-def _with_free_batch(net: Net, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelProto | None:
+def _with_free_batch(net: Net, shapes: Mapping[str, Sequence[int]], int8: Int8Form) -> onnx.ModelProto | None:
     """The model with a free batch, or None where something in the graph is made for one batch."""
     if len({shape[0] for shape in shapes.values()}) > 1:
         return None
     try:
-        first, second = (_lowered(net, _with_batch(shapes, batch)) for batch in BATCHES)
+        first, second = (_lowered(net, _with_batch(shapes, batch), int8) for batch in BATCHES)
     except ModelError:  # shapes that go with one batch only; what else may be wrong shows at that batch
         return None
     nodes = first.graph.nodes
@@ -183,8 +131,8 @@ def _freed(first: np.ndarray, second: np.ndarray, reader: tuple[str, int]) -> np
     return np.where(different, -1, first) if different.sum() == 1 and -1 not in first else None
 
 
-def _lowered(net: Net, shapes: Mapping[str, Sequence[int]]) -> Lowered:
-    return lower(net, {name: TensorType(tuple(shape)) for name, shape in shapes.items()})
+def _lowered(net: Net, shapes: Mapping[str, Sequence[int]], int8: Int8Form) -> Lowered:
+    return lower(net, {name: TensorType(tuple(shape)) for name, shape in shapes.items()}, qdq=int8 != "exact")
 
 
 def _model(lowered: Lowered) -> onnx.ModelProto:
@@ -197,9 +145,3 @@ def _model(lowered: Lowered) -> onnx.ModelProto:
     for value in model.graph.output:
         value.name = blobs.get(value.name, value.name)
     return model
-
-
-def _real(value: np.ndarray | Int8Tensor, blob_type: TensorType) -> np.ndarray:
-    if isinstance(value, np.ndarray) and blob_type.is_quantized:
-        value = Int8Tensor(value, blob_type.scale, blob_type.zero_point)
-    return value.dequantize() if isinstance(value, Int8Tensor) else value

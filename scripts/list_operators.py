@@ -15,10 +15,8 @@ HEAD = """# Operators
 What `python scripts/list_operators.py` prints. Every operator has its output shapes and types, its exact
 computation, its lowering to ONNX and its cost in one class of `caffe2_models/operators/`. Arguments stand
 with Caffe2's defaults, [in brackets] where there is none; those without either must be given; others are
-ignored, as Caffe2 ignores them. Of operators marked `int8` the runtimes `reference`, `exact` and `caffe2`
-compute every byte; `onnxruntime` approximates them where asked to. Operators marked `numpy` have no form in ONNX:
-they run in `reference` and `caffe2`. Where inputs differ in what they may hold, it is said for each in turn, the
-last for all further ones.
+ignored, as Caffe2 ignores them. Operators marked `numpy` have no form in ONNX: they run in `reference` and `caffe2`.
+Where inputs differ in what they may hold, it is said for each in turn, the last for all further ones.
 
 A *window* is given as `kernel`, `stride`, `pad`, `dilation`, as their `_h _w` and `_t _l _b _r` forms, or as
 the lists `kernels`, `strides`, `pads`, `dilations`; `legacy_pad` 1 (VALID), 2 (SAME) and 3 (Caffe's pooling)
@@ -55,11 +53,9 @@ def document() -> str:
 def row(name: str, operator: type[Operator]) -> str:
     each = operator.dtypes if isinstance(operator.dtypes, tuple) else (operator.dtypes,)
     types = ", ".join(" ".join(sorted(dtypes)) if dtypes is not None else "any" for dtypes in each)
-    exact = "" if operator.exact_in_onnx else "int8"
-    if not operator.is_in_onnx():
-        exact = "numpy"
+    form = "" if operator.is_in_onnx() else "numpy"
     arguments = ", ".join(filter(None, (argument(field) for field in dataclasses.fields(operator))))
-    return f"| {name} | {exact} | {arguments} | {'quantized' if operator.takes_quantized else types} |"
+    return f"| {name} | {form} | {arguments} | {'quantized' if operator.takes_quantized else types} |"
 
 
 def argument(field: dataclasses.Field) -> str | None:

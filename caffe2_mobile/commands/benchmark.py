@@ -31,7 +31,7 @@ def main(argv: list[str]) -> None:
         write_atomically(args.json, json.dumps(measured, indent=1) + "\n")
     if not args.whole_only:
         print_operators(result, args.top)
-    approximates = args.approximate and not all(node.operator.exact_in_onnx for node in net.operators)
+    approximates = args.approximate and net.is_quantized
     print_whole(result, session.backend + " (QDQ form, an approximation)" * approximates, args.threads)
 
 

@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
-from caffe2_common.errors import ModelError
+from caffe2_common.errors import ModelError, UnsupportedError
 from caffe2_models import int8
 from caffe2_models.operators.convolution import image_shape
 from caffe2_models.operators.pooling import check_pool, check_work, max_over_window, sum_over_window
@@ -18,6 +19,7 @@ from caffe2_models.operators.quantized import (
 )
 from caffe2_models.operators.registry import ANY, LAYOUT, ROW_ARGUMENTS, Operator, operator
 from caffe2_models.operators.window import Fit, Window
+from caffe2_models.requantization import EXACT_IN_FLOAT32, Rounding, Steps, WideRounding, find_addition, find_rounding
 from caffe2_models.tensors import TensorType
 
 
@@ -33,6 +35,13 @@ class Int8Quantize(Quantized):
         return self.tensor(int8.quantize(x, self.Y_scale, self.Y_zero_point))
 
     def lower(self, graph, x):
+        with np.errstate(over="ignore"):
+            beyond = np.float32(2**31) * np.float32(self.Y_scale)
+        within = graph.add("Less", x, graph.constant(beyond))  # of what is no number, false
+        x = graph.add("Where", within, x, graph.constant(np.finfo(np.float32).min))
+        return graph.quantize(x, self.Y_scale, self.Y_zero_point)
+
+    def lower_qdq(self, graph, x):
         return graph.quantize(x, self.Y_scale, self.Y_zero_point)
 
 
@@ -49,7 +58,10 @@ class Int8Dequantize(Operator):
     def compute(self, x):
         return x.dequantize()
 
-    def lower(self, graph, x):
+    def lower(self, graph, x):  # not DequantizeLinear, which runtimes fuse with what follows into what rounds elsewhere
+        return graph.add("Mul", graph.centred(x, x.type.zero_point), graph.constant(np.float32(x.type.scale)))
+
+    def lower_qdq(self, graph, x):
         return graph.dequantize(x)
 
 
@@ -75,7 +87,13 @@ class Int8Add(Quantized):
         return self.tensor(int8.add(*inputs, self.Y_scale, self.Y_zero_point, self.relu))
 
     def lower(self, graph, a, b):
-        return self.lower_output(graph, graph.add("Add", graph.dequantize(a), graph.dequantize(b)))
+        (a_scale, a_zero_point), (b_scale, b_zero_point) = ((x.type.scale, x.type.zero_point) for x in (a, b))
+        multipliers = int8.add_multipliers(a_scale, b_scale, self.Y_scale)
+        y = find_addition(multipliers, (a_zero_point, b_zero_point), self.Y_zero_point).lower(graph, a, b)
+        return graph.at_least(y, self.Y_zero_point if self.relu else 0)
+
+    def lower_qdq(self, graph, a, b):
+        return self.quantize_real(graph, graph.add("Add", graph.dequantize(a), graph.dequantize(b)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,14 +122,30 @@ class Int8Pool(Quantized):
         """Whether a window of one pixel on an image of this size is computed rather than refused."""
         return False
 
-    def lower(self, graph, x):
+    def lower_qdq(self, graph, x):
         fit = self.window.fit(*x.shape[1:3])
-        y = self.lower_pool(graph, graph.to_nchw(graph.dequantize(x)), fit)
-        return self.lower_output(graph, graph.to_nhwc(y))
+        y = self.lower_real(graph, graph.to_nchw(graph.dequantize(x)), fit)
+        return self.quantize_real(graph, graph.to_nhwc(y))
 
-    def lower_pool(self, graph, image: str, fit: Fit) -> str:
+    def lower_real(self, graph, image: str, fit: Fit) -> str:
         """The operator on real NCHW images."""
         raise NotImplementedError
+
+
+@lru_cache(maxsize=1024)
+def average_rounding(
+    area: int, x_scale: float, x_zero_point: int, y_scale: float, y_zero_point: int, relu: bool
+) -> Rounding | WideRounding:
+    """From window sums of (x - x_zero_point) to bytes, in ONNX."""
+
+    def average(sums: np.ndarray) -> np.ndarray:
+        return int8.average(sums, area, x_scale, y_scale, y_zero_point, relu)
+
+    multiplier, shift = int8.average_multiplier(area, x_scale, y_scale)
+    low, high = -area * x_zero_point, area * (255 - x_zero_point)
+    if area * 255 > EXACT_IN_FLOAT32:
+        raise UnsupportedError(f"the mean of {area} pixels, whose sum is not exact in float32, in ONNX")
+    return find_rounding(Steps(average, low, high, 2.0**shift / multiplier, y_zero_point), area * 255)
 
 
 @operator("Int8AveragePool")
@@ -134,7 +168,26 @@ class Int8AveragePool(Int8Pool):
         acc = sum_over_window(image, fit).transpose(0, 2, 3, 1)
         return self.tensor(int8.average(acc, fit.area, x.scale, self.Y_scale, self.Y_zero_point, self.relu))
 
-    def lower_pool(self, graph, image, fit):
+    def lower(self, graph, x):
+        fit, zero_point, channels = self.window.fit(*x.shape[1:3]), x.type.zero_point, x.shape[3]
+        rounding = average_rounding(
+            fit.area, x.type.scale, zero_point, np.float32(self.Y_scale), self.Y_zero_point, self.relu
+        )
+        image = graph.to_nchw(graph.cast(x, np.float32))
+        if fit.kernel == x.shape[1:3] and not any(fit.pads):
+            total = graph.add("ReduceSum", image, graph.ints([2, 3]), keepdims=1)
+            total = graph.add("Add", total, graph.constant(np.float32(rounding.offset - fit.area * zero_point)))
+        else:  # the sum over a window is a convolution with ones
+            if any(fit.pads):
+                image = graph.add("Sub", image, graph.constant(np.float32(zero_point)))
+            ones = graph.constant(np.ones((channels, 1, *fit.kernel), np.float32), name="ones")
+            offset = rounding.offset - (0 if any(fit.pads) else fit.area * zero_point)
+            bias = graph.constant(np.full(channels, offset, np.float32), name="offset")
+            shape = {"kernel_shape": fit.kernel, "strides": fit.stride, "pads": fit.pads}
+            total = graph.add("Conv", image, ones, bias, **shape, group=channels)
+        return graph.to_nhwc(rounding.lower(graph, total))
+
+    def lower_real(self, graph, image, fit):
         if self.window.global_pooling:
             return graph.add("GlobalAveragePool", image)
         shape = {"kernel_shape": fit.kernel, "strides": fit.stride, "pads": fit.pads}
@@ -157,7 +210,11 @@ class Int8MaxPool(Int8Pool):
         y = max_over_window(x.data.transpose(0, 3, 1, 2), fit).transpose(0, 2, 3, 1)
         return self.tensor(np.maximum(y, np.uint8(self.Y_zero_point)) if self.relu else y)
 
-    def lower_pool(self, graph, image, fit):
+    def lower(self, graph, x):
+        y = self.lower_real(graph, graph.to_nchw(x), self.window.fit(*x.shape[1:3]))
+        return graph.to_nhwc(graph.at_least(y, self.Y_zero_point if self.relu else 0))
+
+    def lower_real(self, graph, image, fit):
         return graph.add("MaxPool", image, kernel_shape=fit.kernel, strides=fit.stride, pads=fit.pads)
 
 
@@ -249,6 +306,19 @@ class Int8Softmax(ProbabilityOutput):
         return self.tensor(int8.softmax(x.data.reshape(x.shape[0], -1), x.scale).reshape(x.shape))
 
     def lower(self, graph, x):
+        channels = math.prod(x.shape[1:])
+        rows = graph.add("Reshape", graph.cast(x, np.int32), graph.ints([x.shape[0], channels]))
+        below = graph.add("Sub", rows, graph.add("ReduceMax", rows, axes=[1]))
+        index = graph.add("Add", below, graph.constant(255, np.int32))
+        values = graph.add("Gather", graph.constant(int8.softmax_table(x.type.scale, channels), name="table"), index)
+        total = graph.add("Mod", graph.add("ReduceSum", values, graph.ints([1])), graph.constant(1 << 32, np.int64))
+        total = graph.add("Max", total, graph.constant(1, np.int64))
+        half = graph.add("Div", total, graph.constant(2, np.int64))
+        scaled = graph.add("Add", graph.add("Mul", values, graph.constant(256, np.int64)), half)
+        y = graph.add("Min", graph.add("Div", scaled, total), graph.constant(255, np.int64))
+        return graph.add("Reshape", graph.cast(y, np.uint8), graph.ints(x.shape))
+
+    def lower_qdq(self, graph, x):
         rows = graph.add("Reshape", graph.dequantize(x), graph.ints([x.shape[0], math.prod(x.shape[1:])]))
         y = graph.add("Reshape", graph.add("Softmax", rows, axis=1), graph.ints(x.shape))
-        return self.lower_output(graph, y)
+        return self.quantize_real(graph, y)

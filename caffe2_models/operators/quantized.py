@@ -1,4 +1,4 @@
-"""What all Int8 operators share: the output's scale and zero point, and their lowering."""
+"""What all Int8 operators share: the output's scale and zero point, and what their lowerings begin or end with."""
 
 import enum
 from dataclasses import dataclass
@@ -27,7 +27,6 @@ class Quantized(Operator):
 
     dtypes = ANY
     takes_quantized = True
-    exact_in_onnx = False
     output_scale = OutputScale.FREE
     relu = False
 
@@ -39,8 +38,8 @@ class Quantized(Operator):
         """The output's value."""
         return Int8Tensor(np.ascontiguousarray(data), self.Y_scale, self.Y_zero_point)
 
-    def lower_output(self, graph, y: str) -> str:
-        """Real values to the output's quantized ones."""
+    def quantize_real(self, graph, y: str) -> str:
+        """Real values to the output's quantized ones, in QDQ form."""
         return graph.quantize(graph.add("Relu", y) if self.relu else y, self.Y_scale, self.Y_zero_point)
 
 

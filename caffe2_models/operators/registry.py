@@ -1,11 +1,12 @@
 """What an operator is, and the table of all of them.
 
 One frozen dataclass per Caffe2 operator: its fields are the operator's arguments with Caffe2's defaults, and
-four methods say all that is known of it. Their inputs are the operator's inputs in order:
+its methods say all that is known of it. Their inputs are the operator's inputs in order:
 
     infer(*types)            TensorType of each output, from the inputs'; ModelError for what cannot be
     compute(*values)         the outputs (ndarray or Int8Tensor), exactly as Caffe2 computes them
     lower(graph, *symbols)   the outputs' names, after adding ONNX nodes to the graph (caffe2_models.lowering)
+    lower_qdq(...)           the same in QDQ form, where that is another: as fast as may be, near and not equal
     macs(*types)             multiply-accumulates
 
 An operator with one output returns it bare; with several, a tuple. Arguments the operator does not name are
@@ -92,7 +93,6 @@ class Operator:
     type: typing.ClassVar[str]
     dtypes: typing.ClassVar[Dtypes | tuple[Dtypes, ...]] = FLOAT32
     takes_quantized: typing.ClassVar[bool] = False
-    exact_in_onnx: typing.ClassVar[bool] = True  # False: lower() computes a near function, not the same one
     elementwise: typing.ClassVar[bool] = False  # each output element depends on the inputs' elements in its place alone
     identity: typing.ClassVar[bool] = False  # the first output is the input
     layer: typing.ClassVar[Layer | None] = None  # what multiplies weights
@@ -117,7 +117,7 @@ class Operator:
 
     @classmethod
     def is_in_onnx(cls) -> bool:
-        """Whether ONNX can say what it computes, near or exactly."""
+        """Whether ONNX can say what it computes."""
         return cls.lower is not Operator.lower
 
     def choose(self, *inputs: Value) -> "Body | None":
@@ -152,6 +152,9 @@ class Operator:
 
     def lower(self, graph, *inputs):
         raise NotImplementedError
+
+    def lower_qdq(self, graph, *inputs):
+        return self.lower(graph, *inputs)
 
     def macs(self, *inputs) -> int:
         """Data movement and table look-ups multiply nothing."""

@@ -10,8 +10,8 @@ BACKENDS = ("auto", "reference", "exact", "onnxruntime", "caffe2")
 def create_session(net: Net, backend: str = "auto", threads: int | None = None, approximate: bool = False) -> Session:
     """A session of the named runtime; `auto` takes the fastest that is exact for this net.
 
-    threads: how many to use, all cores where None. approximate: lets `onnxruntime` run int8 nets in QDQ form,
-    which differs from Caffe2 by some steps. Raises ModelError for an unknown or absent runtime, and for
+    threads: how many to use, all cores where None. approximate: `onnxruntime` runs int8 nets in QDQ form, which is
+    faster and differs from Caffe2 by some steps. Raises ModelError for an unknown or absent runtime, and for
     operators that are not supported.
     """
     if backend not in BACKENDS:
@@ -40,7 +40,7 @@ def fastest_exact(net: Net) -> str:
     """The name of the fastest runtime here that computes exactly what Caffe2 does."""
     if not all(node.operator.is_in_onnx() for node in net.operators):
         return "reference"
-    if all(node.operator.exact_in_onnx for node in net.operators):
+    if not net.is_quantized:
         return "onnxruntime"
     from caffe2_models.kernels import is_available
 

@@ -1,4 +1,4 @@
-"""Caffe2 nets back to ONNX: float nets exactly, int8 nets near, the batch free where it can be."""
+"""Caffe2 nets back to ONNX: float nets, int8 nets to the byte or near, the batch free where it can be."""
 
 import numpy as np
 import onnx
@@ -6,13 +6,12 @@ import pytest
 from google.protobuf import text_format
 from onnx import numpy_helper
 
-from caffe2_common.errors import UnsupportedError
 from caffe2_common.preprocessing import Preprocessing
 from caffe2_models import Int8Tensor, Net, load_net
 from caffe2_models.build import add_fill, add_operator
 from caffe2_models.preprocessing import set_preprocessing
 from caffe2_models.proto import caffe2_pb2
-from exporters.caffe2_to_onnx import compare_int8, to_onnx
+from exporters.caffe2_to_onnx import compare_onnx, to_onnx
 from exporters.onnx_files import get_onnx_preprocessing
 from exporters.verification import Sample, make_samples, run_net, run_onnx
 
@@ -99,17 +98,37 @@ def int8_net(shared):
     return load_net(shared / "models" / "mobilenet_v1_0.25_128_quant")
 
 
-def test_int8_net_must_be_asked_for(int8_net):
-    with pytest.raises(UnsupportedError, match="only approximately"):
-        to_onnx(int8_net, {"data": (1, 3, 128, 128)})
+def real_crops(shared) -> np.ndarray:
+    """The int8 net's input of 20 real images."""
+    expected = np.load(shared / "models" / "mobilenet_v1_0.25_128_quant" / "expected.npz")
+    crops = next(array for array in expected.values() if array.ndim == 4)
+    return ((crops.transpose(0, 3, 1, 2).astype(np.float32) / 255) - 0.5) / 0.5
+
+
+def test_int8_net_is_equal_to_the_byte(int8_net, shared):
+    model = to_onnx(int8_net, {"data": (1, 3, 128, 128)})
+    onnx.checker.check_model(model, full_check=True)
+    assert dims(model.graph.input[0])[0] == "batch"
+    assert {node.domain for node in model.graph.node} == {""}
+    report = compare_onnx(int8_net, model, [Sample("crops", {"data": real_crops(shared)})], "exact")
+    assert report.equal and report.differing == 0
+    assert report.values > 1_000_000 and report.images == 20
+    assert "all 9,261,160 quantized values are equal" in str(report)
+
+
+def test_exact_form_that_is_not_is_told(int8_net, shared):
+    """A wrong bias in one layer: the comparison of all blobs sees it."""
+    model = to_onnx(int8_net, {"data": (1, 3, 128, 128)})
+    bias = next(tensor for tensor in model.graph.initializer if tensor.name.startswith("bias"))
+    bias.raw_data = (numpy_helper.to_array(bias) + np.float32(200)).tobytes()
+    report = compare_onnx(int8_net, model, [Sample("crops", {"data": real_crops(shared)})], "exact")
+    assert not report.equal and report.step > 0
 
 
 @pytest.mark.parametrize(("form", "operators"), [("qdq", {"Conv"}), ("qlinear", {"QLinearConv"})])
 def test_int8_net_classifies_as_the_net_does(int8_net, shared, form, operators):
     """On real crops. A quarter-width net's logits are close together: two of twenty may change places."""
-    expected = np.load(shared / "models" / "mobilenet_v1_0.25_128_quant" / "expected.npz")
-    crops = next(array for array in expected.values() if array.ndim == 4)
-    data = ((crops.transpose(0, 3, 1, 2).astype(np.float32) / 255) - 0.5) / 0.5
+    data = real_crops(shared)
     model = to_onnx(int8_net, {"data": (1, 3, 128, 128)}, form)
     onnx.checker.check_model(model, full_check=True)
     assert dims(model.graph.input[0])[0] == "batch"
@@ -117,10 +136,10 @@ def test_int8_net_classifies_as_the_net_does(int8_net, shared, form, operators):
     assert kinds & {"Conv", "QLinearConv"} == operators
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
     assert all(numpy_helper.to_array(t).dtype != np.float32 or not t.dims for t in model.graph.initializer)
-    report = compare_int8(int8_net, model, [Sample("crops", {"data": data})])
-    assert report.images == len(crops)
+    report = compare_onnx(int8_net, model, [Sample("crops", {"data": data})], form)
+    assert report.images == len(data)
     assert report.agreement >= 0.9
-    assert 0 < report.differing < 0.5  # near, not equal; and the report says by how much
+    assert 0 < report.differing < report.values / 2  # near, not equal; and the report says by how much
     assert report.step_alone == 1  # QNNPACK and ONNX Runtime round a value to neighbours at most
     assert report.step >= 1 and report.blob
     assert {"qdq": "QDQ", "qlinear": "QLinear"}[form] + " form against the int8 net" in str(report)
@@ -160,7 +179,9 @@ def test_qlinear_form_has_no_float_layer_that_it_need_not_have(int8_layers):
     onnx.checker.check_model(qlinear, full_check=True)
     kinds = [node.op_type for node in qlinear.graph.node if node.op_type in ("Conv", "Gemm", "QLinearConv")]
     assert kinds == ["QLinearConv", "Conv", "QLinearConv", "QLinearConv"]  # ONNX clamps bytes at 0 and 255 only
-    near, again = (compare_int8(int8_layers, model, samples) for model in (qdq, qlinear))
+    near, again = (
+        compare_onnx(int8_layers, model, samples, form) for model, form in ((qdq, "qdq"), (qlinear, "qlinear"))
+    )
     assert max(near.step_alone, again.step_alone) <= 1
     assert again.step <= near.step + 1
     assert again.output <= 2 * 0.5  # two steps of the last layer
@@ -168,5 +189,5 @@ def test_qlinear_form_has_no_float_layer_that_it_need_not_have(int8_layers):
 
 def test_float_net_has_one_form_only(shared):
     net = load_net(shared / "models" / "squeezenet_trafficlight")
-    models = [to_onnx(net, {"data": (1, 3, 227, 227)}, form) for form in (None, "qlinear")]
+    models = [to_onnx(net, {"data": (1, 3, 227, 227)}, form) for form in ("exact", "qlinear")]
     assert models[0] == models[1]
