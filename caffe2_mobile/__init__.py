@@ -9,10 +9,11 @@ and only what needs PyTorch asks for it.
 """
 
 import importlib
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from caffe2_common.extras import explaining_extras
+
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from caffe2_common.errors import ModelError as ModelError
@@ -38,8 +39,6 @@ __all__ = ["__version__", *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        return metadata.version("caffe2-mobile")
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     with explaining_extras():

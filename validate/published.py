@@ -58,7 +58,7 @@ class Comparison:
 @functools.cache
 def published_table() -> tuple[Published, ...]:
     """Every published row, in the order of its table."""
-    with resources.files("validate").joinpath("published.csv").open(newline="") as file:
+    with resources.files(__package__).joinpath("published.csv").open(newline="") as file:
         return tuple(_row(fields) for fields in csv.DictReader(file))
 
 

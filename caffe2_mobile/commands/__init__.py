@@ -6,9 +6,9 @@ A command's module is imported only when it runs. The root's and scripts/'s file
 import argparse
 import importlib
 import sys
-from importlib import metadata
 from typing import NoReturn
 
+from caffe2_mobile import __version__
 from caffe2_mobile.commands import program
 from caffe2_mobile.commands.program import ArgumentParser
 
@@ -33,7 +33,7 @@ VERBS = {
 
 def run(verb: str) -> NoReturn:
     """Run a command with the command line's arguments, and exit with its status."""
-    program.run(importlib.import_module(f"{__name__}.{verb.replace('-', '_')}").main)
+    program.run(lambda argv: importlib.import_module(f"{__name__}.{verb.replace('-', '_')}").main(argv))
 
 
 def console() -> NoReturn:
@@ -55,7 +55,7 @@ def main(argv: list[str]) -> int:
         epilog="\n".join(["verbs:", *(f"  {verb:{width}}  {what}" for verb, what in VERBS.items())]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"caffe2-mobile {metadata.version('caffe2-mobile')}")
+    parser.add_argument("--version", action="version", version=f"caffe2-mobile {__version__}")
     parser.add_argument("verb", nargs="?", metavar="VERB", help="see below; `caffe2-mobile VERB --help` tells of each")
     verb = parser.parse_args(argv).verb
     if verb is not None:
