@@ -80,6 +80,10 @@ class Arguments:
             raise ModelError(f"argument {name} is not a net")
         return self.bodies.get(name, default)
 
+    def get_strs(self, name: str, default: tuple[str, ...] | None = None) -> tuple[str, ...] | None:
+        proto = self._protos.get(name)
+        return default if proto is None else tuple(text.decode(errors="replace") for text in proto.strings)
+
     def _single(self, name: str, field: str, meaning: str, default):
         proto = self._protos.get(name)
         if proto is None:

@@ -32,6 +32,7 @@ SPELLED = {
     "scalar": "`value`=0, `dtype`",
     "values": "`values`",
     "outputs": None,
+    "wiring": "`recurrent_states`, `initial_recurrent_state_ids`, `link_*`, `alias_*`, `timestep`=timestep",
 }
 
 

@@ -21,6 +21,7 @@ from caffe2_models.operators import (  # noqa: F401
     one_hot,
     padding,
     pooling,
+    recurrent,
     reductions,
     repeating,
     resizing,

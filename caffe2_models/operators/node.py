@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from google.protobuf import text_format
 
 from caffe2_common.errors import LaterError, ModelError, UnsupportedError
 from caffe2_models.arguments import Arguments
@@ -14,6 +15,8 @@ from caffe2_models.tensors import MAX_BLOB_BYTES, TensorType, Value
 
 # Blobs up to this size whose inputs are known are computed during shape inference: shapes, bounds, scales.
 MAX_KNOWN_ELEMENTS = 1024
+
+MAX_DEPTH = 3  # of step nets within step nets: each is walked several times by the one around it
 
 
 class Node:
@@ -40,9 +43,9 @@ class Node:
         self.inputs = [*proto.input, *(OPERATORS[proto.type].implicit_inputs if proto.type in OPERATORS else ())]
         self.outputs = list(proto.output)
         self.bodies: dict[str, Body] = {}
-        if self.type in OPERATORS and any(argument.HasField("n") for argument in proto.arg):
+        if self.type in OPERATORS and (nets := dict(nets_of(proto))):
             shared = OPERATORS[self.type].shares_workspace
-            self.bodies = {a.name: Body(a.n, defined if shared else ()) for a in proto.arg if a.HasField("n")}
+            self.bodies = {name: Body(net, defined if shared else ()) for name, net in nets.items()}
             if shared:
                 self._reach_out(set(defined))
 
@@ -170,6 +173,14 @@ class Body:
     def __init__(self, net: caffe2_pb2.NetDef, defined: Iterable[str] = ()):
         self.net = net
         self.nodes = make_nodes(net.op, defined)
+        inner = [
+            body.depth + (not OPERATORS[node.type].shares_workspace)
+            for node in self.nodes
+            for body in node.bodies.values()
+        ]
+        self.depth = max(inner, default=0)
+        if self.depth > MAX_DEPTH:
+            raise ModelError(f"step nets within step nets, more than {MAX_DEPTH} deep")
         written: dict[str, None] = {}
         reads: dict[str, None] = {}
         for node in self.nodes:
@@ -238,6 +249,21 @@ class _NamedErrors:
     def __exit__(self, kind, error, traceback) -> None:
         if isinstance(error, ModelError) and not str(error).startswith(str(self.node)):
             raise type(error)(f"{self.node}: {error}") from None
+
+
+def nets_of(proto: caffe2_pb2.OperatorDef) -> Iterator[tuple[str, caffe2_pb2.NetDef]]:
+    """(name, net) of an operator's arguments that are nets; old files have some of them as text.
+
+    Raises ModelError for a text that is none.
+    """
+    for argument in proto.arg:
+        if argument.HasField("n"):
+            yield argument.name, argument.n
+        elif argument.name in OPERATORS[proto.type].nets_as_text and argument.HasField("s"):
+            try:
+                yield argument.name, text_format.Parse(argument.s, caffe2_pb2.NetDef())
+            except (text_format.ParseError, UnicodeDecodeError, RecursionError) as error:
+                raise ModelError(f"argument {argument.name} of {proto.type} is no net ({error})") from None
 
 
 def make_nodes(

@@ -103,6 +103,7 @@ class Operator:
     carries_order: typing.ClassVar[bool] = False  # converters write `order` to it, as the published nets have it
     idle_arguments: typing.ClassVar[frozenset[str]] = frozenset()  # that exporters write to it, and it does not look at
     shares_workspace: typing.ClassVar[bool] = False  # runs nets that it holds among the blobs around it
+    nets_as_text: typing.ClassVar[frozenset[str]] = frozenset()  # arguments that may hold a net as text
     implicit_inputs: typing.ClassVar[tuple[str, ...]] = ()  # blobs that it reads though no net names them, last
 
     @classmethod

@@ -26,12 +26,14 @@ class Case:
     fed: int = 1
     is_random: bool = False  # another content at each run of Caffe2
     in_place: bool = False  # the output is the first input
+    compared: int | None = None  # outputs that are tensors in Caffe2: the first of them, where not all
     workspace: dict = field(default_factory=dict)  # blobs fed that no operator names
 
     def net(self) -> Net:
         names = [f"x{i}" for i in range(len(self.inputs))]
         predict = caffe2_pb2.NetDef(name=self.type, external_input=names)
-        op = add_operator(predict, self.type, names, self.output_names)
+        written = ["x0"] if self.in_place else [f"y{i}" for i in range(self.outputs)]
+        op = add_operator(predict, self.type, names, written)
         for name, value in self.arguments.items():
             set_argument(op.arg.add(name=name), value)
         parameters = dict(zip(names[self.fed :], self.inputs[self.fed :], strict=True))
@@ -48,7 +50,7 @@ class Case:
 
     @property
     def output_names(self) -> list[str]:
-        return ["x0"] if self.in_place else [f"y{i}" for i in range(self.outputs)]
+        return ["x0"] if self.in_place else [f"y{i}" for i in range(self.outputs)][: self.compared]
 
 
 CASES: dict[str, Callable[[np.random.Generator], Case]] = {}
@@ -829,5 +831,6 @@ import cases_control  # noqa: E402, F401
 import cases_elementwise  # noqa: E402, F401
 import cases_indexing  # noqa: E402, F401
 import cases_lengths  # noqa: E402, F401
+import cases_recurrent  # noqa: E402, F401
 import cases_reductions  # noqa: E402, F401
 import cases_style  # noqa: E402, F401
