@@ -1,49 +1,64 @@
 """A blob: one named place of a workspace, and what may be fed into it and fetched from it."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from caffe2_models.tensors import Int8Tensor, Value
 
 # What Caffe2's tensors hold of numpy's types; strings are arrays of objects.
-FEEDABLE = {"float16", "float32", "float64", "uint8", "int8", "uint16", "int16", "int32", "int64", "bool", "object"}
+NUMBERS = {
+    np.dtype(name)
+    for name in ("float16", "float32", "float64", "uint8", "int8", "uint16", "int16", "int32", "int64", "bool")
+}
 
 
 class Pending:
-    """A run whose results are computed when somebody asks for them."""
+    """Results of a run, which are computed when somebody asks for them."""
 
     def result(self, name: str) -> Value:
         raise NotImplementedError
+
+
+class Watcher(Protocol):
+    """Who relies on what a blob contains."""
+
+    def changed(self, blob: "Blob") -> None: ...
 
 
 class Blob:
     """One named place: a tensor (ndarray or Int8Tensor), a string (bytes), an object of Caffe2's, or nothing yet.
 
     Arrays in blobs are never written to: a run makes new ones, so that what is held elsewhere stays as it was.
-    `fed` tells whether the user put the content there, rather than an operator.
+    `fed` tells whether the user put the content there, rather than an operator. Watchers are told of the next
+    content that is set, once.
     """
 
-    __slots__ = ("_content", "fed", "name")
+    __slots__ = ("_content", "fed", "name", "watchers")
 
     def __init__(self, name: str):
         self.name = name
         self._content: Any = None
         self.fed = False
+        self.watchers: set[Watcher] = set()
 
     @property
     def content(self) -> Any:
-        if isinstance(self._content, Pending):
-            self._content = self._content.result(self.name)
-        return self._content
+        content = self._content
+        return content.result(self.name) if isinstance(content, Pending) else content
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether a net writes it whenever it runs."""
+        return isinstance(self._content, Pending)
 
     def set(self, content: Any, fed: bool = False) -> None:
         self._content = content
         self.fed = fed
-
-    def is_same(self, content: Any) -> bool:
-        """Whether this very object is still in place."""
-        return self._content is content
+        if self.watchers:
+            watchers, self.watchers = self.watchers, set()
+            for watcher in watchers:
+                watcher.changed(self)
 
     @property
     def is_tensor(self) -> bool:
@@ -51,6 +66,9 @@ class Blob:
 
     def tensor(self) -> Value:
         """The content, where it is a tensor. Raises RuntimeError, as Caffe2 does, where it is not."""
+        content = self._content
+        if type(content) is np.ndarray:
+            return content
         content = self.content
         if isinstance(content, np.ndarray | Int8Tensor):
             return content
@@ -75,6 +93,8 @@ class Blob:
 
 def to_content(value: Any) -> np.ndarray | bytes:
     """What a blob holds of a value that a user feeds; arrays are copied."""
+    if type(value) is np.ndarray and value.dtype in NUMBERS:
+        return value.copy()
     if isinstance(value, str):
         return value.encode()
     if isinstance(value, bytes):
@@ -85,10 +105,10 @@ def to_content(value: Any) -> np.ndarray | bytes:
         raise RuntimeError("Unexpected type of argument - only numpy array or string are supported for feeding")
     if value.dtype.kind in "SU":
         value = value.astype(object)
-    if value.dtype.name not in FEEDABLE:
-        raise RuntimeError(f"This numpy data type is not supported: {value.dtype}.")
     if value.dtype == object:
         return np.array([_as_bytes(item) for item in value.flat], object).reshape(value.shape)
+    if value.dtype not in NUMBERS:
+        raise RuntimeError(f"This numpy data type is not supported: {value.dtype}.")
     return np.array(value, order="C")
 
 

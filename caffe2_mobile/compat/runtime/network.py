@@ -2,13 +2,12 @@
 
 Operators that only compute go together into segments, which the project's sessions run; those that reach outside
 (databases, random numbers, Python functions) stand between them. A segment is planned for the types of what
-varies. What does not vary, the parameters, is part of the plan: their arrays are never written to, so that the
-same object in the same blob is the same content. A blob that a run writes and nobody has asked for is computed
-when somebody does.
+varies. What does not vary, the parameters, is part of the plan, until a blob tells that it has other content: then it
+is among what varies. A blob that a run writes and nobody has asked for is computed when somebody does.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 Blobs = Callable[[str], Blob]
 
+DOUBLE = np.dtype(np.float64)
+
 
 class FailedOperator(RuntimeError):
     """An operator that could not run; position is its place in the net."""
@@ -35,6 +36,10 @@ class FailedOperator(RuntimeError):
         described = " ".join(str(op).split())
         super().__init__(f"{text} (Error from operator: {described[:500]})")
         self.position = position
+
+
+class NotPlanned(Exception):
+    """float64 is there: sessions take it as float32, which Caffe2's operators do not."""
 
 
 class Part:
@@ -70,31 +75,29 @@ class Segment(Part):
         self.net, self.position = net, position
         self.nodes = Net(net).operators
         self.blobs = {name: blob(name) for node in self.nodes for name in [*node.inputs, *node.outputs]}
-        written: set[str] = set()
-        taken_as_data: dict[str, bool] = {}  # what comes from the workspace: whether its first reader takes it so
-        for node in self.nodes:
-            for place, name in enumerate(node.inputs):
-                if name not in written:
-                    taken_as_data.setdefault(name, place == 0)
-            written.update(node.outputs)
-        self.taken_as_data = taken_as_data
-        self.reads = [self.blobs[name] for name in taken_as_data]
+        self.taken_as_data = _taken_as_data(self.nodes)
+        self.reads = [self.blobs[name] for name in self.taken_as_data]
         self.written = list(dict.fromkeys(name for node in self.nodes for name in node.outputs))
         self.writes = [self.blobs[name] for name in self.written]
-        self.wanted = dict.fromkeys(name for name in wanted if name in written) or self._leaves()
+        self.wanted = dict.fromkeys(name for name in wanted if name in self.written) or self._leaves()
         self.varying: set[str] = set()
         self.plan: Plan | None = None
+        self.results = Results()
+        self.has_results_in_place = False  # whether all blobs that it writes hold `results`
         is_light = len(net.op) == 1 or not any(multiplies(op.type) for op in net.op)
         self.by_operator = not self.reads or (once and is_light)
 
     def run(self) -> None:
-        if self.by_operator or any(map(_is_double, self.reads)):
+        if self.by_operator:
             self._run_operators()
             return
         try:
-            if self.plan is None or not self.plan.holds():
+            if self.plan is None:
                 self.plan = self._prepare()
-            run = self.plan.run(self)
+            self.results.run = self.plan.run(self.wanted)
+        except NotPlanned:
+            self._run_operators()
+            return
         except ModelError as error:
             # What its types do not tell (a shape that is computed, a result whose size is not known) a plan cannot
             # have; where an operator is wrong, running them one by one says which, after those that are not.
@@ -102,8 +105,18 @@ class Segment(Part):
             self._run_operators()
             self.by_operator = True
             return
-        for blob in self.writes:
-            blob.set(run.values.get(blob.name, run))
+        if not self.has_results_in_place:
+            for blob in self.writes:
+                blob.set(self.results)
+                blob.watchers.add(self)
+            self.has_results_in_place = True
+
+    def changed(self, blob: Blob) -> None:
+        """Somebody else gave a blob other content."""
+        self.has_results_in_place = False
+        if self.plan is not None and blob.name in self.plan.constants:
+            self.varying.add(blob.name)
+            self.plan = None
 
     def _leaves(self) -> dict[str, None]:
         """What the segment's own operators do not read."""
@@ -113,14 +126,16 @@ class Segment(Part):
 
     def _prepare(self) -> "Plan":
         """A plan for what the workspace holds now."""
-        if self.plan is not None:
-            self.varying.update(blob.name for blob, value in self.plan.constants if not blob.is_same(value))
-        else:
-            self.varying.update(blob.name for blob in self.reads if blob.fed and self.taken_as_data[blob.name])
-        constants = [(blob, blob.tensor()) for blob in self.reads if blob.name not in self.varying]
-        inputs = [blob for blob in self.reads if blob.name in self.varying]
-        session = BoundNet(self.net, {blob.name: value for blob, value in constants}).session()
-        return Plan(session, constants, inputs)
+        for blob in self.reads:
+            if blob.is_pending or (blob.fed and self.taken_as_data[blob.name]):
+                self.varying.add(blob.name)
+        constants = {blob.name: blob.tensor() for blob in self.reads if blob.name not in self.varying}
+        if any(value.dtype == DOUBLE for value in constants.values()):
+            raise NotPlanned
+        session = BoundNet(self.net, constants).session()
+        for name in constants:
+            self.blobs[name].watchers.add(self)
+        return Plan(session, constants.keys(), [self.blobs[name] for name in self.varying])
 
     def _run_operators(self) -> None:
         for node in self.nodes:
@@ -133,34 +148,45 @@ class Segment(Part):
 
 @dataclass(frozen=True)
 class Plan:
-    """A session for a segment: blobs whose content it takes as constant, with that content, and those it is fed."""
+    """A session for a segment: names of blobs whose content is part of it, and blobs that it is fed."""
 
     session: Session
-    constants: list[tuple[Blob, Value]]
+    constants: Collection[str]
     inputs: list[Blob]
 
-    def holds(self) -> bool:
-        return all(blob.is_same(value) for blob, value in self.constants)
+    def run(self, wanted: dict[str, None]) -> "Run":
+        feeds: dict[str, Value] = {}
+        for blob in self.inputs:
+            feeds[blob.name] = value = blob.tensor()
+            if value.dtype == DOUBLE:
+                raise NotPlanned
+        return Run(self.session, feeds, self.session.run(feeds, list(wanted)), wanted)
 
-    def run(self, segment: Segment) -> "Run":
-        feeds = {blob.name: blob.tensor() for blob in self.inputs}
-        return Run(segment, self.session, feeds, self.session.run(feeds, list(segment.wanted)))
+
+@dataclass(frozen=True)
+class Run:
+    """One run: what went in, and what has been asked for of what came out."""
+
+    session: Session
+    feeds: dict[str, Value]
+    values: dict[str, Value]
+    wanted: dict[str, None]  # of the runs to come
 
 
-class Run(Pending):
-    """One run of a segment: what went in, and what has been asked for of what came out."""
+class Results(Pending):
+    """What a segment's last run wrote, in the blobs that it writes."""
 
-    def __init__(self, segment: Segment, session: Session, feeds: dict[str, Value], values: dict[str, Value]):
-        self.segment, self.session, self.feeds, self.values = segment, session, feeds, values
+    run: Run
 
     def result(self, name: str) -> Value:
-        """A blob's value: all that were not asked for are computed at the first that is, and that one is from now on
+        """Where it was not asked for before the run, the whole net is computed once more, and from now on this blob is
         wanted of every run."""
-        self.segment.wanted[name] = None
-        if name not in self.values:
-            rest = [blob for blob in self.segment.written if blob not in self.values]
-            self.values.update(self.session.run(self.feeds, rest))
-        return self.values[name]
+        run = self.run
+        run.wanted[name] = None
+        if name not in run.values:
+            written = {blob for node in run.session.net.operators for blob in node.outputs}
+            run.values.update(run.session.run(run.feeds, sorted(written - run.values.keys())))
+        return run.values[name]
 
 
 class BoundNet(Net):
@@ -240,10 +266,16 @@ def multiplies(operator: str) -> bool:
     return OPERATORS[operator].macs is not Operator.macs
 
 
-def _is_double(blob: Blob) -> bool:
-    """Sessions take float64 as float32, which Caffe2's operators do not."""
-    content = blob.content
-    return isinstance(content, np.ndarray) and content.dtype == np.float64
+def _taken_as_data(nodes: Iterable[Node]) -> dict[str, bool]:
+    """What operators read and none before them writes: whether the first that reads it takes it as its data."""
+    found: dict[str, bool] = {}
+    written: set[str] = set()
+    for node in nodes:
+        for place, name in enumerate(node.inputs):
+            if name not in written:
+                found.setdefault(name, place == 0)
+        written.update(node.outputs)
+    return found
 
 
 def _check_sources(net: caffe2_pb2.NetDef) -> None:

@@ -1,9 +1,8 @@
 """A workspace: named blobs and the nets on them, and the workspaces of a process."""
 
-import contextlib
 import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -142,22 +141,21 @@ class Workspace:
 
     def _make(self, net: caffe2_pb2.NetDef, once: bool = False) -> Network:
         warn_of_devices(net)
-        with self._noting_failure():
+        try:
             return Network(net, self, once)
+        except FailedOperator as error:
+            raise self._failure(error) from error.__cause__
 
     def _run(self, network: Network) -> None:
-        with self._noting_failure():
-            network.run()
-
-    @contextlib.contextmanager
-    def _noting_failure(self) -> Iterator[None]:
-        """Keep the place of an operator that fails."""
-        self.failed_position = -1
         try:
-            yield
+            network.run()
         except FailedOperator as error:
-            self.failed_position = error.position
-            raise RuntimeError(str(error)) from error.__cause__
+            raise self._failure(error) from error.__cause__
+
+    def _failure(self, error: FailedOperator) -> RuntimeError:
+        """The error as Caffe2 raises it; the operator's place is kept."""
+        self.failed_position = error.position
+        return RuntimeError(str(error))
 
 
 class Workspaces:
