@@ -28,6 +28,7 @@ VERBS = {
     "search": "search a network for a latency on a device",
     "build-lut": "measure a latency table",
     "download": "the official tables and nets",
+    "run": "a script that imports caffe2.python, without Caffe2",
 }
 
 
@@ -41,6 +42,8 @@ def console() -> NoReturn:
     if len(sys.argv) > 1 and sys.argv[1] in VERBS:
         verb = sys.argv.pop(1)
         sys.argv[0] = f"caffe2-mobile {verb}"
+        if verb == "run":  # a script's flags and errors are its own
+            importlib.import_module(f"{__name__}.run").main(sys.argv[1:])
         run(verb)
     sys.argv[0] = "caffe2-mobile"
     program.run(main)
