@@ -8,11 +8,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
+from caffe2_common.images import complete, normalize, pixel_table, read_crop
 from caffe2_common.preprocessing import Preprocessing
 from caffe2_common.progress import progress
 from caffe2_mobile.commands.program import ArgumentParser, run
 from validate.dataset import open_dataset, select
-from validate.images import complete, normalize, pixel_table, read_crop
 
 
 def main(argv: list[str]) -> int:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from caffe2_common.errors import ModelError
+from caffe2_common.images import complete, normalize, pixel_table, read_crop
 from caffe2_common.preprocessing import Preprocessing
 from validate.dataset import Dataset, open_dataset, open_unlabelled, select
-from validate.images import complete, normalize, pixel_table, read_crop
 
 CACHE_BYTES = 1 << 28  # of decoded crops; what does not fit is decoded again
 

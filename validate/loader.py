@@ -20,9 +20,9 @@ from multiprocessing.connection import Connection, wait
 import numpy as np
 
 from caffe2_common.errors import ModelError
+from caffe2_common.images import normalize, pixel_table, read_crop
 from caffe2_common.preprocessing import Preprocessing
 from validate.dataset import Dataset
-from validate.images import normalize, pixel_table, read_crop
 
 SLOTS_PER_WORKER = 2  # one that is being filled, one in wait
 

@@ -1,36 +1,13 @@
 """The published accuracies, and whether a measured one agrees with them as far as its sample can tell."""
 
-import csv
-import functools
 from dataclasses import dataclass
-from importlib import resources
 
 from caffe2_common.errors import ModelError
-from caffe2_common.preprocessing import Preprocessing
+from caffe2_common.published import TABLES, Published, published_table
 from validate.outcomes import Totals
 from validate.statistics import least_hits
 
 SIGNIFICANCE = 0.01  # how often a net that is exactly as good as published may be called worse
-
-
-@dataclass(frozen=True)
-class Published:
-    """One row: accuracy in percent of a net with `weights` fp32 or int8, top5 None where only top-1 is told.
-
-    preprocessing is what the figures were measured with; what the table leaves open has the defaults.
-    """
-
-    name: str
-    table: str
-    weights: str
-    preprocessing: Preprocessing
-    classes: int
-    top1: float
-    top5: float | None
-
-    def __str__(self) -> str:
-        top5 = "" if self.top5 is None else f", top-5 {self.top5:g} %"
-        return f"{self.name} ({self.table}, {self.weights}): top-1 {self.top1:g} %{top5}"
 
 
 @dataclass(frozen=True)
@@ -55,25 +32,21 @@ class Comparison:
         )
 
 
-@functools.cache
-def published_table() -> tuple[Published, ...]:
-    """Every published row, in the order of its table."""
-    with resources.files(__package__).joinpath("published.csv").open(newline="") as file:
-        return tuple(_row(fields) for fields in csv.DictReader(file))
-
-
 def find_published(name: str, weights: str = "fp32", tf_preprocessing: bool = False) -> Published:
-    """The row of NAME or NAME@TABLE, whatever the case of its letters.
+    """The row of NAME or NAME@TABLE, whatever the case of its letters; NAME may end in /fp32 or /int8.
 
     Of several the one for these weights comes first, then the one measured with (or without)
     TensorFlow's preprocessing, then the first in the tables. Raises ModelError, with what there is.
     """
     wanted, _, table = name.lower().partition("@")
-    rows = [row for row in published_table() if row.name.lower() == wanted and table in ("", row.table)]
+    rows = [
+        row
+        for row in published_table()
+        if wanted in (row.name.lower(), row.short_name.lower()) and table in ("", row.table)
+    ]
     if not rows:
-        names = ", ".join(dict.fromkeys(row.name for row in published_table()))
-        tables = ", ".join(dict.fromkeys(row.table for row in published_table()))
-        raise ModelError(f"{name} is in none of the published tables ({tables}); they have {names}")
+        names = ", ".join(dict.fromkeys(row.short_name for row in published_table()))
+        raise ModelError(f"{name} is in none of the published tables ({', '.join(TABLES)}); they have {names}")
     return min(
         rows,
         key=lambda row: (row.weights != weights, row.preprocessing.tf_preprocessing != tf_preprocessing),
@@ -94,25 +67,3 @@ def compare(totals: Totals, row: Published) -> list[Comparison]:
 def _compare(metric: str, hits: int, n: int, published: float) -> Comparison:
     lowest = least_hits(n, published / 100, SIGNIFICANCE)
     return Comparison(metric, 100 * hits / n, published, 100 * lowest / n, hits >= lowest)
-
-
-def _row(fields: dict[str, str]) -> Published:
-    preprocessing = Preprocessing(
-        size=int(fields["size"]),
-        mean=tuple(map(float, fields["mean"].split())),
-        std=tuple(map(float, fields["std"].split())),
-        channel_order=fields["channel_order"],
-        tf_preprocessing=fields["tf_preprocessing"] == "1",
-    ).replace(
-        interpolation=fields["interpolation"] or None,
-        crop_pct=float(fields["crop_pct"]) if fields["crop_pct"] else None,
-    )
-    return Published(
-        name=fields["name"],
-        table=fields["table"],
-        weights=fields["weights"],
-        preprocessing=preprocessing,
-        classes=int(fields["classes"]),
-        top1=float(fields["top1"]),
-        top5=float(fields["top5"]) if fields["top5"] else None,
-    )

@@ -11,10 +11,10 @@ import sys
 
 from caffe2_common.errors import ModelError
 from caffe2_common.progress import progress
+from caffe2_common.published import TABLES, Published, agrees, as_printed, published_table
 from caffe2_mobile.commands.program import ArgumentParser
 from mobile_cv.model_zoo import get_architecture, list_models
 from mobile_cv.model_zoo.count import RULES, count, rule_of
-from mobile_cv.model_zoo.published import Published, agrees, as_printed, read_published
 from mobile_cv.model_zoo.registry import canonical_name
 
 # column -> its title in text and Markdown ("" for CSV alone)
@@ -37,9 +37,6 @@ COLUMNS = {
     "published_name": "named there",
     "pretrained": "",
 }
-
-
-COPIED = ("top1", "top5", "top3", "latency_ms", "preprocessing", "table")  # from the published line
 
 
 def main(argv: list[str]) -> int:
@@ -78,7 +75,7 @@ def select(patterns: list[str], pretrained: bool) -> list[str]:
 def rows(names: list[str], only_published: bool) -> list[dict[str, str]]:
     """A row per published line of each model, and one for each model that stands in no table."""
     lines: dict[str, list[Published | None]] = {name: [] for name in names}
-    for line in read_published():
+    for line in published_table():
         if line.model in lines:
             lines[line.model].append(line)
     pretrained = set(list_models(pretrained=True))
@@ -98,9 +95,9 @@ def figures_only() -> list[dict[str, str]]:
             "params_m_published": line.params_m,
             "madds_m_published": line.madds_m,
             "published_name": line.name,
-            **{key: getattr(line, key) for key in COPIED},
+            **figures(line),
         }
-        for line in read_published()
+        for line in published_table()
         if not line.model
     ]
 
@@ -122,7 +119,21 @@ def row(name: str, line: Published | None) -> dict[str, str]:
         "crop_pct": f"{architecture.crop_pct:.4g}",
         "rule": rule,
         "published_name": line.name if line else "",
-        **{key: getattr(line, key, "") for key in COPIED},
+        **(figures(line) if line else dict.fromkeys(FIGURES, "")),
+    }
+
+
+FIGURES = ("top1", "top5", "top3", "latency_ms", "preprocessing", "table")  # that only the published line has
+
+
+def figures(line: Published) -> dict[str, str]:
+    """The values of FIGURES, as text."""
+    numbers = {name: getattr(line, name) for name in ("top1", "top5", "top3", "latency_ms")}
+    rules = line.preprocessing
+    return {
+        **{name: "" if number is None else str(number) for name, number in numbers.items()},
+        "preprocessing": f"tensorflow {rules.interpolation}" if rules.tf_preprocessing else "",
+        "table": TABLES[line.table],
     }
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from caffe2_common.errors import ModelError
+from caffe2_common.images import INTERPOLATIONS, complete, describe
 from caffe2_common.machine import cores
 from caffe2_common.preprocessing import Preprocessing
 from caffe2_mobile.commands.preprocessing_arguments import add_preprocessing_arguments, override
@@ -17,7 +18,6 @@ from caffe2_mobile.commands.program import ArgumentParser
 from validate import published
 from validate.classifier import Classifier
 from validate.dataset import Dataset, open_dataset, select
-from validate.images import INTERPOLATIONS, complete, describe
 from validate.outcomes import Outcomes
 from validate.predictions import Predictions, compare_predictions
 from validate.results import Result, check_results_path, merge

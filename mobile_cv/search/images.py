@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from caffe2_common.errors import ModelError
+from caffe2_common.images import complete, decode, normalize, pixel_table, resize_and_crop
+from caffe2_common.preprocessing import Preprocessing
 from mobile_cv.model_zoo.architecture import IMAGENET_MEAN, IMAGENET_STD
 from mobile_cv.search.cifar10 import download_cifar10, read_cifar10
 
@@ -58,9 +60,8 @@ class FolderImages:
     def read(self, index: int) -> np.ndarray:
         path = self.paths[index]
         try:
-            with Image.open(path) as image:
-                return np.asarray(image.convert("RGB"))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            return np.asarray(decode(path.read_bytes()))
+        except (OSError, ValueError, SyntaxError) as error:
             raise ModelError(f"{path}: cannot be decoded ({error})") from None
 
 
@@ -200,19 +201,6 @@ def resized_crop_and_flip(image: np.ndarray, size: int, rng: random.Random) -> n
     return np.asarray(resized)
 
 
-def centre_crop(image: np.ndarray, size: int, crop_pct: float) -> np.ndarray:
-    """The shorter side resized to floor(size / crop_pct), bilinear, and the centre of it."""
-    height, width = image.shape[:2]
-    shorter = math.floor(size / crop_pct)
-    scale = shorter / min(height, width)
-    if scale != 1:
-        new = (max(shorter, int(width * scale)), max(shorter, int(height * scale)))
-        image = np.asarray(Image.fromarray(image).resize(new, Image.Resampling.BILINEAR))
-        height, width = image.shape[:2]
-    top, left = round((height - size) / 2), round((width - size) / 2)
-    return image[top : top + size, left : left + size]
-
-
 class Augmented(Dataset):
     """Items (image uint8 [size, size, 3], label) by key (epoch, index): the image as that epoch has it."""
 
@@ -226,17 +214,22 @@ class Augmented(Dataset):
 
 
 class Plain(Dataset):
-    """Items (image uint8 [size, size, 3], label) by index: the centre of the image, as for deployment."""
+    """Items (input float32 [3, size, size], label) by index: what validation makes of the image for a deployed net."""
 
-    def __init__(self, images: Images, size: int, crop_pct: float):
-        self.images, self.size, self.crop_pct = images, size, crop_pct
+    def __init__(self, images: Images, preprocessing: Preprocessing):
+        """Raises ModelError for preprocessing that is not possible."""
+        self.images, self.preprocessing = images, complete(preprocessing)
+        self.table = pixel_table(self.preprocessing)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-        return centre_crop(self.images.read(index), self.size, self.crop_pct), int(self.images.labels[index])
+        crop = resize_and_crop(Image.fromarray(self.images.read(index)), self.preprocessing)
+        return normalize(crop, self.table), int(self.images.labels[index])
 
 
 def load_batches(dataset: Dataset, keys: list[list], workers: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-    """(images uint8 [n, size, size, 3], labels int64 [n]) for each list of keys."""
+    """(images, labels int64 [n]) for each list of keys: uint8 [n, size, size, 3] of Augmented, float32 [n, 3, size,
+    size] of Plain.
+    """
     return iter(DataLoader(dataset, batch_sampler=keys, num_workers=workers, collate_fn=_collate))
 
 

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from caffe2_common.errors import ModelError
 from caffe2_common.files import open_atomically
+from caffe2_common.preprocessing import Preprocessing
 from mobile_cv.search.images import Images, Plain, load_batches
 from mobile_cv.search.processes import Processes
 
@@ -155,14 +156,17 @@ def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def evaluate(model: nn.Module, images: Images, processes: Processes, workers: int = 0) -> Record:
-    """Loss and accuracy (top-1, percent) of a network of the zoo, in eval mode, on images held out."""
-    config, training = model.default_cfg, model.training
+    """Loss and accuracy (top-1, percent) of a network of the zoo, in eval mode, on images held out.
+
+    From image to input it is validation's way, with the network's own preprocessing.
+    """
+    training = model.training
     model.eval()
     indices = list(range(processes.rank, len(images), processes.count))
     batches = [indices[i : i + EVALUATION_BATCH] for i in range(0, len(indices), EVALUATION_BATCH)]
     meter = Meter()
-    for pixels, labels in load_batches(Plain(images, config["size"], config["crop_pct"]), batches, workers):
-        logits = model(to_input(pixels, config["mean"], config["std"], processes.device))
+    for pixels, labels in load_batches(Plain(images, Preprocessing(**model.default_cfg)), batches, workers):
+        logits = model(pixels.to(processes.device, torch.get_default_dtype()))
         labels = labels.to(processes.device)
         loss = nn.functional.cross_entropy(logits, labels)
         meter.add(len(labels), loss=loss, accuracy=accuracy(logits, labels))

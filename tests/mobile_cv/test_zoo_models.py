@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from caffe2_common.errors import ModelError
+from caffe2_common.published import agrees, published_table
 from mobile_cv.model_zoo import create_model, get_architecture, list_models
 from mobile_cv.model_zoo.count import RULES, count
 from mobile_cv.model_zoo.layers import ChannelShuffle
 from mobile_cv.model_zoo.models.caffe2 import NETWORKS
 from mobile_cv.model_zoo.models.fbnet import fbnetv2
 from mobile_cv.model_zoo.models.fbnet_v2 import fbnet
-from mobile_cv.model_zoo.published import agrees, read_published
 from mobile_cv.model_zoo.registry import canonical_name
 
 
@@ -68,7 +68,7 @@ def test_outputs_equal_the_reference_implementations(reference):
 
 
 def test_every_model_maps_images_to_classes():
-    counted = {line.model for line in read_published()}  # these run in the tests of the counts
+    counted = {line.model for line in published_table()}  # these run in the tests of the counts
     for name in {canonical_name(name) for name in list_models()} - counted:
         model = on_meta(name)
         size = 64 if model.default_cfg["size"] > 64 else 32
@@ -233,7 +233,7 @@ DISAGREE = {  # what the table prints is not what its own rule gives
 
 def test_counts_agree_with_every_published_figure():
     disagree = set()
-    for line in read_published():
+    for line in published_table():
         if line.model:
             counted = RULES[line.rule](count(get_architecture(line.model)))
             for column, value in zip(("params_m", "madds_m"), counted, strict=True):
@@ -244,16 +244,16 @@ def test_counts_agree_with_every_published_figure():
 
 
 def test_the_published_tables_are_complete(facts):
-    ours = {(line.name, line.preprocessing.partition(" ")[0], line.top1) for line in read_published()}
+    ours = {(line.name, line.preprocessing.tf_preprocessing, line.top1) for line in published_table()}
     for row in facts("models.json"):
         if row["table"].startswith("listed"):  # in no table
             continue
         if row["accuracy_fp32"] is not None:
             for variant in ("fp32", "int8"):
-                assert (f"{row['name']}/{variant}", "", str(row[f"accuracy_{variant}"])) in ours
+                assert (f"{row['name']}/{variant}", False, row[f"accuracy_{variant}"]) in ours
         else:
-            preprocessing = "tensorflow" if row.get("tf_preprocessing") else ""
-            assert (row["name"].removesuffix(" *tfp"), preprocessing, str(row["top1_table"])) in ours
+            tf_preprocessing = bool(row.get("tf_preprocessing"))
+            assert (row["name"].removesuffix(" *tfp"), tf_preprocessing, row["top1_table"]) in ours
 
 
 def test_counts_are_exactly_those_of_the_facts(facts):

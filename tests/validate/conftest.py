@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from validation_cases import COLOURS, colour_net, encode
+from image_cases import encode
+from validation_cases import COLOURS, colour_net
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from validation_cases import encode, noise
+from image_cases import encode, noise
 
 from caffe2_common.errors import ModelError
 from validate.dataset import Dataset, open_dataset, select

@@ -5,14 +5,15 @@ import json
 import pytest
 
 from caffe2_common.errors import ModelError
-from validate.images import complete
+from caffe2_common.images import complete
+from caffe2_common.published import published_table
 from validate.outcomes import Totals
-from validate.published import compare, find_published, published_table
+from validate.published import compare, find_published
 from validate.statistics import binomial_cdf, least_hits
 
 
 def test_every_published_figure_is_in_the_table(shared):
-    ours = {(row.name, row.weights, row.top1, row.preprocessing.size) for row in published_table()}
+    ours = {(row.short_name, row.weights, row.top1, row.preprocessing.size) for row in published_table()}
     for fact in json.loads((shared / "facts" / "models.json").read_text()):
         name = fact["name"].removesuffix(" *tfp").split(" (")[0]
         figures = {"int8": fact["accuracy_int8"], "fp32": fact["accuracy_fp32"]}
@@ -32,6 +33,8 @@ def test_every_row_can_be_run():
 def test_rows_are_found_by_name_form_and_table():
     assert find_published("chamnet-a", "int8").top1 == 74.6
     assert find_published("ChamNet-A").top1 == 75.4
+    assert find_published("FBNet-C/int8", "int8").top1 == 73.2
+    assert find_published("FBNet-s8").top1 == find_published("FBNet-s8 (Samsung Galaxy S8)").top1 == 79.6
     assert find_published("fbnetc_100", "int8").top1 == 75.124  # only published in fp32
     assert find_published("tf_efficientnet_b0").top1 == 76.528
     assert find_published("tf_efficientnet_b0", tf_preprocessing=True).top1 == 76.828

@@ -7,13 +7,14 @@ import threading
 
 import numpy as np
 import pytest
-from validation_cases import colour_net, encode, noise
+from image_cases import encode, noise
+from validation_cases import colour_net
 
 from caffe2_common.errors import ModelError
+from caffe2_common.images import pixel_table, read_crop
 from caffe2_common.preprocessing import Preprocessing
 from validate.classifier import Classifier, load_onnx
 from validate.dataset import open_dataset, select
-from validate.images import pixel_table, read_crop
 from validate.loader import Loader
 from validate.outcomes import Outcomes
 from validate.runner import Resources, Run

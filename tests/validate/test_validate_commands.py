@@ -9,7 +9,8 @@ import time
 
 import numpy as np
 import pytest
-from validation_cases import colour_net, encode, noise
+from image_cases import encode, noise
+from validation_cases import colour_net
 
 from caffe2_common.files import write_atomically
 from caffe2_common.preprocessing import Preprocessing

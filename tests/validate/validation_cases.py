@@ -1,29 +1,12 @@
 """Images and nets made on the spot, whose right answers are plain to see."""
 
-import io
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
-from PIL import Image
 
 COLOURS = {"blue": (20, 30, 220), "green": (30, 210, 40), "red": (230, 20, 30)}
-
-
-def encode(pixels: np.ndarray, kind: str = "JPEG", mode: str | None = None, **options) -> bytes:
-    image = Image.fromarray(pixels)
-    content = io.BytesIO()
-    (image.convert(mode) if mode else image).save(content, kind, **options)
-    return content.getvalue()
-
-
-def noise(width: int, height: int, seed: int = 0, channels: int = 3) -> np.ndarray:
-    """uint8 [height, width(, channels)], smooth enough for JPEG."""
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 256, (height // 4 + 2, width // 4 + 2, channels), np.uint8)
-    image = Image.fromarray(coarse.squeeze() if channels == 1 else coarse)
-    return np.asarray(image.resize((width, height)))
 
 
 def colour_net(

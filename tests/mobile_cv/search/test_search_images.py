@@ -8,18 +8,19 @@ import torch
 from PIL import Image
 
 from caffe2_common.errors import ModelError
+from caffe2_common.preprocessing import Preprocessing
 from mobile_cv.search import open_data
 from mobile_cv.search.images import (
     Augmented,
     Plain,
     batches_of,
-    centre_crop,
     crop_padded,
     crop_padded_and_flip,
     load_batches,
     resized_crop_and_flip,
     split,
 )
+from validate.calibration import open_images
 
 
 def image(height, width, seed=0):
@@ -109,14 +110,22 @@ def test_resized_crops():
     assert 0.8 * np.sqrt(0.08 * 50 * 90 * 3 / 4) < min(spans) < 30 and 60 < max(spans) <= 91
 
 
-def test_centre_crop():
-    original = image(48, 64)
-    np.testing.assert_array_equal(centre_crop(original, 48, 1.0), original[:, 8:56])
-    assert centre_crop(original, 32, 0.875).shape == (32, 32, 3)
-    assert centre_crop(image(500, 20), 32, 1.0).shape == (32, 32, 3)
+@pytest.mark.parametrize(("interpolation", "tf_preprocessing"), [("bicubic", False), ("bilinear", True)])
+def test_what_is_evaluated_on_is_validations_input_to_the_bit(tmp_path, interpolation, tf_preprocessing):
+    for part in ("train", "val"):
+        for label, name in enumerate(("a", "b")):
+            (tmp_path / part / name).mkdir(parents=True)
+            Image.fromarray(image(37 + label, 61)).save(tmp_path / part / name / "0.jpg")
+    preprocessing = Preprocessing(size=24, interpolation=interpolation, tf_preprocessing=tf_preprocessing)
+    plain = Plain(open_data(str(tmp_path)).test, preprocessing)
+    for index, validated in enumerate(open_images(tmp_path / "val", None, preprocessing, 3)):
+        np.testing.assert_array_equal(plain[index][0], validated)
+
+
+def test_images_of_the_nets_size_are_evaluated_on_as_they_are():
     data = open_data("digits")
-    plain = Plain(data.test, 32, 1.0)
-    np.testing.assert_array_equal(plain[5][0], data.test.images[5])
+    plain = Plain(data.test, Preprocessing(size=32, crop_pct=1.0, mean=(0.0,), std=(1.0,)))
+    np.testing.assert_array_equal(np.rint(plain[5][0] * 255), data.test.images[5].transpose(2, 0, 1))
 
 
 def test_split_and_batches():

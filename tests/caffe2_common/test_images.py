@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from image_cases import encode, noise
 from PIL import Image
-from validation_cases import encode, noise
 
 from caffe2_common.errors import ModelError
+from caffe2_common.images import INTERPOLATIONS, complete, describe, normalize, pixel_table, read_crop
 from caffe2_common.preprocessing import Preprocessing
-from validate.images import INTERPOLATIONS, complete, describe, normalize, pixel_table, read_crop
 from validate.labels import synsets
 
 SMALL = Preprocessing(size=24, interpolation="bilinear", mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -86,6 +86,14 @@ def test_an_elongated_image_takes_no_memory_without_bound():
         read_crop(content.getvalue(), Preprocessing())
 
 
+def test_more_pixels_than_the_limit_are_refused_and_a_higher_limit_takes_them():
+    content = encode(np.zeros((200, 300), np.uint8), "PNG")
+    with pytest.raises(ModelError, match=r"300 x 200 pixels exceed the limit of 59,999 \(max_pixels\)"):
+        read_crop(content, SMALL, max_pixels=59_999)
+    assert read_crop(content, SMALL, max_pixels=60_000).shape == (24, 24, 3)
+    assert Image.MAX_IMAGE_PIXELS is not None  # Pillow's own limit stands for everyone else
+
+
 def test_bgr_turns_the_channels_and_one_channel_is_gray():
     content = encode(noise(40, 30), "PNG")
     assert np.array_equal(read_crop(content, SMALL.replace(channel_order="BGR"))[:, :, ::-1], read_crop(content, SMALL))
@@ -119,7 +127,7 @@ def test_mean_and_std_in_pixel_units_are_the_same_input():
         ({"crop_pct": 1.5}, "crop_pct"),
         ({"crop_pct": "x"}, "crop_pct"),
         ({"mean": (0.1, 0.2)}, "mean"),
-        ({"std": (0.0,)}, "zero"),
+        ({"std": (0.0,)}, "other than 0"),
         ({"std": (float("nan"),)}, "std"),
         ({"divisor": 0}, "divisor"),
         ({"channel_order": "GBR"}, "GBR"),

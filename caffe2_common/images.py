@@ -8,15 +8,19 @@ eighth image or so lies one pixel further there. With tf_preprocessing the rules
 (tensorflow1.py).
 """
 
+import contextlib
 import io
 import math
+import threading
+from collections.abc import Iterator
+from typing import TypeGuard
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from caffe2_common import tensorflow1
 from caffe2_common.errors import ModelError
 from caffe2_common.preprocessing import Preprocessing
-from validate import tensorflow1
 
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
@@ -29,6 +33,7 @@ INTERPOLATIONS = {
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM", "TIFF", "GIF")  # those decoded without outside programs
 MAX_SIZE = 4096
 MAX_RESIZED_PIXELS = 1 << 27  # an image of 1 x 10,000 pixels would otherwise grow without bound
+MAX_PIXELS = 178_956_970  # of an image, as Pillow has it: 1/2 GiB of RGB; what is larger may be a small file's trap
 MODES = {1: "L", 3: "RGB"}
 
 
@@ -39,42 +44,58 @@ def complete(preprocessing: Preprocessing, channels: int = 3) -> Preprocessing:
     """
     p = preprocessing
     if channels not in MODES:
-        raise ModelError(f"a net with {channels} input channels takes no images (1 or 3 channels do)")
+        raise ModelError(f"invalid input of {channels} channels: expected 1 or 3, as images have")
     if type(p.size) is not int or not 1 <= p.size <= MAX_SIZE:
-        raise ModelError(f"image size {p.size} is not between 1 and {MAX_SIZE}")
+        raise ModelError(f"invalid image size {p.size}: expected 1 ... {MAX_SIZE}")
     allowed = tensorflow1.RESIZE if p.tf_preprocessing else INTERPOLATIONS
     if str(p.interpolation) not in allowed:
-        kind = "TensorFlow preprocessing" if p.tf_preprocessing else "interpolation"
-        raise ModelError(f"interpolation {p.interpolation} is unknown; {kind} has {', '.join(allowed)}")
+        where = " with TensorFlow preprocessing" if p.tf_preprocessing else ""
+        raise ModelError(f"invalid interpolation {p.interpolation}{where}: expected one of {', '.join(allowed)}")
     if p.channel_order not in ("RGB", "BGR"):
-        raise ModelError(f"channel order {p.channel_order} is neither RGB nor BGR")
+        raise ModelError(f"invalid channel order {p.channel_order}: expected RGB or BGR")
     if not _is_number(p.crop_pct) or not 0 < p.crop_pct <= 1:
-        raise ModelError(f"crop_pct {p.crop_pct} is not between 0 and 1")
+        raise ModelError(f"invalid crop_pct {p.crop_pct}: expected a number above 0, up to 1")
     if not _is_number(p.divisor) or p.divisor == 0:
-        raise ModelError(f"divisor {p.divisor} is no number other than 0")
+        raise ModelError(f"invalid divisor {p.divisor}: expected a number other than 0")
     mean, std = (_per_channel(name, getattr(p, name), channels) for name in ("mean", "std"))
     if 0 in std:
-        raise ModelError("std has a zero in it")
+        raise ModelError(f"invalid std {list(std)}: expected numbers other than 0")
     return p.replace(mean=mean, std=std)
 
 
-def read_crop(content: bytes, preprocessing: Preprocessing, channels: int = 3) -> np.ndarray:
+def read_crop(
+    content: bytes, preprocessing: Preprocessing, channels: int = 3, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
     """Decode, resize, crop: uint8 [size, size, channels], channels in the net's order.
 
-    Whatever Pillow reads will do: its content decides, not the file's name. Raises ModelError or what Pillow
-    raises where the content is broken or no image.
+    Raises ModelError or what Pillow raises where the content is broken, no image, or has more than max_pixels.
+    """
+    return resize_and_crop(decode(content, channels, max_pixels), preprocessing)
+
+
+def decode(content: bytes, channels: int = 3, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The image, RGB or (channels = 1) grey, whatever Pillow reads: its content decides, not the file's name.
+
+    Raises ModelError or what Pillow raises where the content is broken, no image, or has more than max_pixels.
     """
     try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        with _without_pillows_limit():
+            image = Image.open(io.BytesIO(content), formats=FORMATS)
     except UnidentifiedImageError:
-        raise ModelError(f"is no image ({', '.join(FORMATS)})") from None
+        raise ModelError(f"not an image ({', '.join(FORMATS)})") from None
+    if image.width * image.height > max_pixels:
+        raise ModelError(f"{image.width} x {image.height} pixels exceed the limit of {max_pixels:,} (max_pixels)")
     mode = MODES[channels]
-    image = image.convert(mode) if image.mode != mode else image
+    return image.convert(mode)
+
+
+def resize_and_crop(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
+    """The net's square of an image: uint8 [size, size, channels], channels in the net's order."""
     if preprocessing.tf_preprocessing:
         pixels = tensorflow1.crop_and_resize(np.asarray(image), preprocessing.size, preprocessing.interpolation)
     else:
         pixels = np.asarray(_resize_and_crop(image, preprocessing))
-    pixels = pixels.reshape(preprocessing.size, preprocessing.size, channels)
+    pixels = pixels.reshape(preprocessing.size, preprocessing.size, -1)
     return pixels[:, :, ::-1] if preprocessing.channel_order == "BGR" else pixels
 
 
@@ -88,10 +109,12 @@ def pixel_table(preprocessing: Preprocessing) -> np.ndarray:
     return (pixels - mean) / std
 
 
-def normalize(crop: np.ndarray, table: np.ndarray, out: np.ndarray) -> None:
-    """Look the pixels of a crop (uint8 HWC) up in pixel_table's table, into out (float32 CHW)."""
+def normalize(crop: np.ndarray, table: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Look the pixels of a crop (uint8 HWC) up in pixel_table's table: float32 CHW, into `out` where given."""
+    out = np.empty((len(table), *crop.shape[:2]), np.float32) if out is None else out
     for channel, values in enumerate(table):
         np.take(values, crop[:, :, channel], out=out[channel], mode="clip")
+    return out
 
 
 def describe(preprocessing: Preprocessing) -> str:
@@ -117,13 +140,27 @@ def _resize_and_crop(image: Image.Image, preprocessing: Preprocessing) -> Image.
     return image.crop((left, top, left + size, top + size))
 
 
-def _per_channel(name: str, values, channels: int) -> tuple[float, ...]:
+_LIMIT = threading.Lock()
+
+
+@contextlib.contextmanager
+def _without_pillows_limit() -> Iterator[None]:
+    """Pillow's own limit is one for the whole process; here each call has its own, checked once the size is known."""
+    with _LIMIT:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _per_channel(name: str, values: object, channels: int) -> tuple[float, ...]:
     values = tuple(values) if isinstance(values, (tuple, list)) else (values,)
     if not all(map(_is_number, values)) or len(values) not in (1, channels):
         wanted = "1 number" if channels == 1 else f"1 or {channels} numbers"
-        raise ModelError(f"{name} {list(values)} has to be {wanted} (--{name})")
+        raise ModelError(f"invalid {name} {list(values)}: expected {wanted}")
     return values * channels if len(values) == 1 else values
 
 
-def _is_number(value) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, (int, float)) and math.isfinite(value)

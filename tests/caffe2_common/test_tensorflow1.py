@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from validation_cases import noise
+from image_cases import noise
 
-from validate.tensorflow1 import crop_and_resize, resize_bicubic, resize_bilinear
+from caffe2_common.tensorflow1 import crop_and_resize, resize_bicubic, resize_bilinear
 
 F = np.float32
 
