@@ -140,11 +140,10 @@ def test_wrong_use_is_one_line(arguments, capsys):
 
 
 def test_a_real_caffe2_is_shadowed_only_when_asked(root, real, script):
+    origin = f"{real}/caffe2/__init__.py"
     kept = run(root, "-m", "caffe2_mobile", "run", str(script), "0", path=str(real))
     assert kept.stdout.startswith("caffe2.python.workspace ")
-    assert (
-        kept.stderr == f"caffe2: the one that is installed at {real}/caffe2/__init__.py is used, not caffe2-mobile's\n"
-    )
+    assert kept.stderr == f"caffe2: the one that is installed at {origin} is used, not caffe2-mobile's\n"
     replaced = run(root, "-m", "caffe2_mobile", "run", "--replace", str(script), "0", path=str(real))
     assert replaced.stdout.startswith("caffe2_mobile.compat.python.workspace ")
     assert replaced.stderr == f"caffe2: caffe2-mobile's is used in place of the one at {origin}\n"
