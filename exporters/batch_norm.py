@@ -1,9 +1,11 @@
-"""BatchNorm of an ONNX graph, folded into the convolutions before it."""
+"""BatchNorm of an ONNX file that is being written, folded into the convolutions before it."""
 
 from collections import Counter
 
 import numpy as np
 import onnx
+
+from exporters.layers.rules import batch_norm_factors
 
 EPSILON = 1e-5  # ONNX's default
 
@@ -32,8 +34,7 @@ def fold_batch_norms(graph: onnx.GraphProto, weights: dict[str, np.ndarray]) -> 
 def _fold(conv: onnx.NodeProto, norm: onnx.NodeProto, weights: dict[str, np.ndarray], readers: Counter) -> None:
     """scale * (w x + b - mean) / sqrt(variance + epsilon) + shift, as the Conv's own weight and bias."""
     epsilon = next((attribute.f for attribute in norm.attribute if attribute.name == "epsilon"), EPSILON)
-    scale, shift, mean, variance = (weights[name].astype(np.float64) for name in norm.input[1:5])
-    scale /= np.sqrt(variance + epsilon)
+    scale, shift = batch_norm_factors(*(weights[name] for name in norm.input[1:5]), epsilon)
     weight = weights[conv.input[1]]
     bias = weights[conv.input[2]] if len(conv.input) > 2 else 0
     names = [conv.input[1], f"{conv.input[1].removesuffix('weight')}bias"]
@@ -41,6 +42,6 @@ def _fold(conv: onnx.NodeProto, norm: onnx.NodeProto, weights: dict[str, np.ndar
         if readers[names[index]] > list(conv.input).count(names[index]):
             names[index] = f"{conv.name}/{role}"
     weights[names[0]] = (weight * scale.reshape(-1, *[1] * (weight.ndim - 1))).astype(weight.dtype)
-    weights[names[1]] = ((bias - mean) * scale + shift).astype(weight.dtype)
+    weights[names[1]] = (bias * scale + shift).astype(weight.dtype)
     conv.input[1:] = names
     conv.output[0] = norm.output[0]

@@ -31,10 +31,10 @@ class Binary(Operator):
         return TensorType(self._result(a, b), a.dtype)
 
     def compute(self, a, b):
-        return self.function(a, b.reshape(self._aligned(a.shape, b.shape)))
+        return self.function(a, b.reshape(self.aligned(a.shape, b.shape)))
 
     def lower(self, graph, a, b):
-        shape = self._aligned(a.shape, b.shape)
+        shape = self.aligned(a.shape, b.shape)
         if shape != b.shape:
             b = graph.add("Reshape", b, graph.ints(shape))
         return graph.add(self.onnx_type, a, b)
@@ -42,11 +42,11 @@ class Binary(Operator):
     def _result(self, a: TensorType, b: TensorType) -> tuple[int, ...]:
         """The output's shape; raises ModelError for operands that do not broadcast."""
         try:
-            return np.broadcast_shapes(a.shape, self._aligned(a.shape, b.shape))
+            return np.broadcast_shapes(a.shape, self.aligned(a.shape, b.shape))
         except ValueError:
             raise ModelError(f"shapes {list(a.shape)} and {list(b.shape)} do not broadcast") from None
 
-    def _aligned(self, a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    def aligned(self, a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
         """The second operand's shape, such that numpy's broadcasting does the rest.
 
         Raises ModelError where it does not lie along the first's (ComputeLegacyBroadcastSizes).

@@ -1,44 +1,37 @@
 """The int8 net: every layer as its Int8 operator or, in an island, in float, and the operators between the two."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from caffe2_models import Int8Tensor, Net
 from caffe2_models.build import add_operator, make_init
-from caffe2_models.operators import OPERATORS
-from caffe2_models.operators.elementwise import Elementwise
+from caffe2_models.operators.pooling import Pool
+from caffe2_models.preprocessing import set_preprocessing
 from caffe2_models.proto import caffe2_pb2
 from exporters.int8.forms import FORMS, NO_BEND
-from exporters.int8.graph import Graph, Layer, add_clamp, copy_preprocessing
 from exporters.int8.scales import Quantization, Scales, rescaling
 from exporters.int8.weights import QuantizedWeight
+from exporters.layers import Blob, Graph, Layer
+from exporters.layers.writer import add_clamp
 
 INT32 = np.iinfo(np.int32)
 
-# Float operators that compute the same on NHWC blobs; others see NCHW.
-BINARY = {"Mul", "Add", "Sub", "Div", "Sum", "Max", "Min"}
-WITH_ORDER = {"AveragePool", "MaxPool"}
+
+@dataclass(frozen=True)
+class Weights:
+    """What an int8 layer is written with: its weight, and its bias as real values [O]."""
+
+    weight: QuantizedWeight
+    bias: np.ndarray
 
 
-WeightsFor = Callable[["Writer", Layer, str], tuple[QuantizedWeight, np.ndarray]]
-
-
-def assemble(graph: Graph, choices: list[bool], scales: Scales, weights_for: WeightsFor) -> Net:
-    """choices: which layers are int8.
-
-    weights_for(writer, layer, source) gives a layer's weight and bias (real values) when its turn comes; source is the
-    int8 blob that the layer reads.
-    """
+def assemble(graph: Graph, choices: list[bool], scales: Scales, weights: Mapping[Blob, Weights]) -> Net:
+    """The int8 net. choices: which layers are int8; weights: output blob -> those of each int8 layer that has some."""
     writer = Writer(graph, scales)
     for layer, chosen in zip(graph.layers, choices, strict=True):
-        if not chosen:
-            writer.add_float(layer)
-        elif layer.is_weighted:
-            source = writer.requantized(layer, layer.inputs[0])
-            writer.add_weighted(layer, source, *weights_for(writer, layer, source))
-        else:
-            writer.add_int8(layer, [writer.requantized(layer, name) for name in layer.inputs])
+        writer.add(layer, chosen, weights.get(layer.output))
     return writer.finish()
 
 
@@ -56,23 +49,36 @@ class Writer:
         self.graph, self.scales = graph, scales
         self.predict = caffe2_pb2.NetDef(name=f"{graph.name}_int8")
         self.parameters: dict[str, np.ndarray | Int8Tensor] = {}
-        self._int8: dict[str, str] = {}
-        self._nhwc: dict[str, str] = {}
-        self._nchw: dict[str, str] = {name: name for name in graph.inputs}
+        self._int8: dict[Blob, str] = {}
+        self._nhwc: dict[Blob, str] = {}
+        self._nchw: dict[Blob, str] = {blob: blob.name for blob in graph.inputs}
+        self._copies: dict[tuple[Layer, Blob], str] = {}
+
+    def add(self, layer: Layer, is_int8: bool, weights: Weights | None) -> None:
+        """Append a layer in int8, with these weights if it has any, or in float."""
+        if not is_int8:
+            self.add_float(layer)
+            return
+        inputs = [self.requantized(layer, blob) for blob in layer.activations]
+        if weights is not None:
+            inputs += self._weights(layer, weights)
+        self.add_int8(layer, inputs)
 
     def finish(self) -> Net:
-        for name in self.graph.outputs:
-            self.nchw(name)
-        self.predict.external_input.extend([*self.graph.inputs, *self.parameters])
-        self.predict.external_output.extend(self.graph.outputs)
-        copy_preprocessing(self.graph.source, self.predict)
+        """The net, whose outputs are float, NCHW."""
+        for blob in self.graph.outputs:
+            self.nchw(blob)
+        self.predict.external_input.extend([*(blob.name for blob in self.graph.inputs), *self.parameters])
+        self.predict.external_output.extend(blob.name for blob in self.graph.outputs)
+        if self.graph.preprocessing is not None:
+            set_preprocessing(self.predict, self.graph.preprocessing)
         return Net(self.predict, make_init(self.parameters, f"{self.predict.name}_init"))
 
-    def forms_of(self, blob: str) -> list[str]:
+    def forms_of(self, blob: Blob) -> list[str]:
         """The names under which a blob of the graph is in the net so far."""
         return [forms[blob] for forms in (self._int8, self._nhwc, self._nchw) if blob in forms]
 
-    def int8(self, blob: str) -> str:
+    def int8(self, blob: Blob) -> str:
         """The blob in int8, NHWC."""
         if blob not in self._int8:
             source = self.nhwc(blob)
@@ -80,53 +86,55 @@ class Writer:
             add_operator(self.predict, "Int8Quantize", [source], [self._int8[blob]], **_output(self.scales[blob]))
         return self._int8[blob]
 
-    def nhwc(self, blob: str) -> str:
+    def nhwc(self, blob: Blob) -> str:
         """The blob in float, NHWC where it is an image."""
-        if blob in self.graph.constants:
-            return self._constant(blob, _to_nhwc(self.graph.constants[blob]), "_NHWC")
-        if not self._is_image(blob) and blob in self._nchw:
+        if blob.is_constant:
+            return self._constant(f"{blob}_NHWC" if blob.is_image else blob.name, _to_nhwc(blob.value))
+        if not blob.is_image and blob in self._nchw:
             return self._nchw[blob]
         if blob not in self._nhwc:
-            self._nhwc[blob] = f"{blob}_NHWC" if self._is_image(blob) else blob
+            self._nhwc[blob] = f"{blob}_NHWC" if blob.is_image else blob.name
             kind, source = ("Int8Dequantize", self._int8) if blob in self._int8 else ("NCHW2NHWC", self._nchw)
             add_operator(self.predict, kind, [source[blob]], [self._nhwc[blob]])
         return self._nhwc[blob]
 
-    def nchw(self, blob: str) -> str:
+    def nchw(self, blob: Blob) -> str:
         """The blob in float, NCHW where it is an image."""
-        if blob in self.graph.constants:
-            return self._constant(blob, self.graph.constants[blob])
-        if not self._is_image(blob):
+        if blob.is_constant:
+            return self._constant(blob.name, blob.value)
+        if not blob.is_image:
             return self.nhwc(blob)
         if blob not in self._nchw:
             source = self.nhwc(blob)
-            self._nchw[blob] = blob
-            add_operator(self.predict, "NHWC2NCHW", [source], [blob])
+            self._nchw[blob] = blob.name
+            add_operator(self.predict, "NHWC2NCHW", [source], [blob.name])
         return self._nchw[blob]
 
-    def requantized(self, layer: Layer, blob: str) -> str:
+    def requantized(self, layer: Layer, blob: Blob) -> str:
         """The blob in int8, quantized as the layer reads it."""
         own, wanted = self.scales[blob], self.scales.read(layer, blob)
         if own == wanted:
             return self.int8(blob)
-        name = f"{blob}_for_{layer.output}_int8"
-        self._rescale(self.int8(blob), name, own, wanted)
-        return name
+        if (layer, blob) not in self._copies:
+            self._copies[layer, blob] = f"{blob}_for_{layer.output}_int8"
+            self._rescale(self.int8(blob), self._copies[layer, blob], own, wanted)
+        return self._copies[layer, blob]
 
-    def add_weighted(self, layer: Layer, source: str, weight: QuantizedWeight, bias: np.ndarray) -> None:
-        """source: the int8 blob that the layer reads."""
+    def _weights(self, layer: Layer, weights: Weights) -> list[str]:
+        """The names of the layer's weight and bias, which become parameters."""
         blob = layer.inputs[0]
         names = [f"{layer.output}_w_int8", f"{layer.output}_b_int8"]
-        data = _weight_for(layer, weight.data, self.graph.shapes[blob])
-        scale, zero_point = weight.quantization.scale, weight.quantization.zero_point
-        self.parameters[names[0]] = Int8Tensor(data, scale, zero_point)
-        self.parameters[names[1]] = quantize_bias(bias, self.scales.read(layer, blob).scale, scale)
-        self.add_int8(layer, [source, *names])
+        quantization = weights.weight.quantization
+        data = _weight_for(layer, weights.weight.data, blob.shape)
+        self.parameters[names[0]] = Int8Tensor(data, quantization.scale, quantization.zero_point)
+        read = self.scales.read(layer, blob)
+        self.parameters[names[1]] = quantize_bias(weights.bias, read.scale, quantization.scale)
+        return names
 
     def add_int8(self, layer: Layer, inputs: list[str]) -> None:
         form, blob = FORMS[layer.type], layer.output
         name, wide = f"{blob}_int8", self.scales.wide.get(blob)
-        arguments = form.arguments(self.graph, layer)
+        arguments = form.arguments(layer)
         if form.ordered:
             arguments["order"] = "NHWC"
         made = name if wide is None else f"{blob}_wide_int8"
@@ -144,30 +152,22 @@ class Writer:
 
     def add_float(self, layer: Layer) -> None:
         """An operator of an island, in NHWC where it computes the same there."""
-        nhwc = self._computes_in_nhwc(layer)
-        inputs = [self.nhwc(name) if nhwc else self.nchw(name) for name in layer.inputs]
+        nhwc = computes_in_nhwc(layer)
         if layer.is_weighted:
+            inputs = [self.nchw(layer.inputs[0])]
             inputs += [self._constant(f"{layer.output}_{part}", getattr(layer, part)) for part in ("weight", "bias")]
+        else:
+            inputs = [self.nhwc(blob) if nhwc else self.nchw(blob) for blob in layer.inputs]
         arguments = dict(layer.arguments)
-        if nhwc and layer.type in WITH_ORDER:
+        if nhwc and not layer.traits.elementwise:
             arguments["order"] = "NHWC"
-        image = nhwc and self._is_image(layer.output)
-        outputs = [f"{name}_NHWC" if image else name for name in layer.outputs]
+        image = nhwc and layer.output.is_image
+        outputs = [f"{blob}_NHWC" if image else blob.name for blob in layer.outputs]
         first = f"{outputs[0]}/before_clamp" if layer.is_clamped else outputs[0]
         add_operator(self.predict, layer.type, inputs, [first, *outputs[1:]], **arguments)
         if layer.is_clamped:
             add_clamp(self.predict, layer, first, outputs[0])
         (self._nhwc if image else self._nchw).update(zip(layer.outputs, outputs, strict=True))
-
-    def _computes_in_nhwc(self, layer: Layer) -> bool:
-        if layer.type in BINARY:
-            shapes = [
-                np.shape(self.graph.constants.get(n, np.empty(self.graph.shapes.get(n, ())))) for n in layer.inputs
-            ]
-            return not layer.arguments.get("broadcast", 0) and all(len(shape) == 4 for shape in shapes)
-        one = len(layer.inputs) == len(layer.outputs) == 1
-        return one and (layer.type in WITH_ORDER or (issubclass(OPERATORS[layer.type], Elementwise) and "axis" not in (
-            layer.operator.__dataclass_fields__)))  # fmt: skip
 
     def _rescale(self, source: str, target: str, before: Quantization, after: Quantization) -> None:
         """Leaky ReLUs that hardly bend: the same values at another scale and zero point."""
@@ -178,13 +178,19 @@ class Writer:
             add_operator(self.predict, "Int8LeakyRelu", [source], [output], **arguments)
             source = output
 
-    def _constant(self, name: str, value: np.ndarray, suffix: str = "") -> str:
-        name += suffix if np.ndim(value) == 4 else ""
+    def _constant(self, name: str, value: np.ndarray) -> str:
         self.parameters[name] = value.astype(np.float32) if value.dtype == np.float64 else value
         return name
 
-    def _is_image(self, blob: str) -> bool:
-        return len(self.graph.shapes[blob]) == 4
+
+def computes_in_nhwc(layer: Layer) -> bool:
+    """Whether a float operator computes the same on NHWC blobs: pools told so, and what goes element by element."""
+    if issubclass(layer.traits, Pool):
+        return True
+    if not layer.traits.elementwise or len(layer.outputs) > 1:
+        return False
+    legacy = layer.arguments.get("broadcast", 0)  # it lays a blob along the other's dimensions, in their order
+    return len(layer.inputs) == 1 or (not legacy and all(blob.is_image for blob in layer.inputs))
 
 
 def _output(quantization: Quantization) -> dict:

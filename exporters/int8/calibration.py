@@ -1,5 +1,8 @@
 """Running the float graph over calibration images: statistics of every activation, samples of every layer."""
 
+import copy
+import dataclasses
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -8,9 +11,9 @@ import numpy as np
 
 from caffe2_common.errors import ModelError
 from caffe2_common.progress import progress
-from exporters.int8.graph import Graph, Layer
 from exporters.int8.sampling import Positions, apply_rows, draw_positions, read_inputs
 from exporters.int8.statistics import Statistics
+from exporters.layers import Blob, Graph, Layer, write_net
 
 BATCH_BYTES = 1 << 27  # of a batch's activations
 SAMPLES = 4096  # pixels of each layer, over all images
@@ -44,30 +47,36 @@ class Calibration:
     """
 
     sampled: int
-    blobs: dict[str, Statistics] = field(default_factory=dict)
-    samples: dict[str, Samples] = field(default_factory=dict)
+    blobs: dict[Blob, Statistics] = field(default_factory=dict)
+    samples: dict[Blob, Samples] = field(default_factory=dict)
+
+    def copy(self) -> "Calibration":
+        """The same with records of its own; the samples' values are shared (nobody changes one in place)."""
+        blobs = {blob: copy.deepcopy(statistics) for blob, statistics in self.blobs.items()}
+        samples = {blob: dataclasses.replace(drawn) for blob, drawn in self.samples.items()}
+        return dataclasses.replace(self, blobs=blobs, samples=samples)
 
 
 def calibrate(graph: Graph, images: Images, sampled: int, threads: int | None = None) -> Calibration:
     """One pass over all images; the first `sampled` of them give the samples."""
-    session = graph.to_net().session("onnxruntime", threads)
-    blobs = list(graph.shapes)
-    result = Calibration(sampled, {name: Statistics(_channels(graph.shapes[name])) for name in blobs})
+    session = write_net(graph).session("onnxruntime", threads)
+    blobs = graph.activations
+    result = Calibration(sampled, {blob: Statistics(_channels(blob.shape)) for blob in blobs})
     rng = np.random.default_rng(0)
     layers = [layer for layer in graph.weighted if layer.type != "ConvTranspose"] if sampled else []
     for layer in layers:
-        positions = draw_positions(sampled, graph.shapes[layer.output], SAMPLES, rng)
+        positions = draw_positions(sampled, layer.output.shape, SAMPLES, rng)
         values = np.empty((len(positions.image), len(layer.bias)), np.float32)
         result.samples[layer.output] = Samples(positions, values, np.full(len(layer.bias), layer.high))
     start = 0
     with progress(total=len(images), desc="calibration", unit="image") as bar:
         for batch in batches(images, batch_size(graph)):
-            values = session.run({graph.inputs[0]: batch}, outputs=blobs)
-            for name in blobs:
-                _require_finite(graph, name, values[name])
-                result.blobs[name].add(values[name])
+            values = session.run({graph.inputs[0].name: batch}, outputs=[blob.name for blob in blobs])
+            for blob in blobs:
+                _require_finite(graph, blob, values[blob.name])
+                result.blobs[blob].add(values[blob.name])
             for layer in layers if start < sampled else ():
-                _sample(graph, layer, values[layer.inputs[0]], result.samples[layer.output], start)
+                _sample(layer, values[layer.inputs[0].name], result.samples[layer.output], start)
             start += len(batch)
             bar.update(len(batch))
     return result
@@ -75,7 +84,7 @@ def calibrate(graph: Graph, images: Images, sampled: int, threads: int | None = 
 
 def batch_size(graph: Graph) -> int:
     """Images in a batch whose activations together take about BATCH_BYTES."""
-    bytes_per_image = 4 * sum(int(np.prod(shape)) for shape in graph.shapes.values())
+    bytes_per_image = 4 * sum(math.prod(blob.shape) for blob in graph.activations)
     return int(np.clip(BATCH_BYTES // max(bytes_per_image, 1), 1, 16))
 
 
@@ -91,15 +100,15 @@ def batches(images: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
         yield np.stack(pending)
 
 
-def _sample(graph: Graph, layer: Layer, x: np.ndarray, samples: Samples, start: int) -> None:
+def _sample(layer: Layer, x: np.ndarray, samples: Samples, start: int) -> None:
     """Fill in the samples that lie in the images from `start` on."""
     stop = start + len(x)
     chosen = np.flatnonzero((samples.positions.image >= start) & (samples.positions.image < stop))
-    inputs = read_inputs(x, layer, graph, samples.positions.of_images(start, stop))
+    inputs = read_inputs(x, layer, samples.positions.of_images(start, stop))
     samples.values[chosen] = apply_rows(layer.rows, inputs) + layer.bias
 
 
-def _require_finite(graph: Graph, blob: str, values: np.ndarray) -> None:
+def _require_finite(graph: Graph, blob: Blob, values: np.ndarray) -> None:
     if not (np.isfinite(values.min(initial=0)) and np.isfinite(values.max(initial=0))):
         raise ModelError(f"{graph.name}: {blob} is not finite on the calibration images; is their preprocessing right?")
 

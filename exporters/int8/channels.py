@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from exporters.int8.calibration import Calibration
-from exporters.int8.graph import Graph, Layer, joins_channels
+from exporters.layers import Blob, Graph, Layer
 
 # Layers that treat every channel alike and commute with a positive factor.
 PASSING = {"MaxPool", "AveragePool", "ResizeNearest", "Relu", "LeakyRelu", "Flatten", "Reshape", "Squeeze"}
@@ -47,29 +47,29 @@ def output_of_entries(layer: Layer) -> np.ndarray:
     return np.broadcast_to(np.arange(layer.weight.shape[axis]).reshape(shape), layer.weight.shape)
 
 
-def find_readers(graph: Graph, blob: str) -> list[Reader] | None:
+def find_readers(graph: Graph, blob: Blob) -> list[Reader] | None:
     """All layers with weights that read the blob's channels, or None where others read them too.
 
     Others are sums, gates, float functions, outputs of the net: those would see a change of a channel.
     """
     consumers = graph.consumers()
-    shape = graph.shapes[blob]
+    shape = blob.shape
     channels = shape[1] if len(shape) > 1 else 1
-    return _find(graph, consumers, blob, np.arange(channels))
+    return _find(consumers, blob, np.arange(channels))
 
 
-def _find(graph: Graph, consumers: dict, blob: str, channels: np.ndarray) -> list[Reader] | None:
+def _find(consumers: dict, blob: Blob, channels: np.ndarray) -> list[Reader] | None:
     readers = []
     for layer in consumers.get(blob, [None]):
-        found = None if layer is None else _through(graph, consumers, layer, blob, channels)
+        found = None if layer is None else _through(consumers, layer, blob, channels)
         if found is None:
             return None
         readers += found
     return readers
 
 
-def _through(graph: Graph, consumers: dict, layer: Layer, blob: str, channels: np.ndarray) -> list[Reader] | None:
-    shape = graph.shapes[blob]
+def _through(consumers: dict, layer: Layer, blob: Blob, channels: np.ndarray) -> list[Reader] | None:
+    shape = blob.shape
     if layer.is_weighted:
         if layer.type == "FC" and len(shape) == 4:
             pixels = shape[2] * shape[3]
@@ -77,27 +77,27 @@ def _through(graph: Graph, consumers: dict, layer: Layer, blob: str, channels: n
         return [Reader(layer, channels)]
     if layer.is_clamped and (layer.low, layer.high) != (0, np.inf):
         return None
-    flat = len(graph.shapes[layer.output]) == 2
+    flat = len(layer.output.shape) == 2
     if layer.type in PASSING and (not flat or int(np.prod(shape[2:])) == 1):
-        return _find(graph, consumers, layer.output, channels)
+        return _find(consumers, layer.output, channels)
     if layer.type == "ChannelShuffle":
         group = layer.operator.group
         moved = np.arange(shape[1]).reshape(group, -1).T.ravel()  # output channel i is input channel moved[i]
-        return _find(graph, consumers, layer.output, np.argsort(moved)[channels])
-    if joins_channels(layer) and layer.inputs.count(blob) == 1:
+        return _find(consumers, layer.output, np.argsort(moved)[channels])
+    if layer.joins_channels and layer.inputs.count(blob) == 1:
         before = layer.inputs[: layer.inputs.index(blob)]
-        offset = sum(graph.shapes[name][1] for name in before)
-        return _find(graph, consumers, layer.output, channels + offset)
+        offset = sum(name.shape[1] for name in before)
+        return _find(consumers, layer.output, channels + offset)
     return None
 
 
-def importances(graph: Graph, calibration: Calibration) -> dict[str, np.ndarray]:
+def importances(graph: Graph, calibration: Calibration) -> dict[Blob, np.ndarray]:
     """How much a squared error of each output channel weighs where it is read next: output blob -> [O].
 
     Through depthwise layers, which mix nothing, it is passed on to the next layer that mixes channels; there all
     outputs weigh the same.
     """
-    result: dict[str, np.ndarray] = {}
+    result: dict[Blob, np.ndarray] = {}
     for layer in reversed(graph.weighted):
         readers = find_readers(graph, layer.output)
         result[layer.output] = np.ones(len(layer.bias)) if readers is None else (
@@ -115,13 +115,13 @@ def _importance(layer: Layer, readers: list[Reader], known: dict, calibration: C
     return total * ((values > layer.low) & (values < layer.high)).mean(axis=0)
 
 
-def gains(reader: Reader, known: dict[str, np.ndarray]) -> np.ndarray:
+def gains(reader: Reader, known: dict[Blob, np.ndarray]) -> np.ndarray:
     """What a squared error of each channel that the reader reads becomes behind it, [C]."""
     weight = reader.layer.weight.astype(np.float64).ravel()
     behind = error_weights(reader.layer, known)
     return (weight[reader.entries] ** 2 * behind[output_of_entries(reader.layer).ravel()[reader.entries]]).sum(axis=1)
 
 
-def error_weights(layer: Layer, known: dict[str, np.ndarray]) -> np.ndarray:
+def error_weights(layer: Layer, known: dict[Blob, np.ndarray]) -> np.ndarray:
     """Of the layer's output channels, [O]: its importance where it is depthwise, else one for each."""
     return known[layer.output] if layer.is_depthwise else np.ones(len(layer.bias))

@@ -4,21 +4,21 @@ import numpy as np
 
 from exporters.int8.calibration import Calibration
 from exporters.int8.channels import Reader, find_readers
-from exporters.int8.graph import Graph, Layer
 from exporters.int8.weights import rounding_error, weight_range
+from exporters.layers import Graph, Layer
 
 NEEDED_GAIN = 0.9  # the rounding error without dead channels, as a share of that with them, from which they are removed
 ENOUGH_VALUES = 1000  # of a channel, from which its extremes are taken to be known
 
 
-def remove_dead_channels(graph: Graph, calibration: Calibration) -> int:
-    """Zero weights around channels that no image brings to life, if they are in the way; returns how many channels.
+def remove_dead_channels(graph: Graph, calibration: Calibration) -> tuple[Graph, Calibration, int]:
+    """Zero weights around channels that no image brings to life, if they are in the way.
 
     A channel is dead where its ReLU never lets anything through. Its weights often are outliers, for nothing held
     them back in training, and one outlier spoils the scale that a whole layer's weights share. Those that are none
-    stay: another image may bring them to life.
+    stay: another image may bring them to life. Returned: the graph, the calibration as it was, how many channels.
     """
-    removed = 0
+    graph, removed = graph.copy(), 0
     for layer in graph.weighted:
         if layer.low < 0:
             continue
@@ -29,16 +29,18 @@ def remove_dead_channels(graph: Graph, calibration: Calibration) -> int:
         zeroed = [_zero_outputs(layer, dead)]
         zeroed += [_zero_inputs(reader, dead) for reader in find_readers(graph, layer.output) or ()]
         removed += len(set().union(*zeroed))
-    return removed
+    return graph, calibration, removed
 
 
-def absorb_biases(graph: Graph, calibration: Calibration) -> int:
-    """Shift channels that are never clamped down to zero into the next biases; returns how many channels.
+def absorb_biases(graph: Graph, calibration: Calibration) -> tuple[Graph, Calibration, int]:
+    """Shift channels that are never clamped down to zero into the next biases.
+
+    Returned: the graph, the calibration with samples in step (blobs are to be calibrated anew), how many channels.
 
     For a channel that stays above c > 0, relu(y) = relu(y - c) + c. The constant goes into the biases behind, and the
     activation needs less range. Where the readers pad, the border would see another constant: those are left alone.
     """
-    absorbed = 0
+    graph, calibration, absorbed = graph.copy(), calibration.copy(), 0
     for layer in graph.weighted:
         statistics = calibration.blobs[layer.output]
         readers = find_readers(graph, layer.output)
@@ -57,7 +59,7 @@ def absorb_biases(graph: Graph, calibration: Calibration) -> int:
         samples = calibration.samples[layer.output]
         samples.values = samples.values - shift.astype(np.float32)
         samples.high = samples.high - shift
-    return absorbed
+    return graph, calibration, absorbed
 
 
 def _zero_outputs(layer: Layer, dead: np.ndarray) -> set[int]:

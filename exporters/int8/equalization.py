@@ -27,18 +27,19 @@ from exporters.int8.channels import (
     importances,
     output_of_entries,
 )
-from exporters.int8.graph import Graph, Layer
 from exporters.int8.scales import STEPS, Quantization
 from exporters.int8.weights import weight_range
+from exporters.layers import Blob, Graph, Layer
 
 SWEEPS = 5
 MARGIN = 1.25  # between the largest value seen of a channel that is scaled up, and its clamp
 NEEDED_GAIN = 0.9  # the error after, as a share of the error before, from which factors are worth taking
 
 
-def equalize(graph: Graph, calibration: Calibration) -> dict[str, np.ndarray]:
-    """Scale channels, in place; returned: output blob -> factors [O] of the layers that were scaled."""
-    factors: dict[str, np.ndarray] = {}
+def equalize(graph: Graph, calibration: Calibration) -> tuple[Graph, Calibration, dict[Blob, np.ndarray]]:
+    """Scale channels: the graph, what was recorded in step with it, output blob -> factors [O] of layers scaled."""
+    graph, calibration = graph.copy(), calibration.copy()
+    factors: dict[Blob, np.ndarray] = {}
     for _ in range(SWEEPS):
         known = importances(graph, calibration)
         before = len(factors), sum(np.log(f).std() for f in factors.values())
@@ -53,7 +54,7 @@ def equalize(graph: Graph, calibration: Calibration) -> dict[str, np.ndarray]:
                 factors[layer.output] = factors.get(layer.output, 1.0) * chosen
         if before == (len(factors), sum(np.log(f).std() for f in factors.values())):
             break
-    return factors
+    return graph, calibration, factors
 
 
 def scale_channels(calibration: Calibration, layer: Layer, readers: list[Reader], factors: np.ndarray) -> None:
@@ -112,7 +113,7 @@ class _Between:
         calibration: Calibration,
         layer: Layer,
         readers: list[Reader],
-        known: dict[str, np.ndarray],
+        known: dict[Blob, np.ndarray],
     ):
         self.layer, self.importance = layer, known[layer.output]
         self.statistics = calibration.blobs[layer.output]
@@ -151,7 +152,7 @@ class _Between:
         return self.before.error(factors) + activation + sum(side.error(1 / factors) for side in self.after)
 
 
-def _importance_of_entries(reader: Reader, known: dict[str, np.ndarray]) -> np.ndarray:
+def _importance_of_entries(reader: Reader, known: dict[Blob, np.ndarray]) -> np.ndarray:
     return error_weights(reader.layer, known)[output_of_entries(reader.layer).ravel()[reader.entries]]
 
 

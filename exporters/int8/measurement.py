@@ -9,8 +9,8 @@ from caffe2_common.progress import progress
 from caffe2_models import Int8Tensor, Net
 from exporters.int8.calibration import Images, batch_size, batches
 from exporters.int8.forms import FORMS
-from exporters.int8.graph import Graph
 from exporters.int8.quantizer import Quantized
+from exporters.layers import write_net
 
 BATCH = 8
 
@@ -97,13 +97,13 @@ def layer_errors(result: Quantized, images: Iterable[np.ndarray], threads: int |
     graph, int8 = result.graph, result.net
     written = {name for node in int8.operators for name in node.outputs}
     layers = [layer for layer in graph.layers if layer.type in FORMS and f"{layer.output}_int8" in written]
-    names = [layer.output for layer in layers]
+    names = [layer.output.name for layer in layers]
     sums = {name: _Sums() for name in names}
-    float_session = graph.to_net().session("onnxruntime", threads)
+    float_session = write_net(graph).session("onnxruntime", threads)
     int8_session = int8.session("auto", threads)
     for batch in batches(images, min(batch_size(graph), BATCH)):
-        real = float_session.run({graph.inputs[0]: batch}, outputs=names)
-        quantized = int8_session.run({graph.inputs[0]: batch}, outputs=[f"{name}_int8" for name in names])
+        real = float_session.run({graph.inputs[0].name: batch}, outputs=names)
+        quantized = int8_session.run({graph.inputs[0].name: batch}, outputs=[f"{name}_int8" for name in names])
         for name in names:
             sums[name].add(real[name], _as_float(quantized[f"{name}_int8"]))
     return list(_layer_errors(result, layers, sums))
@@ -141,18 +141,17 @@ def _as_float(value: Int8Tensor) -> np.ndarray:
 
 
 def _layer_errors(result: Quantized, layers, sums: dict[str, _Sums]) -> Iterator[LayerError]:
-    graph: Graph = result.graph
     original = {layer.output: layer for layer in result.original.weighted}
     parameters = {node.outputs[0]: node for node in result.net.operators}
     for layer in layers:
-        own = sums[layer.output]
-        before = [sums[name].noise_to_signal for name in layer.inputs if name in sums]
+        own = sums[layer.output.name]
+        before = [sums[blob.name].noise_to_signal for blob in layer.inputs if blob.name in sums]
         statistics, scale = result.calibration.blobs[layer.output], result.scales[layer.output]
         weight = result.weights.get(layer.output)
         yield LayerError(
-            name=layer.output,
+            name=layer.output.name,
             type=parameters[f"{layer.output}_int8"].type,
-            shape=graph.shapes[layer.output],
+            shape=layer.output.shape,
             sqnr_db=float(-10 * np.log10(max(own.noise_to_signal, 1e-12))),
             cosine=own.cosine,
             noise=own.noise_to_signal,
@@ -161,7 +160,7 @@ def _layer_errors(result: Quantized, layers, sums: dict[str, _Sums]) -> Iterator
             covered_range=(scale.range.low, scale.range.high),
             original_weight_range=_extent(original[layer.output].weight) if layer.output in original else None,
             weight_range=_extent(layer.weight) if layer.is_weighted else None,
-            weight_scale=weight.quantization.scale if weight is not None else None,
+            weight_scale=weight.weight.quantization.scale if weight is not None else None,
         )
 
 

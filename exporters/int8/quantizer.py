@@ -1,40 +1,45 @@
 """The pipeline: a Caffe2 float net and calibration images in, an int8 net out."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from caffe2_models import Net
-from exporters.int8.assembly import assemble
+from exporters.int8.assembly import Weights, assemble
 from exporters.int8.calibration import Calibration, Images, calibrate
 from exporters.int8.channels import importances
 from exporters.int8.corrections import absorb_biases, remove_dead_channels
 from exporters.int8.equalization import equalize
 from exporters.int8.forms import plan
-from exporters.int8.graph import Graph
 from exporters.int8.preparation import prepare
 from exporters.int8.ranges import METHODS, with_room
 from exporters.int8.recipe import Recipe
-from exporters.int8.reconstruction import Reconstruction
+from exporters.int8.reconstruction import reconstruct
 from exporters.int8.scales import Quantization, Range, Scales
 from exporters.int8.simulation import images_that_fit
-from exporters.int8.weights import QuantizedWeight, round_to_nearest, weight_range
+from exporters.int8.weights import round_to_nearest, weight_range
+from exporters.layers import Blob, Graph
 
 
 @dataclass
 class Quantized:
-    """What came out, and of what: the int8 net, the float graph before and after corrections, its calibration."""
+    """What came out, and of what: the int8 net, the float graph before and after corrections, its calibration.
+
+    weights: output blob -> those of each int8 layer; dead, absorbed: channels; factors: output blob -> those of each
+    channel that was scaled.
+    """
 
     net: Net
     original: Graph
     graph: Graph
     calibration: Calibration
     scales: Scales
-    weights: dict[str, QuantizedWeight]
+    weights: dict[Blob, Weights]
     dead: int
     absorbed: int
-    factors: dict[str, np.ndarray]
+    factors: dict[Blob, np.ndarray]
 
 
 def quantize(
@@ -51,60 +56,48 @@ def quantize(
     recipe = recipe or Recipe()
     shapes = input_shapes or net.input_shapes()
     original = prepare(net, {name: (1, *shape[1:]) for name, shape in shapes.items()})
-    graph = original.copy()
-    choices = plan(graph)
-    sampled = min(len(images), images_that_fit(graph, choices))
-    calibration = calibrate(graph, images, sampled, threads)
-    dead = remove_dead_channels(graph, calibration) if recipe.dead_channels else 0
-    factors = equalize(graph, calibration) if recipe.equalization else {}
-    absorbed = absorb_biases(graph, calibration) if recipe.absorption else 0
+    choices = plan(original)
+    sampled = min(len(images), images_that_fit(original, choices))
+    graph, calibration = original, calibrate(original, images, sampled, threads)
+    dead, factors, absorbed = 0, {}, 0
+    if recipe.dead_channels:
+        graph, calibration, dead = remove_dead_channels(graph, calibration)
+    if recipe.equalization:
+        graph, calibration, factors = equalize(graph, calibration)
+    if recipe.absorption:
+        graph, calibration, absorbed = absorb_biases(graph, calibration)
     importance = importances(graph, calibration)
     if factors or absorbed:
-        calibration.blobs = calibrate(graph, images, 0, threads).blobs
+        calibration = dataclasses.replace(calibration, blobs=calibrate(graph, images, 0, threads).blobs)
     scales = Scales(graph, choices, _ranges(graph, calibration, recipe))
     layers = [layer for layer, chosen in zip(graph.layers, choices, strict=True) if chosen and layer.is_weighted]
     scales.legalize({layer.output: Quantization.of_range(weight_range(layer.weight)).scale for layer in layers})
-    choose = _reconstruction(graph, original, scales, calibration, importance, recipe, images, threads)
-    weights: dict[str, QuantizedWeight] = {}
-
-    def weights_for(writer, layer, source):
-        if choose is not None:
-            weight, bias = choose(writer, layer, source)
-        else:
-            weight, bias = round_to_nearest(layer, scales.finest_weight_scale(layer)), layer.bias
-        weights[layer.output] = weight
-        return weight, bias
-
-    int8 = assemble(graph, choices, scales, weights_for)
+    if recipe.simulates:
+        first = np.stack([image for image, _ in zip(images, range(sampled), strict=False)])
+        limits = {layer.output: weight_range(layer.weight) for layer in original.weighted}
+        weights = reconstruct(graph, choices, scales, calibration, importance, limits, recipe, first, threads)
+    else:
+        weights = {y.output: Weights(round_to_nearest(y, scales.finest_weight_scale(y)), y.bias) for y in layers}
+    int8 = assemble(graph, choices, scales, weights)
     return Quantized(int8, original, graph, calibration, scales, weights, dead, absorbed, factors)
 
 
-def _ranges(graph: Graph, calibration: Calibration, recipe: Recipe) -> dict[str, Range]:
+def _ranges(graph: Graph, calibration: Calibration, recipe: Recipe) -> dict[Blob, Range]:
     """Of every blob, as the recipe says; but the net's answers keep their extremes: the largest of them counts."""
     methods = dict.fromkeys(calibration.blobs, recipe.ranges) | dict.fromkeys(_answers(graph), "minmax")
-    ranges = {name: METHODS[method](calibration.blobs[name]) for name, method in methods.items()}
+    ranges = {blob: METHODS[method](calibration.blobs[blob]) for blob, method in methods.items()}
     for layer in graph.layers if recipe.room else ():
-        for name in layer.outputs:
-            if name in ranges:
+        for blob in layer.outputs:
+            if blob in ranges:
                 clamp = Range(layer.low, layer.high)
-                ranges[name] = with_room(ranges[name], clamp, calibration.blobs[name].images)
+                ranges[blob] = with_room(ranges[blob], clamp, calibration.blobs[blob].images)
     return ranges
 
 
-def _answers(graph: Graph) -> set[str]:
+def _answers(graph: Graph) -> set[Blob]:
     """Outputs of the net, and what they are made of behind the last weights."""
-    names = set(graph.outputs)
+    blobs = {blob for blob in graph.outputs if not blob.is_constant}
     for layer in reversed(graph.layers):
-        if not (layer.is_weighted or names.isdisjoint(layer.outputs)):
-            names.update(graph.activations(layer))
-    return names
-
-
-def _reconstruction(graph, original, scales, calibration, importance, recipe, images, threads) -> Reconstruction | None:
-    """What chooses weights layer by layer, where the recipe asks for it."""
-    if not recipe.simulates:
-        return None
-    first = np.stack([image for image, _ in zip(images, range(calibration.sampled), strict=False)])
-    limits = {layer.output: weight_range(layer.weight) for layer in original.weighted}
-    feeds = {graph.inputs[0]: first}
-    return Reconstruction(graph, scales, calibration.samples, importance, limits, recipe, feeds, threads)
+        if not (layer.is_weighted or blobs.isdisjoint(layer.outputs)):
+            blobs.update(layer.activations)
+    return blobs

@@ -6,12 +6,14 @@ its bias makes up for the shift that all errors before it have caused.
 
 import math
 import time
+from collections.abc import Mapping
 
 import numpy as np
 
-from exporters.int8.assembly import Writer
-from exporters.int8.calibration import Samples
-from exporters.int8.graph import Graph, Layer
+from caffe2_models import Int8Tensor
+from exporters.int8.assembly import Weights, Writer
+from exporters.int8.calibration import Calibration, Samples
+from exporters.int8.recipe import Recipe
 from exporters.int8.sampling import apply_rows, read_inputs
 from exporters.int8.scales import Quantization, Range, Scales
 from exporters.int8.simulation import Simulation
@@ -24,6 +26,7 @@ from exporters.int8.weights import (
     split_inputs,
     weight_range,
 )
+from exporters.layers import Blob, Graph, Layer
 
 BIAS_STEPS = 12  # of Newton's method, for the bias that gives the right mean behind a clamp
 LEAST_ACTIVE = 0.05  # share of unclamped outputs below which the method's steps grow no further
@@ -44,45 +47,60 @@ def correct_bias(outputs: np.ndarray, target: np.ndarray, layer: Layer) -> np.nd
     return shift
 
 
-class Reconstruction:
-    """Chooses the weights of one layer after the other, as `assemble` asks for them.
+def reconstruct(
+    graph: Graph,
+    choices: list[bool],
+    scales: Scales,
+    calibration: Calibration,
+    importance: Mapping[Blob, np.ndarray],
+    limits: Mapping[Blob, Range],
+    recipe: Recipe,
+    images: np.ndarray,
+    threads: int | None = None,
+) -> dict[Blob, Weights]:
+    """Output blob -> weights of every int8 layer that has some.
 
-    limits: output blob -> range of the original weight. Layers whose turn comes after the recipe's seconds are
-    rounded to the nearest step.
+    importance: of each output channel's error; limits: range of the original weight, by output blob. images: those
+    that the samples come from, [N, C, H, W]. Layers whose turn comes after the recipe's seconds are rounded to the
+    nearest step.
     """
+    writer = Writer(graph, scales)
+    simulation = Simulation(writer.predict, writer.parameters, {graph.inputs[0].name: images}, threads)
+    rounding = _Rounding(scales, importance, limits, recipe)
+    last_use = {blob: index for index, layer in enumerate(graph.layers) for blob in layer.inputs}
+    weights: dict[Blob, Weights] = {}
+    for index, (layer, chosen) in enumerate(zip(graph.layers, choices, strict=True)):
+        if chosen and layer.is_weighted:
+            source = writer.requantized(layer, layer.inputs[0])
+            simulation.advance()
+            for blob in [blob for blob, last in last_use.items() if last < index]:
+                simulation.forget(writer.forms_of(blob))
+            weights[layer.output] = rounding.of_layer(layer, simulation[source], calibration.samples.get(layer.output))
+        writer.add(layer, chosen, weights.get(layer.output))
+    return weights
 
-    def __init__(self, graph, scales, samples, importance, limits, recipe, feeds, threads=None):
-        self.graph: Graph = graph
-        self.scales: Scales = scales
-        self.samples: dict[str, Samples] = samples
-        self.importance: dict[str, np.ndarray] = importance
-        self.limits: dict[str, Range] = limits
-        self.recipe = recipe
-        self.feeds, self.threads = feeds, threads
+
+class _Rounding:
+    """Chooses the weights of one layer after the other."""
+
+    def __init__(self, scales: Scales, importance: Mapping, limits: Mapping, recipe: Recipe):
+        self.scales, self.importance, self.limits, self.recipe = scales, importance, limits, recipe
         self._deadline = time.monotonic() + (math.inf if recipe.seconds is None else recipe.seconds)
-        self._simulation: Simulation | None = None
-        self._last_use = {name: index for index, layer in enumerate(graph.layers) for name in layer.inputs}
 
-    def __call__(self, writer: Writer, layer: Layer, source: str) -> tuple[QuantizedWeight, np.ndarray]:
-        """The layer's weight and bias, given the net as it is written up to the layer's int8 input."""
-        if self._simulation is None:
-            self._simulation = Simulation(writer.predict, writer.parameters, self.feeds, self.threads)
-        self._simulation.advance()
-        self._forget(writer, layer)
-        if layer.output not in self.samples:
-            return round_to_nearest(layer, self.scales.finest_weight_scale(layer)), layer.bias
-        samples = self.samples[layer.output]
-        value = self._simulation[source]
+    def of_layer(self, layer: Layer, value: Int8Tensor, samples: Samples | None) -> Weights:
+        """value: the layer's int8 input on all images."""
+        if samples is None:
+            return Weights(round_to_nearest(layer, self.scales.finest_weight_scale(layer)), layer.bias)
         data = value.data.transpose(0, 3, 1, 2) if value.data.ndim == 4 else value.data
-        inputs = read_inputs(data, layer, self.graph, samples.positions, value.zero_point)
+        inputs = read_inputs(data, layer, samples.positions, value.zero_point)
         inputs = (inputs.astype(np.float32) - np.float32(value.zero_point)) * np.float32(value.scale)
         weight = self._round(layer, inputs)
         if not self.recipe.bias_correction:
-            return weight, layer.bias
-        rows = weight.values.swapaxes(0, 1) if layer.type == "ConvTranspose" else weight.values
+            return Weights(weight, layer.bias)
+        rows = weight.values.swapaxes(0, layer.weight_axis)
         outputs = apply_rows(rows.reshape(len(layer.bias), -1), inputs) + layer.bias
         target = np.minimum(samples.values, samples.high.astype(np.float32))
-        return weight, layer.bias + correct_bias(outputs, target, layer)
+        return Weights(weight, layer.bias + correct_bias(outputs, target, layer))
 
     def _round(self, layer: Layer, inputs: np.ndarray) -> QuantizedWeight:
         finest = self.scales.finest_weight_scale(layer)
@@ -97,9 +115,3 @@ class Reconstruction:
         if self.recipe.compensation:
             return round_with_compensation(layer, covariance, quantization)
         return QuantizedWeight(quantization.quantize(layer.weight), quantization)
-
-    def _forget(self, writer: Writer, layer: Layer) -> None:
-        now = self.graph.layers.index(layer)
-        for name, last in self._last_use.items():
-            if last < now:
-                self._simulation.forget(writer.forms_of(name))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exporters.int8.graph import Graph, Layer
+from exporters.layers import Layer
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ def draw_positions(images: int, shape: tuple[int, ...], wanted: int, rng: np.ran
     return Positions(np.repeat(np.arange(images), each), pixels // width, pixels % width)
 
 
-def read_inputs(x: np.ndarray, layer: Layer, graph: Graph, positions: Positions, padding: float = 0) -> np.ndarray:
+def read_inputs(x: np.ndarray, layer: Layer, positions: Positions, padding: float = 0) -> np.ndarray:
     """What the layer's rows multiply at these positions: [G, S, K] in x's dtype, K in the order of `Layer.rows`.
 
     x: [N, C, H, W] or [N, K]. ConvTranspose is not read (ValueError).
@@ -38,7 +38,7 @@ def read_inputs(x: np.ndarray, layer: Layer, graph: Graph, positions: Positions,
         return x[positions.image].reshape(1, len(positions.image), -1)
     if layer.type != "Conv":
         raise ValueError(f"inputs of a {layer.type} are not sampled")
-    height, width = graph.shapes[layer.inputs[0]][2:]
+    height, width = layer.inputs[0].shape[2:]
     fit = layer.operator.window.fit(height, width)
     rows = positions.row[:, None] * fit.stride[0] - fit.pads[0] + np.arange(fit.kernel[0]) * fit.dilation[0]
     columns = positions.column[:, None] * fit.stride[1] - fit.pads[1] + np.arange(fit.kernel[1]) * fit.dilation[1]

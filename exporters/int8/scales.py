@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exporters.int8.forms import FORMS, Output
-from exporters.int8.graph import Graph, Layer
+from caffe2_models.operators.quantized import OutputScale
+from exporters.int8.forms import FORMS
 from exporters.int8.preparation import CLAMPS
+from exporters.layers import Blob, Graph, Layer
 
 STEPS = 255
 LARGEST_ZERO_POINT = 254  # QNNPACK refuses a ReLU whose one value is 255
@@ -78,26 +79,26 @@ class Scales:
     where the layer must read the blob with a coarser scale than the blob has.
     """
 
-    def __init__(self, graph: Graph, choices: list[bool], ranges: Mapping[str, Range]):
+    def __init__(self, graph: Graph, choices: list[bool], ranges: Mapping[Blob, Range]):
         """choices: which layers are int8 (`forms.plan`); ranges: blob -> Range, of every activation."""
         self.graph = graph
         self.layers = [layer for layer, chosen in zip(graph.layers, choices, strict=True) if chosen]
-        self.wide: dict[str, Quantization] = {}
-        self.copies: dict[tuple[str, str], Quantization] = {}
+        self.wide: dict[Blob, Quantization] = {}
+        self.copies: dict[tuple[Blob, Blob], Quantization] = {}
         self._rigid = False  # whether blobs keep their scales, and only copies get others
-        self._class: dict[str, str] = {}
-        self._fixed: set[str] = set()
+        self._class: dict[Blob, Blob] = {}
+        self._fixed: set[Blob] = set()
         self._ranges = dict(ranges)
         self._clamps = {layer.output: _saturation(layer) for layer in self.layers}
         self._join()
-        self.blobs = {name: self._quantization(name) for name in self._ranges}
+        self.blobs = {blob: self._quantization(blob) for blob in self._ranges}
 
-    def __getitem__(self, blob: str) -> Quantization:
+    def __getitem__(self, blob: Blob) -> Quantization:
         return self.blobs[blob]
 
-    def read(self, layer: Layer, blob: str) -> Quantization:
+    def read(self, layer: Layer, blob: Blob) -> Quantization:
         """How the layer reads one of its inputs."""
-        if FORMS[layer.type].output is Output.AS_INPUT:
+        if FORMS[layer.type].output is OutputScale.AS_INPUT:
             return self.blobs[layer.output]
         return self.copies.get((layer.output, blob), self.blobs[blob])
 
@@ -114,7 +115,7 @@ class Scales:
         """The largest scale of its weight that QNNPACK accepts."""
         return self.made(layer).scale / self.read(layer, layer.inputs[0]).scale / MARGIN
 
-    def legalize(self, weight_scales: Mapping[str, float]) -> None:
+    def legalize(self, weight_scales: Mapping[Blob, float]) -> None:
         """Make scales coarser until QNNPACK accepts every operator. weight_scales: output blob -> weight scale.
 
         Where that would go on forever, for what one layer needs spoils another, blobs are rescaled between layers.
@@ -124,31 +125,31 @@ class Scales:
             self.blobs, self.wide, self.copies, self._rigid = initial, {}, {}, True
             self._settle(weight_scales)
 
-    def _settle(self, weight_scales: Mapping[str, float]) -> bool:
+    def _settle(self, weight_scales: Mapping[Blob, float]) -> bool:
         """Whether every operator is accepted after some rounds of adjustments."""
         for _ in range(len(self.layers) + 1):
             if not any([self._legalize(layer, weight_scales.get(layer.output)) for layer in self.layers]):
                 return True
         return False
 
-    def _find(self, name: str) -> str:
-        while (parent := self._class.get(name, name)) != name:
-            name = parent
-        return name
+    def _find(self, blob: Blob) -> Blob:
+        while (parent := self._class.get(blob, blob)) is not blob:
+            blob = parent
+        return blob
 
     def _join(self) -> None:
         """Blobs that must be quantized alike share one range."""
         for layer in self.layers:
             output = FORMS[layer.type].output
-            if output is Output.PROBABILITY:
+            if output is OutputScale.PROBABILITY:
                 self._fixed.add(layer.output)
-            elif output is Output.AS_INPUT and len(layer.inputs) == 1:
+            elif output is OutputScale.AS_INPUT and len(layer.activations) == 1:
                 self._class[layer.output] = self._find(layer.inputs[0])
-            elif output is Output.AS_INPUT:
+            elif output is OutputScale.AS_INPUT:
                 self._join_inputs(layer)
 
     def _join_inputs(self, layer: Layer) -> None:
-        roots = {self._find(name) for name in layer.inputs}
+        roots = {self._find(blob): None for blob in layer.inputs}
         union = self._ranges[layer.inputs[0]]
         for root in roots:
             union = union | (PROBABILITY.range if root in self._fixed else self._ranges[root])
@@ -158,65 +159,65 @@ class Scales:
         self._clamps[layer.output] = max(lows), min(highs)
         self._class.update((root, self._find(layer.output)) for root in joined)
 
-    def _held_ends(self, root: str) -> tuple[float, float]:
+    def _held_ends(self, root: Blob) -> tuple[float, float]:
         """The blob's clamp, as far as it is the ends of its range that clamp."""
         low, high = self._clamps.get(root, UNCLAMPED)
         own = self._ranges[root]
         return low if own.low <= low else -math.inf, high if own.high >= high else math.inf
 
-    def _may_cover(self, root: str, wider: Range) -> bool:
+    def _may_cover(self, root: Blob, wider: Range) -> bool:
         """Whether the blob stays clamped as it is when its steps cover a wider range."""
         low, high = self._held_ends(root)
         return low <= wider.low and wider.high <= high
 
-    def _quantization(self, name: str) -> Quantization:
-        root = self._find(name)
+    def _quantization(self, blob: Blob) -> Quantization:
+        root = self._find(blob)
         return PROBABILITY if root in self._fixed else Quantization.of_range(self._ranges[root])
 
-    def _coarsen(self, name: str, scale: float) -> None:
+    def _coarsen(self, blob: Blob, scale: float) -> None:
         """Give a blob, and all that are quantized as it is, at least this scale."""
-        root = self._find(name)
-        if self._is_bound(name):
-            self.wide[name] = self.wide.get(name, self.blobs[name]).at_least(scale)
+        root = self._find(blob)
+        if self._is_bound(blob):
+            self.wide[blob] = self.wide.get(blob, self.blobs[blob]).at_least(scale)
             return
         for other in self.blobs:
-            if self._find(other) == root:
+            if self._find(other) is root:
                 self.blobs[other] = self.blobs[other].at_least(scale)
 
-    def _is_bound(self, name: str) -> bool:
+    def _is_bound(self, blob: Blob) -> bool:
         """Whether the blob cannot have a coarser scale."""
-        root = self._find(name)
-        own = self.blobs[name]
+        root = self._find(blob)
+        own = self.blobs[blob]
         return self._rigid or root in self._fixed or not self._may_cover(root, own.at_least(2 * own.scale).range)
 
     def _legalize(self, layer: Layer, weight_scale: float | None) -> bool:
         """Whether anything had to change."""
         y = self.made(layer).scale
-        inputs = [(name, self.read(layer, name).scale) for name in layer.inputs]
+        inputs = [(blob, self.read(layer, blob).scale) for blob in layer.activations]
         if weight_scale is not None:
             scale = max(weight_scale, self.finest_weight_scale(layer))
-            return self._adjust(layer, [(name, x * scale) for name, x in inputs], y, LAYER_RATIOS)
+            return self._adjust(layer, [(blob, x * scale) for blob, x in inputs], y, LAYER_RATIOS)
         if layer.type == "Sum":
             return self._adjust(layer, inputs, y, ADD_RATIOS)
-        if FORMS[layer.type].output is Output.FREE:
+        if FORMS[layer.type].output is OutputScale.FREE:
             return self._adjust(layer, inputs, y, POOL_RATIOS)
         return False
 
-    def _adjust(self, layer: Layer, inputs: list[tuple[str, float]], y: float, ratios: tuple[float, float]) -> bool:
+    def _adjust(self, layer: Layer, inputs: list[tuple[Blob, float]], y: float, ratios: tuple[float, float]) -> bool:
         lowest, highest = ratios
         changed = False
-        for name, scale in inputs:
+        for blob, scale in inputs:
             ratio = np.float32(scale) / np.float32(y)
             if ratio >= highest:
                 self._coarsen(layer.output, scale / highest * MARGIN)
                 changed = True
             elif ratio < lowest:
-                read = self.read(layer, name)
+                read = self.read(layer, blob)
                 wanted = read.scale * lowest * y / scale * MARGIN
-                if self._is_bound(name):
-                    self.copies[layer.output, name] = read.at_least(wanted)
+                if self._is_bound(blob):
+                    self.copies[layer.output, blob] = read.at_least(wanted)
                 else:
-                    self._coarsen(name, wanted)
+                    self._coarsen(blob, wanted)
                 changed = True
         return changed
 

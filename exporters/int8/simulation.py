@@ -6,7 +6,7 @@ from caffe2_models import Int8Tensor, Net
 from caffe2_models.build import make_init
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.tensors import Value
-from exporters.int8.graph import Graph
+from exporters.layers import Blob, Graph
 
 LIVE_BYTES = 1 << 30  # of all blobs that are held at one time
 BATCH = 8
@@ -57,13 +57,13 @@ class Simulation:
 
 def images_that_fit(graph: Graph, choices: list[bool]) -> int:
     """How many images' blobs take LIVE_BYTES at most, where the graph is widest."""
-    last_use = {name: index for index, layer in enumerate(graph.layers) for name in layer.inputs}
-    sizes: dict[str, int] = {}
+    last_use = {blob: index for index, layer in enumerate(graph.layers) for blob in layer.inputs}
+    sizes: dict[Blob, int] = {}
     widest = 1
     for index, (layer, is_int8) in enumerate(zip(graph.layers, choices, strict=True)):
-        sizes[layer.output] = int(np.prod(graph.shapes[layer.output])) * (1 if is_int8 else 5)
+        sizes[layer.output] = int(np.prod(layer.output.shape)) * (1 if is_int8 else 5)
         widest = max(widest, sum(sizes.values()))
-        sizes = {name: size for name, size in sizes.items() if last_use.get(name, -1) > index}
+        sizes = {blob: size for blob, size in sizes.items() if last_use.get(blob, -1) > index}
     return max(LIVE_BYTES // widest, 1)
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exporters.int8.graph import Layer
 from exporters.int8.scales import Quantization, Range
+from exporters.layers import Layer
 
 DAMPING = 0.01  # of the mean variance, added to every variance: inputs that hardly vary still count
 SHARES = np.linspace(1.0, 0.4, 25)  # of the weight's range, that the search for the best one tries

@@ -4,14 +4,13 @@ import onnx
 
 from caffe2_common.errors import ModelError, UnsupportedError
 from caffe2_models import Net
-from caffe2_models.preprocessing import set_preprocessing
 from caffe2_models.tensors import TensorType
+from exporters.layers import Blob, Graph, Unsupported, rewrite, write_net
+from exporters.layers.naming import layer_name
+from exporters.layers.rules import RULES
 from exporters.onnx_files import get_onnx_preprocessing
 from exporters.onnx_to_caffe2 import operators  # noqa: F401  fills CONVERSIONS
-from exporters.onnx_to_caffe2.graph import Blob, Graph, Unsupported
-from exporters.onnx_to_caffe2.naming import layer_name
 from exporters.onnx_to_caffe2.registry import CONVERSIONS, Node, convert_node
-from exporters.onnx_to_caffe2.rewrites import rewrite
 from exporters.onnx_to_caffe2.source import Source, SourceNode, read_source
 
 
@@ -26,11 +25,9 @@ def convert(model: onnx.ModelProto, size: int | None = None) -> Net:
     preprocessing = get_onnx_preprocessing(model)
     graph = _convert_nodes(read_source(model, size))
     del model  # its weights need not stay in memory twice, where the caller does not keep it either
-    rewrite(graph)
-    predict, init = graph.to_protos()
-    if preprocessing is not None:
-        set_preprocessing(predict, preprocessing.replace(size=size))
-    return Net(predict, init)
+    graph.preprocessing = preprocessing.replace(size=size) if preprocessing is not None else None
+    rewrite(graph, RULES)
+    return write_net(graph, release=True)
 
 
 def _convert_nodes(source: Source) -> Graph:
@@ -121,7 +118,8 @@ def _add_output(graph: Graph, blobs: dict[str, Blob], name: str, source: Source)
         raise ModelError(f"output {name} is computed by no node")
     blob = _lookup(blobs, name, source)
     is_input = blob in graph.inputs and blob.name == name
-    if (blob.op is None and not is_input) or blob in graph.outputs:
+    is_made = any(blob in layer.outputs for layer in graph.layers)
+    if not (is_made or is_input) or blob in graph.outputs:
         blob = graph.add("Copy", [blob], name, 1, {}).output
     blob.name = name
     graph.outputs.append(blob)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exporters.onnx_to_caffe2.graph import Blob, Graph, Unsupported
+from exporters.layers import Blob, Graph, Unsupported, constant
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,7 @@ class Node:
 
     def constant(self, value: np.ndarray, name: str = "") -> Blob:
         """A parameter."""
-        value = np.asarray(value)
-        return Blob((value.shape, value.shape), value, dtype=value.dtype, name=name)
+        return constant(value, name)
 
 
 def convert_node(node: Node, inputs: list[Blob | None], attributes: dict[str, object]) -> list[Blob]:

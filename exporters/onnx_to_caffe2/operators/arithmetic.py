@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from exporters.onnx_to_caffe2.graph import Unsupported
+from exporters.layers import Unsupported
 from exporters.onnx_to_caffe2.registry import converts
 
 

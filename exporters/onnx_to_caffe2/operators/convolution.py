@@ -1,6 +1,6 @@
 """Convolutions."""
 
-from exporters.onnx_to_caffe2.graph import Unsupported
+from exporters.layers import Unsupported
 from exporters.onnx_to_caffe2.operators.window import Window
 from exporters.onnx_to_caffe2.registry import converts
 

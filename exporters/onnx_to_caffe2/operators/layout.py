@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from exporters.onnx_to_caffe2.graph import Blob, Unsupported
+from exporters.layers import Blob, Unsupported
 from exporters.onnx_to_caffe2.registry import Node, converts
 
 # Bounds of a slice beyond this mean the very end, or the beginning, of a dimension of any size.

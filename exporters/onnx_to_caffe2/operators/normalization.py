@@ -3,7 +3,7 @@
 import numpy as np
 
 from caffe2_models.proto import caffe2_pb2
-from exporters.onnx_to_caffe2.graph import Blob, Unsupported
+from exporters.layers import Blob, Unsupported
 from exporters.onnx_to_caffe2.registry import converts
 
 DataType = caffe2_pb2.TensorProto

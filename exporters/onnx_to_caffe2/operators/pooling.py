@@ -1,6 +1,6 @@
 """Poolings over windows and over the whole map."""
 
-from exporters.onnx_to_caffe2.graph import Blob, Unsupported
+from exporters.layers import Blob, Unsupported
 from exporters.onnx_to_caffe2.operators.window import Window
 from exporters.onnx_to_caffe2.registry import Node, converts
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from exporters.onnx_to_caffe2.graph import Blob, Unsupported
+from exporters.layers import Blob, Unsupported
 from exporters.onnx_to_caffe2.registry import Node, converts
 
 SIDES = (2, 3)  # height and width

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from exporters.onnx_to_caffe2.graph import Blob, Unsupported
+from exporters.layers import Blob, Unsupported
 
 
 @dataclass(frozen=True)

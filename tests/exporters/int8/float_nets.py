@@ -8,11 +8,18 @@ from caffe2_models.build import make_init
 from exporters.int8 import quantize
 from exporters.int8.quantizer import Quantized
 from exporters.int8.recipe import RECIPES, Recipe
+from exporters.layers import Blob, Layer, constant
 
 
 def images(rng: np.random.Generator, shape: tuple[int, ...], count: int = 8) -> np.ndarray:
     """[count, C, H, W], normal."""
     return rng.normal(size=(count, *shape[1:])).astype(np.float32)
+
+
+def weighted_layer(kind: str, weight: np.ndarray, bias: np.ndarray | None = None, **arguments) -> Layer:
+    """A layer of its own; without a bias one of zeros."""
+    bias = np.zeros(len(weight), np.float32) if bias is None else bias
+    return Layer(kind, [Blob(name="x"), constant(weight), constant(bias)], [Blob(name="y")], arguments, "y")
 
 
 class FloatNet(RandomNet):

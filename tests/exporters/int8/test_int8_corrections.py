@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from float_nets import FloatNet, images, random_float_net, sqnr_db
+from float_nets import FloatNet, images, random_float_net, sqnr_db, weighted_layer
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +14,6 @@ from caffe2_models.build import make_init
 from exporters.int8.calibration import calibrate
 from exporters.int8.corrections import absorb_biases, remove_dead_channels
 from exporters.int8.equalization import equalize
-from exporters.int8.graph import Layer
 from exporters.int8.measurement import layer_errors
 from exporters.int8.preparation import prepare
 from exporters.int8.recipe import RECIPES
@@ -26,6 +25,7 @@ from exporters.int8.weights import (
     round_to_nearest,
     round_with_compensation,
 )
+from exporters.layers import write_net
 
 CORRECTIONS = [remove_dead_channels, equalize, absorb_biases]
 
@@ -43,7 +43,7 @@ def uneven(net: Net, rng: np.random.Generator) -> Net:
 
 
 def run(graph, x):
-    net = graph.to_net()
+    net = write_net(graph)
     return net.session("reference", threads=1).run({net.inputs[0]: x})
 
 
@@ -66,7 +66,7 @@ def test_no_correction_changes_what_the_float_net_computes(seed, steps):
     want = run(graph, x)
     calibration = calibrate(graph, x, len(x), 1)
     for correct in CORRECTIONS:
-        correct(graph, calibration)
+        graph, calibration, _ = correct(graph, calibration)
         assert_same_function(run(graph, x), want)
 
 
@@ -94,8 +94,8 @@ def prepared(net: FloatNet, x=None):
 def test_equalization_evens_ranges_out_and_helps():
     net = bottleneck()
     graph, calibration = prepared(net)
-    before = graph.copy()
-    factors = equalize(graph, calibration)
+    before = graph
+    graph, calibration, factors = equalize(graph, calibration)
     depthwise = graph.layers[1]
     assert depthwise.output in factors and depthwise.is_depthwise
     spread = [np.abs(g.layers[1].weight).max(axis=(1, 2, 3)) for g in (before, graph)]
@@ -116,8 +116,8 @@ def test_equalization_leaves_alone_what_reaches_its_clamp():
     net = bottleneck(clip=6.0)
     graph, calibration = prepared(net)
     reached = {layer.output: calibration.blobs[layer.output].channel_high >= 6 for layer in graph.weighted[:2]}
-    before = graph.copy()
-    factors = equalize(graph, calibration)
+    before = graph
+    graph, calibration, factors = equalize(graph, calibration)
     assert factors and any(channels.any() and not channels.all() for channels in reached.values())
     for name, values in factors.items():
         assert (values[reached[name]] == 1).all()
@@ -127,7 +127,7 @@ def test_equalization_leaves_alone_what_reaches_its_clamp():
 def test_equalization_keeps_statistics_in_step():
     net = bottleneck()
     graph, calibration = prepared(net)
-    equalize(graph, calibration)
+    graph, calibration, _ = equalize(graph, calibration)
     again = calibrate(graph, net.images(), 8, 1)
     for layer in graph.weighted:
         have, want = calibration.blobs[layer.output], again.blobs[layer.output]
@@ -154,8 +154,9 @@ def with_dead_channel(weight: float = 300.0) -> FloatNet:
 def test_dead_channels_are_removed_and_the_others_kept():
     net = with_dead_channel()
     graph, calibration = prepared(net)
-    before = graph.copy()
-    assert remove_dead_channels(graph, calibration) == 1
+    before = graph
+    graph, _, removed = remove_dead_channels(graph, calibration)
+    assert removed == 1
     first, second = graph.layers
     assert not first.weight[2].any() and first.bias[2] == 0 and not second.weight[:, 2].any()
     for layer, old in zip(graph.layers, before.layers, strict=True):
@@ -168,7 +169,7 @@ def test_dead_channels_are_removed_and_the_others_kept():
 def test_a_channel_seen_too_seldom_is_not_called_dead():
     net = with_dead_channel()
     graph, calibration = prepared(net, net.images(2))
-    assert remove_dead_channels(graph, calibration) == 0
+    assert remove_dead_channels(graph, calibration)[2] == 0
 
 
 def test_absorption_moves_what_is_always_there():
@@ -178,8 +179,9 @@ def test_absorption_moves_what_is_always_there():
     x = net.add("Relu", net.add("Conv", "data", net.draw(6, 3, 1, 1), bias, kernel=1))
     net.conv(x, 4)
     graph, calibration = prepared(net)
-    before, widest = graph.copy(), calibration.blobs[graph.layers[0].output].high
-    assert absorb_biases(graph, calibration) == 2
+    before, widest = graph, calibration.blobs[graph.layers[0].output].high
+    graph, _, absorbed = absorb_biases(graph, calibration)
+    assert absorbed == 2
     after = calibrate(graph, net.images(), 0, 1).blobs[graph.layers[0].output]
     assert after.high < 0.5 * widest and after.channel_low[1:3] == pytest.approx([0, 0], abs=1e-4)
     assert_same_function(run(graph, net.images()), run(before, net.images()))
@@ -190,7 +192,7 @@ def test_absorption_leaves_readers_that_pad_alone():
     net = FloatNet(3, 12, 12)
     x = net.add("Relu", net.add("Conv", "data", net.draw(6, 3, 1, 1), np.full(6, 40, np.float32), kernel=1))
     net.conv(x, 4, kernel=3, pad=1)
-    assert absorb_biases(*prepared(net)) == 0
+    assert absorb_biases(*prepared(net))[2] == 0
 
 
 def coarse_net(clip: float | None) -> FloatNet:
@@ -212,8 +214,8 @@ def test_bias_correction_gives_channels_their_means_back(clip):
     shifts = []
     for correct in (False, True):
         result = net.quantized(dataclasses.replace(RECIPES["minmax"], bias_correction=correct), x)
-        names = [layer.output for layer in result.graph.weighted]
-        real = result.graph.to_net().session("reference").run({"data": x}, names)
+        names = [layer.output.name for layer in result.graph.weighted]
+        real = write_net(result.graph).session("reference").run({"data": x}, names)
         int8 = result.net.session("reference").run({"data": x}, [f"{name}_int8" for name in names])
         differences = [
             (int8[f"{name}_int8"].dequantize().mean(axis=(0, 1, 2)) - real[name].mean(axis=(0, 2, 3)))
@@ -230,9 +232,8 @@ def test_compensated_rounding_errs_less_than_rounding(seed, groups, size):
     """Over many rows: of a single one, what is greedy may err more."""
     outputs = 64
     rng = np.random.default_rng(seed)
-    layer = Layer("Conv", ["x"], ["y"], {"kernel": 1, "group": groups})
-    layer.weight = rng.normal(size=(groups * outputs, size, 1, 1)).astype(np.float32)
-    layer.bias = np.zeros(groups * outputs, np.float32)
+    weight = rng.normal(size=(groups * outputs, size, 1, 1)).astype(np.float32)
+    layer = weighted_layer("Conv", weight, kernel=1, group=groups)
     inputs = rng.normal(size=(groups, 400, size)) @ rng.normal(size=(groups, size, size))
     covariance = estimate_covariance(inputs)
     nearest = round_to_nearest(layer, 0.0)
@@ -247,7 +248,7 @@ def test_compensated_rounding_errs_less_than_rounding(seed, groups, size):
 
 def test_compensated_rounding_of_independent_inputs_is_rounding():
     rng = np.random.default_rng(0)
-    layer = Layer("FC", ["x"], ["y"], {}, rng.normal(size=(5, 9)).astype(np.float32), np.zeros(5, np.float32))
+    layer = weighted_layer("FC", rng.normal(size=(5, 9)).astype(np.float32))
     nearest = round_to_nearest(layer, 0.0)
     covariance = np.diag(rng.uniform(1, 2, 9))[None]
     np.testing.assert_array_equal(round_with_compensation(layer, covariance, nearest.quantization).data, nearest.data)
@@ -257,7 +258,7 @@ def test_narrower_weight_ranges_are_taken_where_they_err_less():
     rng = np.random.default_rng(0)
     weight = rng.normal(size=(8, 64)).astype(np.float32)
     weight[:2, 0] = 30, -30  # of an input that is never more than a thousandth
-    layer = Layer("FC", ["x"], ["y"], {}, weight, np.zeros(8, np.float32))
+    layer = weighted_layer("FC", weight)
     variances = np.ones(64)
     variances[0] = 1e-6
     chosen = best_range(layer, np.diag(variances)[None], np.ones(8), Range(-30.0, 30.0), 0.0, np.inf)

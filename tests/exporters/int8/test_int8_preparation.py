@@ -6,6 +6,7 @@ from float_nets import FloatNet, sqnr_db
 
 from caffe2_common.errors import ModelError
 from exporters.int8.preparation import prepare
+from exporters.layers import write_net
 
 BEGIN, END = ["NCHW2NHWC", "Int8Quantize"], ["Int8Dequantize", "NHWC2NCHW"]
 
@@ -177,7 +178,7 @@ def test_the_net_computes_what_it_did(name):
     session = net.net().session("reference")
     want = np.concatenate([*(y for image in net.images() for y in session.run({"data": image[None]}).values())])
     graph = prepare(net.net(), {"data": net.input_shape})
-    (real,) = graph.to_net().session("reference").run(x).values()
+    (real,) = write_net(graph).session("reference").run(x).values()
     np.testing.assert_allclose(real, want, rtol=1e-4, atol=1e-4 * np.abs(want).max())
     (int8,) = net.quantized().net.session("reference").run(x).values()
     assert sqnr_db(want, int8) > 20

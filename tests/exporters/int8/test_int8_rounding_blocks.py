@@ -4,19 +4,19 @@ import json
 
 import numpy as np
 import pytest
+from float_nets import weighted_layer
 
 from caffe2_common.errors import ModelError
 from exporters.int8 import weights
-from exporters.int8.graph import Layer
 from exporters.int8.ranges import with_room
 from exporters.int8.recipe import RECIPES, find_recipe
 from exporters.int8.scales import Range
+from exporters.layers import Layer
 
 
 def make_layer(rng, group: int, outputs: int, inputs: int) -> Layer:
     weight = rng.normal(size=(group * outputs, inputs, 1, 1)).astype(np.float32)
-    bias = np.zeros(group * outputs, np.float32)
-    return Layer("Conv", ["x"], ["y"], {"kernel": 1, "group": group}, weight, bias)
+    return weighted_layer("Conv", weight, kernel=1, group=group)
 
 
 @pytest.mark.parametrize("group", [1, 3])

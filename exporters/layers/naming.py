@@ -2,16 +2,7 @@
 
 import re
 
-# What a parameter is to its operator, by input position.
-ROLES = {
-    "Conv": {1: "w", 2: "b"},
-    "ConvTranspose": {1: "w", 2: "b"},
-    "FC": {1: "w", 2: "b"},
-    "SpatialBN": {1: "s", 2: "b", 3: "rm", 4: "riv"},
-    "PRelu": {1: "slope"},
-    "InstanceNorm": {1: "s", 2: "b"},
-    "LayerNorm": {1: "s", 2: "b"},
-}
+from exporters.layers.graph import Blob, Graph, Layer
 
 
 def layer_name(kind: str, node_name: str, scope: str, output: str) -> str:
@@ -48,26 +39,26 @@ def _clean(name: str) -> str:
 class Names:
     """Gives every blob of a graph a name of its own."""
 
-    def __init__(self, graph):
+    def __init__(self, graph: Graph):
         self._taken: set[str] = set()
-        self._names: dict[int, str] = {}
-        kept = [*graph.inputs, *graph.outputs]
-        for blob in kept:
-            self._names[id(blob)] = blob.name
+        self._names: dict[Blob, str] = {}
+        for blob in [*graph.inputs, *graph.outputs]:
+            self._names[blob] = blob.name
             self._taken.add(blob.name)
-        for op in reversed(graph.ops):  # the last operator of a layer is what the layer makes
-            for index, blob in enumerate(op.outputs):
-                if id(blob) not in self._names:
-                    base = blob.name or op.layer
-                    self._names[id(blob)] = self._unique(base if index == 0 else f"{base}_{index}", op.type)
+        for layer in reversed(graph.layers):  # the last operator of a module is what the module makes
+            for index, blob in enumerate(layer.outputs):
+                if blob not in self._names:
+                    name = blob.name or (layer.name if index == 0 else f"{layer.name}_{index}")
+                    self._names[blob] = self._unique(name, layer.type)
 
-    def of(self, blob) -> str:
-        return self._names[id(blob)]
+    def of(self, blob: Blob) -> str:
+        return self._names[blob]
 
-    def of_parameter(self, op, index: int) -> str:
-        """A parameter is called after the layer that reads it first."""
-        role = ROLES.get(op.type, {}).get(index)
-        return self._unique(f"{op.layer}_{role or 'value'}", "")
+    def of_parameter(self, layer: Layer, index: int) -> str:
+        """A parameter is called after the layer that reads it first, and what it is to it."""
+        roles = layer.traits.parameters
+        role = roles[index - 1] if 0 < index <= len(roles) else "value"
+        return self._unique(f"{layer.name}_{role}", "")
 
     def _unique(self, name: str, kind: str) -> str:
         candidates = [name, f"{name}_{kind}"] if kind else [name]

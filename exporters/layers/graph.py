@@ -1,0 +1,285 @@
+"""Layers and the values between them, as objects; named only where a net is written.
+
+Activations are NCHW, float32. Who writes and who reads a blob is asked of the graph: blobs do not know, so that
+copies of a graph share them.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from caffe2_common.preprocessing import Preprocessing
+from caffe2_models.arguments import Arguments
+from caffe2_models.build import add_operator
+from caffe2_models.operators import OPERATORS, Operator
+from caffe2_models.operators import registry as traits
+from caffe2_models.proto import caffe2_pb2
+
+FLOAT32 = np.dtype(np.float32)
+
+# The graph's own layer, that no net has: scale * x + shift, float64, one of each for every channel.
+AFFINE = "Affine"
+
+
+class Unsupported(Exception):
+    """Why one node cannot be expressed; conversion gathers all of them into one UnsupportedError."""
+
+
+@dataclass(eq=False)
+class Blob:
+    """A value of the net. shapes holds its shape at the two sizes of the free dimensions (None: not known).
+
+    value is set for constants; varies says that the value is known but depends on the input's shape.
+    """
+
+    shapes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    value: np.ndarray | None = None
+    varies: bool = False
+    dtype: np.dtype = FLOAT32
+    name: str = ""
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        if self.shapes is None:
+            raise Unsupported(f"the shape of {self.name} is not known")
+        return self.shapes[0]
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @property
+    def is_constant(self) -> bool:
+        return self.value is not None
+
+    @property
+    def is_image(self) -> bool:
+        return self.rank == 4
+
+    def is_fixed(self, axis: int) -> bool:
+        """Whether the dimension is the same whatever the input's shape."""
+        return self.shapes is not None and self.shape[axis] == self.shapes[1][axis]
+
+    def fixed_dim(self, axis: int) -> int:
+        """A dimension that must not depend on the input's shape."""
+        if not self.is_fixed(axis):
+            raise Unsupported(f"needs a fixed size in dimension {axis}; export or convert with --img-size")
+        return self.shape[axis]
+
+
+def constant(value: np.ndarray, name: str = "") -> Blob:
+    """A blob of known content."""
+    value = np.asarray(value)
+    return Blob((value.shape, value.shape), value, dtype=value.dtype, name=name)
+
+
+@dataclass(eq=False)
+class Layer:
+    """One operator. Its output is clamped to low...high, where a rule has taken the clamp in.
+
+    name: readable, for its parameters. A layer with weights has them as inputs 1 and 2:
+    Conv [O, C / group, kh, kw], ConvTranspose [C, O, kh, kw], FC [O, K]; bias [O].
+    """
+
+    type: str
+    inputs: list[Blob]
+    outputs: list[Blob]
+    arguments: dict = field(default_factory=dict)
+    name: str = ""
+    low: float = -math.inf
+    high: float = math.inf
+
+    @property
+    def output(self) -> Blob:
+        return self.outputs[0]
+
+    @property
+    def traits(self) -> type[Operator]:
+        """What is known of the operator whatever its arguments."""
+        return OPERATORS.get(self.type, Operator)
+
+    @property
+    def operator(self) -> Operator:
+        """The operator with its arguments decoded."""
+        proto = add_operator(caffe2_pb2.NetDef(), self.type, [], [blob.name for blob in self.outputs], **self.arguments)
+        return OPERATORS[self.type].decode(Arguments(proto))
+
+    @property
+    def activations(self) -> list[Blob]:
+        """The inputs that are not constants."""
+        return [blob for blob in self.inputs if not blob.is_constant]
+
+    @property
+    def has_constant_weights(self) -> bool:
+        """Whether constants scale and shift each of its output channels, so that they can take a factor in."""
+        kind, parameters = self.traits.layer, self.inputs[1:]
+        if kind is None or not parameters or not all(blob.is_constant for blob in parameters):
+            return self.type == AFFINE
+        return self.group == 1 if kind is traits.Layer.TRANSPOSED_CONVOLUTION else self.type != "FCTransposed"
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether it is a layer with constant weights on images or rows."""
+        return self.has_constant_weights and self.arguments.get("axis", 1) == 1
+
+    @property
+    def weight(self) -> np.ndarray:
+        return self.inputs[1].value
+
+    @weight.setter
+    def weight(self, value: np.ndarray) -> None:
+        self.inputs[1] = constant(value)
+
+    @property
+    def bias(self) -> np.ndarray | None:
+        return self.inputs[2].value if len(self.inputs) > 2 else None
+
+    @bias.setter
+    def bias(self, value: np.ndarray) -> None:
+        self.inputs[2:] = [constant(value)]
+
+    @property
+    def weight_axis(self) -> int:
+        """The weight's axis of output channels."""
+        return 1 if self.traits.layer is traits.Layer.TRANSPOSED_CONVOLUTION else 0
+
+    @property
+    def channel_axis(self) -> int:
+        """The output's axis of channels."""
+        return self.output.rank - 1 if self.traits.layer is traits.Layer.FULLY_CONNECTED else 1
+
+    @property
+    def is_clamped(self) -> bool:
+        return self.low > -math.inf or self.high < math.inf
+
+    @property
+    def group(self) -> int:
+        return self.arguments.get("group", 1)
+
+    @property
+    def is_depthwise(self) -> bool:
+        """One filter for each channel."""
+        return self.type == "Conv" and self.group > 1 and self.weight.shape[:2] == (self.group, 1)
+
+    @property
+    def joins_channels(self) -> bool:
+        """Whether this is a Concat along the channels of NCHW blobs."""
+        if self.type != "Concat":
+            return False
+        operator = self.operator
+        return operator.axis in (None, 1) and not operator.add_axis
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The weight as [O, K]: a view, one row for each output channel."""
+        weight = self.weight.swapaxes(0, self.weight_axis)
+        return weight.reshape(weight.shape[0], -1)
+
+    def scale_outputs(self, scale: np.ndarray, shift: np.ndarray) -> None:
+        """Make the layer's output scale * y + shift, one of each for every channel: (scale w) x + (scale b + shift).
+
+        Computed in float64, in which an Affine keeps it.
+        """
+        along = [1] * self.weight.ndim
+        along[self.weight_axis] = -1
+        dtype = np.float64 if self.type == AFFINE else np.float32
+        bias = self.bias.astype(np.float64) if self.bias is not None else 0.0
+        self.weight = (self.weight * scale.reshape(along)).astype(dtype)
+        self.bias = (bias * scale + shift).astype(dtype)
+
+
+@dataclass
+class Graph:
+    """Layers in order of execution, between the inputs and the outputs that the user names."""
+
+    name: str
+    inputs: list[Blob]
+    outputs: list[Blob]
+    layers: list[Layer] = field(default_factory=list)
+    preprocessing: Preprocessing | None = None
+
+    def add(self, kind: str, inputs: Iterable[Blob | None], name: str, outputs: int, arguments: dict) -> Layer:
+        """Append a layer; inputs and arguments that are None are left out."""
+        inputs = [blob for blob in inputs if blob is not None]
+        for blob in inputs:
+            if blob.varies:
+                raise Unsupported("computes with the input's shape; export it with a fixed input size")
+        if OPERATORS[kind].carries_order:
+            arguments = {**arguments, "order": "NCHW"}
+        arguments = {key: value for key, value in arguments.items() if value is not None}
+        layer = Layer(kind, inputs, [Blob(name=name), *(Blob() for _ in range(outputs - 1))], arguments, name)
+        self.layers.append(layer)
+        return layer
+
+    @property
+    def weighted(self) -> list[Layer]:
+        return [layer for layer in self.layers if layer.is_weighted]
+
+    @property
+    def activations(self) -> list[Blob]:
+        """The inputs, and all that layers make."""
+        made = [blob for layer in self.layers for blob in layer.outputs if not blob.is_constant]
+        return [*self.inputs, *made]
+
+    def producers(self) -> dict[Blob, Layer]:
+        return {blob: layer for layer in self.layers for blob in layer.outputs}
+
+    def consumers(self) -> dict[Blob, list[Layer | None]]:
+        """Blob -> layers that read it; a graph output has one consumer more, None."""
+        consumers: dict[Blob, list[Layer | None]] = {}
+        for layer in self.layers:
+            for blob in dict.fromkeys(layer.inputs):
+                consumers.setdefault(blob, []).append(layer)
+        for blob in self.outputs:
+            consumers.setdefault(blob, []).append(None)
+        return consumers
+
+    def copy(self) -> "Graph":
+        """The same graph with layers of its own; blobs are shared (nobody changes one's content)."""
+        layers = [
+            dataclasses.replace(layer, inputs=[*layer.inputs], outputs=[*layer.outputs], arguments={**layer.arguments})
+            for layer in self.layers
+        ]
+        return dataclasses.replace(self, inputs=[*self.inputs], outputs=[*self.outputs], layers=layers)
+
+    def replace(self, layer: Layer, *others: Layer) -> None:
+        """Put other layers into the layer's place."""
+        index = self.layers.index(layer)
+        self.layers[index : index + 1] = others
+
+    def bypass(self, layer: Layer) -> None:
+        """Take the layer out; its readers read its first input."""
+        source = layer.inputs[0]
+        self.layers.remove(layer)
+        for other in self.layers:
+            other.inputs = [source if blob is layer.output else blob for blob in other.inputs]
+        self.outputs = [source if blob is layer.output else blob for blob in self.outputs]
+
+    def rename(self, layer: Layer) -> None:
+        """Take the layer out; whoever makes its first input makes its output instead."""
+        source = layer.inputs[0]
+        self.layers.remove(layer)
+        for other in self.layers:
+            other.inputs = [layer.output if blob is source else blob for blob in other.inputs]
+            other.outputs = [layer.output if blob is source else blob for blob in other.outputs]
+
+    def absorb(self, layer: Layer, before: Layer) -> None:
+        """Take the layer out; the one before, whose output nobody else reads, makes its output instead."""
+        self.layers.remove(layer)
+        before.outputs = [layer.output, *before.outputs[1:]]
+        before.low, before.high = max(before.low, layer.low), min(before.high, layer.high)
+
+    def remove_dead(self) -> None:
+        """Drop the layers that no output needs."""
+        needed, live = set(self.outputs), []
+        for layer in reversed(self.layers):
+            if not needed.isdisjoint(layer.outputs):
+                needed.update(layer.inputs)
+                live.append(layer)
+        self.layers = live[::-1]
