@@ -19,21 +19,35 @@ if TYPE_CHECKING:
     from caffe2_common.errors import ModelError as ModelError
     from caffe2_common.errors import UnsupportedError as UnsupportedError
     from caffe2_common.preprocessing import Preprocessing as Preprocessing
+    from caffe2_mobile.api.convert import ConvertOptions as ConvertOptions
+    from caffe2_mobile.api.convert import ConvertResult as ConvertResult
+    from caffe2_mobile.api.convert import convert as convert
     from caffe2_mobile.api.download import download as download
+    from caffe2_mobile.api.export import ExportOptions as ExportOptions
+    from caffe2_mobile.api.export import ExportResult as ExportResult
+    from caffe2_mobile.api.export import export as export
+    from caffe2_mobile.api.optimize import OptimizeResult as OptimizeResult
+    from caffe2_mobile.api.optimize import optimize as optimize
+    from caffe2_mobile.api.quantize import QuantizeOptions as QuantizeOptions
+    from caffe2_mobile.api.quantize import QuantizeResult as QuantizeResult
+    from caffe2_mobile.api.quantize import Recipe as Recipe
+    from caffe2_mobile.api.quantize import quantize as quantize
     from caffe2_models import Int8Tensor as Int8Tensor
     from caffe2_models import Net as Net
     from caffe2_models import load_net as load_net
 
-# Name -> module that has it.
-_MODULES = {
-    "Int8Tensor": "caffe2_models",
-    "ModelError": "caffe2_common.errors",
-    "Net": "caffe2_models",
-    "Preprocessing": "caffe2_common.preprocessing",
-    "UnsupportedError": "caffe2_common.errors",
-    "download": "caffe2_mobile.api.download",
-    "load_net": "caffe2_models",
+# Module -> what is public of it.
+_NAMES = {
+    "caffe2_common.errors": ["ModelError", "UnsupportedError"],
+    "caffe2_common.preprocessing": ["Preprocessing"],
+    "caffe2_mobile.api.convert": ["ConvertOptions", "ConvertResult", "convert"],
+    "caffe2_mobile.api.download": ["download"],
+    "caffe2_mobile.api.export": ["ExportOptions", "ExportResult", "export"],
+    "caffe2_mobile.api.optimize": ["OptimizeResult", "optimize"],
+    "caffe2_mobile.api.quantize": ["QuantizeOptions", "QuantizeResult", "Recipe", "quantize"],
+    "caffe2_models": ["Int8Tensor", "Net", "load_net"],
 }
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = ["__version__", *_MODULES]
 

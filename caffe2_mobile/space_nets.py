@@ -2,7 +2,7 @@
 
 Candidates are not priced one by one: for each k the network that takes candidate k in every layer goes
 through the project's own converters, and the operators of that net are the layers' candidates, stem and
-head. So the latency of a network of the space is, operator by operator, what get_runtime.py finds.
+head. So the latency of a network of the space is, operator by operator, what `caffe2-mobile latency` finds.
 """
 
 import re
@@ -11,12 +11,9 @@ from collections.abc import Callable
 import torch
 
 from caffe2_common.errors import ModelError
-from caffe2_common.preprocessing import Preprocessing
 from caffe2_common.progress import progress
-from caffe2_mobile.api.nets import to_int8
+from caffe2_mobile.api.nets import from_module, to_int8
 from caffe2_models import Net
-from exporters.onnx_to_caffe2 import convert
-from exporters.torch_to_onnx import export
 from mobile_cv.model_zoo.networks import build
 from mobile_cv.search import LatencyTable, SearchSpace
 from runtime_lut.estimate import Estimator
@@ -29,20 +26,13 @@ FORMS = ("int8", "fp32")
 LAYER = re.compile(r"stages\.xif(\d+)_0(?!\d)")
 
 
-def float_net(module: torch.nn.Module) -> Net:
-    """The Caffe2 fp32 net of a network of the zoo."""
-    preprocessing = Preprocessing(**module.default_cfg)
-    shape = (1, 3, preprocessing.size, preprocessing.size)
-    return convert(export(module, shape, preprocessing=preprocessing))
-
-
 def space_nets(space: SearchSpace, form: str = "int8") -> list[Net]:
     """Nets that together have every candidate of every layer: candidate 0 throughout, then 1, and so on."""
     nets = []
     with torch.random.fork_rng():
         torch.manual_seed(0)
         for choices in progress(space.columns(), desc=f"candidates of {space.name}", unit="net"):
-            net = float_net(build(space.architecture(choices)).eval())
+            net = from_module(build(space.architecture(choices)).eval())
             nets.append(to_int8(net, net.input_shapes()) if form == "int8" else net)
     return nets
 
@@ -68,15 +58,14 @@ def latency_table(
             names = sorted({f"{layer.op_type} {layer.input_shapes}" for layer in latency.missing})
             raise ModelError(
                 f"{latency.source}: lacks {len(names)} operators of space {space.name} ({names[0]} ...); "
-                "estimate them with --estimate, or measure them with scripts/build_lut.py --space"
+                "estimate them (--estimate), or measure them with caffe2-mobile build-lut --space"
             )
         if report is not None:
             report(latency)
         parts = dict.fromkeys([None, *range(len(space.layers))], 0.0)
         for layer in latency.layers:
             found = LAYER.match(layer.output)
-            parts[int(found[1]) if found else None] += layer.time_us / 1000
+            parts[int(found[1]) if found else None] += (layer.time_us or 0.0) / 1000
         fixed = parts.pop(None)
         times[:, choice] = torch.tensor(list(parts.values()), dtype=torch.float64)
-    device = (table or estimator).device
-    return LatencyTable(device, times.masked_fill(~space.available, 0.0), fixed)
+    return LatencyTable(latency.device, times.masked_fill(~space.available, 0.0), fixed)

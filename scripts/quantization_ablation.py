@@ -20,16 +20,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from caffe2_common.errors import ModelError
 from caffe2_common.progress import progress
+from caffe2_mobile.api.nets import read_net
+from caffe2_mobile.api.quantize import image_shape, labels_for
 from caffe2_mobile.commands.program import ArgumentParser, run
-from caffe2_mobile.commands.quantization import input_shape, labels_for
-from caffe2_models import Net, load_net
+from caffe2_models import Net
 from caffe2_models.preprocessing import get_preprocessing
 from exporters.int8 import quantize
 from exporters.int8.measurement import Answers, compare_answers
 from exporters.int8.ranges import METHODS
 from exporters.int8.recipe import RECIPES, Recipe
-from exporters.onnx_files import load_onnx
-from exporters.onnx_to_caffe2 import convert
 from validate.calibration import FolderImages
 from validate.dataset import Dataset, open_dataset
 
@@ -48,7 +47,7 @@ def main(argv: list[str]) -> int:
     args = parse(argv)
     dataset = open_dataset(args.images)
     calibrated, measured = split(len(dataset), args.calibration_images, args.offset)
-    nets = {Path(path).stem: read(path) for path in args.nets}
+    nets = {Path(path).stem: read_net(path) for path in args.nets}
     every = len(dataset) / len(calibrated)
     print(f"{len(calibrated)} images calibrate (every {every:g}th from the {args.offset}th on), "
           f"{len(measured)} others are measured.\n")  # fmt: skip
@@ -96,21 +95,18 @@ def split(count: int, wanted: int, offset: int) -> tuple[np.ndarray, np.ndarray]
     return np.sort(calibrated), np.setdiff1d(np.arange(count), calibrated)
 
 
-def read(path: str) -> Net:
-    return convert(load_onnx(path)) if path.endswith(".onnx") else load_net(path)
-
-
 def both(net: Net, dataset: Dataset, *parts: np.ndarray) -> list[FolderImages]:
     """The images of each part, as the net's file says that it reads them."""
-    shape, preprocessing = input_shape(net, None), get_preprocessing(net.predict)
+    shape, preprocessing = image_shape(net), get_preprocessing(net.predict)
     if preprocessing is None:
         raise ModelError(f"{net.name}: its file does not say how images are read; export it with its preprocessing")
     return [FolderImages(dataset, part, preprocessing.replace(size=shape[2]), shape[1]) for part in parts]
 
 
 def measure(net: Net, images: FolderImages, others: FolderImages, recipe: Recipe, threads: int | None) -> Answers:
-    result = quantize(net, images, recipe, {net.inputs[0]: input_shape(net, None)}, threads)
-    labels = labels_for(net, others)
+    shape = image_shape(net)
+    result = quantize(net, images, recipe, {net.inputs[0]: shape}, threads)
+    labels = labels_for(net, others, shape)
     if labels is None:
         raise ModelError(f"{net.name}: its classes are not those of the images")
     return compare_answers(net, result.net, others, labels, threads)

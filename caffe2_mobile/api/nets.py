@@ -1,36 +1,81 @@
 """Nets from what is no Caffe2 net yet: ONNX files, the zoo."""
 
-from runtime_lut.models import Converters
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from caffe2_common.errors import ModelError
+from caffe2_common.extras import explaining_extras
+from caffe2_common.preprocessing import Preprocessing
+from caffe2_models import Net, load_net
+from exporters.int8.quantizer import quantize
+from exporters.int8.recipe import find_recipe
+from exporters.onnx_files import load_onnx
+from exporters.onnx_to_caffe2 import convert
+from runtime_lut.models import Converters, init_beside
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
-def from_onnx(path):
-    from exporters.onnx_files import load_onnx
-    from exporters.onnx_to_caffe2 import convert
-
+def from_onnx(path: Path) -> Net:
+    """The Caffe2 float net of an ONNX file."""
     return convert(load_onnx(path))
 
 
-def from_zoo(name):
-    from caffe2_common.preprocessing import Preprocessing
-    from exporters.onnx_to_caffe2 import convert
-    from exporters.torch_to_onnx import export
+@explaining_extras()
+def from_zoo(name: str) -> Net:
+    """The Caffe2 float net of a model of the zoo, or of a definition F.json, with random weights."""
     from mobile_cv.model_zoo import create_model
 
-    module = create_model(name)
-    preprocessing = Preprocessing(**module.default_cfg)
+    return from_module(create_model(name), name)
+
+
+@explaining_extras()
+def from_module(module: nn.Module, name: str = "") -> Net:
+    """The Caffe2 float net of a network of the zoo."""
+    from exporters.torch_to_onnx import export
+
+    preprocessing = preprocessing_of(module)
     shape = (1, 3, preprocessing.size, preprocessing.size)
     return convert(export(module, shape, preprocessing=preprocessing, name=name))
 
 
-def to_int8(net, shapes):
-    import numpy as np
+def preprocessing_of(module: nn.Module) -> Preprocessing:
+    """How an image becomes the input of a network of the zoo; of any other module, ImageNet's usual way."""
+    config: dict[str, Any] = getattr(module, "default_cfg", {}) if hasattr(module, "architecture") else {}
+    return Preprocessing(**config)
 
-    from exporters.int8.quantizer import quantize
-    from exporters.int8.recipe import find_recipe
 
+def to_int8(net: Net, shapes: Mapping[str, tuple[int, ...]]) -> Net:
+    """An int8 net with the operators that a float net's would have; its ranges are those of noise."""
+    if len(shapes) != 1:
+        raise ModelError(f"{net.name or 'net'}: inputs {', '.join(shapes)}; expected a net with one input, an image")
     (shape,) = shapes.values()
     noise = np.random.default_rng(0).standard_normal(shape[1:], np.float32)
     return quantize(net, [noise], find_recipe("minmax"), shapes).net
 
 
 CONVERTERS = Converters(from_onnx, from_zoo, to_int8)
+
+
+def read_net(source: Net | str | os.PathLike[str], init: str | os.PathLike[str] | None = None) -> Net:
+    """The net that files hold: a folder, P of P.predict.pb and P.init.pb, a predict file with its init file, or ONNX.
+
+    init: of a predict file, where it does not stand beside it under the usual name. A net is passed through.
+    Raises ModelError for files that are missing or hold no net.
+    """
+    if isinstance(source, Net):
+        return source
+    path = Path(source)
+    if path.suffix == ".onnx":
+        return from_onnx(path)
+    predict = Path(f"{path}.predict.pb")
+    if not path.exists() and predict.exists():
+        path = predict
+    return load_net(path, init if init is not None or path.is_dir() else init_beside(path))

@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Iterable
 
 from caffe2_common.preprocessing import Preprocessing
+from caffe2_mobile.api.options import PreprocessingOptions
+from caffe2_mobile.commands.program import options_from
 
 
 def add_preprocessing_arguments(group, interpolations: Iterable[str] | None = None) -> None:
@@ -14,7 +16,9 @@ def add_preprocessing_arguments(group, interpolations: Iterable[str] | None = No
     group.add_argument("--mean", type=float, nargs="+", metavar="M", help="in the order of the net's channels")
     group.add_argument("--std", type=float, nargs="+", metavar="S", help="likewise")
     group.add_argument("--divisor", type=float, metavar="D", help="of pixels before mean and std: 255, or 1")
-    group.add_argument("--bgr", action="store_true", default=None, help="blue is the net's first channel")
+    group.add_argument(
+        "--bgr", dest="channel_order", action="store_const", const="BGR", help="blue is the net's first channel"
+    )
     group.add_argument(
         "--tf-preprocessing", action="store_true", default=None, help="crop and resize as TensorFlow 1 did"
     )
@@ -22,13 +26,4 @@ def add_preprocessing_arguments(group, interpolations: Iterable[str] | None = No
 
 def override(base: Preprocessing, args: argparse.Namespace, size: int | None) -> Preprocessing:
     """The base with what these flags, and the size, say instead."""
-    return base.replace(
-        size=size,
-        interpolation=args.interpolation,
-        crop_pct=args.crop_pct,
-        mean=args.mean and tuple(args.mean),
-        std=args.std and tuple(args.std),
-        divisor=args.divisor,
-        channel_order=args.bgr and "BGR",
-        tf_preprocessing=args.tf_preprocessing,
-    )
+    return options_from(PreprocessingOptions, args).applied_to(base, size)

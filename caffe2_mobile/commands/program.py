@@ -1,14 +1,18 @@
 """What all commands share: the exit status, errors in one line."""
 
 import argparse
+import dataclasses
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from caffe2_common.errors import ModelError
 from caffe2_common.extras import explaining_extras
+from caffe2_common.files import require_writable
+
+Options = TypeVar("Options")
 
 
 def run(main: Callable[[list[str]], int | None]) -> NoReturn:
@@ -64,3 +68,16 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return number
+
+
+def options_from(kind: type[Options], args: argparse.Namespace) -> Options:
+    """Options whose fields are flags of the same names; those without a flag keep their defaults."""
+    names = {field.name for field in dataclasses.fields(kind)} & vars(args).keys()  # type: ignore[arg-type]
+    given = {name: getattr(args, name) for name in names}
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+
+
+def require_writable_net(prefix: str) -> None:
+    """Raises ModelError where PREFIX.init.pb and PREFIX.predict.pb could not be written in the end."""
+    for part in ("init", "predict"):
+        require_writable(f"{prefix}.{part}.pb")

@@ -90,14 +90,16 @@ def test_optimize_folds_and_checks(run, tmp_path, listed):
 def test_outputs_that_differ_are_status_1(monkeypatch, capsys, tmp_path):
     """A conversion that goes wrong is found by its own comparison."""
     from caffe2_mobile.commands import convert as convert_command
-    from exporters.onnx_to_caffe2 import convert
+    from exporters import onnx_to_caffe2
+
+    convert = onnx_to_caffe2.convert
 
     def wrong(model, size):
         net = convert(model, size)
         next(arg for arg in net.predict.op[0].arg if arg.name == "pad").i = 0
         return type(net)(net.predict, net.init)
 
-    monkeypatch.setattr(convert_command, "convert", wrong)
+    monkeypatch.setattr(onnx_to_caffe2, "convert", wrong)
     model = build(CASES["conv"])
     save_onnx(model, tmp_path / "model.onnx")
     assert convert_command.main([str(tmp_path / "model.onnx"), "--c2-prefix", str(tmp_path / "net")]) == 1
@@ -149,7 +151,7 @@ EXPORT = "onnx_export.py x.onnx --random-weights --model"
         ("onnx_to_caffe.py m.onnx --c2-prefix x --calibration-data no/such", "no/such: no such folder"),
         (f"{EXPORT} mobilenetv9", "no model named 'mobilenetv9'"),
         (f"{EXPORT} mobilenetv2_100 --opset 3", "opset 3: choose from 9"),
-        (f"{EXPORT} mobilenetv1_025 --std 0.5 0.5", "--std: 2 numbers for 3 input channels"),
+        (f"{EXPORT} mobilenetv1_025 --std 0.5 0.5", "invalid std: 2 numbers for 3 input channels"),
         (f"{EXPORT} tf_mobilenetv1_025 --dynamic-size", "SAME padding is made for one size"),
         ("scripts/caffe2_to_onnx.py --model-dir no/such x.onnx", "no/such"),
         ("scripts/onnx_optimize.py none.onnx x.onnx", "none.onnx: no such file"),

@@ -22,14 +22,10 @@ from caffe2_models.preprocessing import get_preprocessing, set_preprocessing
 from exporters.caffe2_to_onnx import to_onnx
 from exporters.int8.ranges import METHODS
 from exporters.int8.recipe import RECIPES, Recipe, find_recipe
+from exporters.int8.report import Latency
 from exporters.onnx_files import save_onnx
-from validate.calibration import open_images
 
 NASTY = "a<b>&'\"c/${model}"
-
-
-def latency(net):
-    return "a <phone>", 3.21, 2.5, 4.5
 
 
 @pytest.fixture
@@ -37,11 +33,13 @@ def call(monkeypatch, capsys, tmp_path):
     """Runs the command in tmp_path: (status, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CAFFE2_PYTHON", raising=False)  # so that ONNX Runtime alone is compared with
+    latency = Latency("a <phone>", 3.21, 2.5, 4.5)
+    monkeypatch.setattr("caffe2_mobile.api.quantize._estimated_latency", lambda net: latency)
 
     def call(*argv):
         monkeypatch.setattr(sys, "argv", ["onnx_to_caffe.py", *map(str, argv)])
         with pytest.raises(SystemExit) as done:
-            run(partial(main, open_images=open_images, latency=latency))
+            run(main)
         output = capsys.readouterr()
         return done.value.code or 0, output.out, output.err
 

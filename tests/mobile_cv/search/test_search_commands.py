@@ -11,7 +11,7 @@ import torch
 
 from caffe2_common.errors import ModelError
 from caffe2_mobile import space_nets
-from caffe2_mobile.api.nets import to_int8
+from caffe2_mobile.api.nets import from_module, to_int8
 from caffe2_mobile.commands import search, train
 from caffe2_models import load_net
 from mobile_cv.model_zoo import create_model
@@ -37,7 +37,7 @@ def test_candidates_add_up_to_whole_nets(form):
     table = space_nets.latency_table(space, form, estimator=estimator)
     assert table.device == DEVICE
     for choices in ([8, 8, 8, 8, 8, 8], [7, 1, 3, 8, 5, 0]):
-        net = space_nets.float_net(build(space.architecture(choices)).eval())
+        net = from_module(build(space.architecture(choices)).eval())
         net = to_int8(net, net.input_shapes()) if form == "int8" else net
         whole = net_latency(net, estimator=estimator).total_us / 1000
         assert table.of(choices) == pytest.approx(whole, rel=1e-9)

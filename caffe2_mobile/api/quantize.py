@@ -1,0 +1,197 @@
+"""Caffe2 float nets to int8 nets for QNNPACK."""
+
+import dataclasses
+import math
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from caffe2_common.errors import ModelError
+from caffe2_common.preprocessing import Preprocessing
+from caffe2_mobile.api.nets import read_net
+from caffe2_mobile.api.options import PreprocessingOptions, require_positive
+from caffe2_models import Net
+from caffe2_models.preprocessing import get_preprocessing, set_preprocessing
+from exporters.int8 import quantizer
+from exporters.int8.calibration import Images
+from exporters.int8.measurement import compare_answers, layer_errors
+from exporters.int8.quantizer import Quantized
+from exporters.int8.recipe import DEFAULT, Recipe, find_recipe
+from exporters.int8.report import Latency, Report
+from runtime_lut.estimate import DEFAULT_DEVICE, Estimator
+from runtime_lut.latency import net_latency
+from validate.calibration import open_images
+
+MEASURED_IMAGES = 16  # whose activations are compared layer by layer
+WORST_LAYERS = 5  # that a result prints; its report has all
+BACKGROUND_OUTPUTS = 1001  # ImageNet's 1000 classes behind one for the background
+
+Data = str | os.PathLike[str] | Images
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizeOptions(PreprocessingOptions):
+    """How to quantize; the preprocessing is that of the calibration images, and recorded in the int8 net.
+
+    calibration_images: how many of the folder's, evenly spaced. recipe: what the quantizer does, by name (best, fast,
+    minmax), from a file F.json, or as a Recipe. img_size: height and width in pixels, where the net does not record it.
+    threads: default all cores. evaluation_data: labelled images on which both nets answer, evaluation_images of them
+    (default: all). max_drop: points of top-1 (of agreement, without labels) that int8 may lose.
+    """
+
+    calibration_images: int = 100
+    recipe: str | Recipe = DEFAULT
+    img_size: int | None = None
+    threads: int | None = None
+    evaluation_data: Data | None = None
+    evaluation_images: int | None = None
+    max_drop: float | None = None
+
+    def __post_init__(self) -> None:
+        require_positive(self, "calibration_images", "img_size", "threads", "evaluation_images")
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizeResult:
+    """An int8 net, and the report of how well it answers (which saves itself as .txt, .json or .html)."""
+
+    net: Net = field(repr=False)
+    report: Report = field(repr=False)
+    max_drop: float | None = None
+
+    @property
+    def drop(self) -> float:
+        """Points of top-1 lost to int8 or, without labels, percent of the images that change their class."""
+        return self.report.judged.drop
+
+    @property
+    def holds(self) -> bool:
+        """Whether int8 loses no more than max_drop."""
+        return self.max_drop is None or self.drop <= self.max_drop
+
+    def __str__(self) -> str:
+        report = self.report
+        return "\n".join([*report.summary_lines(), *report.layer_lines(report.guilty[:WORST_LAYERS]), *self._verdict()])
+
+    def save(self, prefix: str | os.PathLike[str]) -> None:
+        """Write PREFIX.init.pb and PREFIX.predict.pb."""
+        self.net.save(prefix)
+
+    def _verdict(self) -> list[str]:
+        if self.max_drop is None:
+            return []
+        what = "points of top-1" if self.report.judged.labelled else "% of the images change their class"
+        verdict = "within" if self.holds else "more than"
+        return [f"drop: {self.drop:.2f} {what}, {verdict} --max-drop {self.max_drop:g}"]
+
+
+def quantize(
+    source: Net | str | os.PathLike[str], calibration_data: Data, options: QuantizeOptions | None = None
+) -> QuantizeResult:
+    """The int8 form of a float net whose one input is images, measured against the float net.
+
+    source: a Caffe2 net, its folder, predict file or prefix, or an ONNX file. calibration_data: a folder of images, in
+    class folders or not, or the images themselves, float32 [channels, size, size] each, as the net takes them.
+    Raises ModelError for a net or images that cannot be read, and for a net that cannot be quantized.
+    """
+    options = options or QuantizeOptions()
+    recipe = find_recipe(options.recipe) if isinstance(options.recipe, str) else options.recipe
+    net = read_net(source)
+    shape = image_shape(net, options.img_size)
+    preprocessing = options.applied_to(get_preprocessing(net.predict) or Preprocessing(), shape[2])
+    images = _images(calibration_data, options.calibration_images, preprocessing, shape[1])
+    others = None
+    if options.evaluation_data is not None:
+        others = _images(options.evaluation_data, options.evaluation_images, preprocessing, shape[1])
+    started = time.monotonic()
+    quantized = quantizer.quantize(net, images, recipe, {net.inputs[0]: shape}, options.threads)
+    seconds = time.monotonic() - started
+    set_preprocessing(quantized.net.predict, preprocessing)
+    report = _measure(net, quantized, recipe, images, others, seconds, options.threads)
+    return QuantizeResult(net=quantized.net, report=report, max_drop=options.max_drop)
+
+
+def image_shape(net: Net, size: int | None = None) -> tuple[int, int, int, int]:
+    """(1, C, H, W) of a net's one input; raises ModelError where that is no square image.
+
+    size: height and width, where the net does not record it.
+    """
+    try:
+        shapes = net.input_shapes(size)
+    except ModelError as error:
+        raise ModelError(f"{error} (--img-size N)") from None
+    if len(shapes) != 1:
+        raise ModelError(f"{net.name or 'net'}: inputs {', '.join(shapes)}; expected a net with one input, an image")
+    (shape,) = shapes.values()
+    if len(shape) != 4 or shape[2] != shape[3]:
+        raise ModelError(f"{net.name or 'net'}: input of shape {list(shape)}; expected a square image")
+    return (1, shape[1], shape[2], shape[3])
+
+
+def labels_for(net: Net, images: Images, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The images' labels, int64 [n], as indices of the net's outputs for an input of this shape.
+
+    None where they have none or mean other classes.
+    """
+    labels = getattr(images, "labels", None)
+    if labels is None:
+        return None
+    outputs = int(np.prod(net.infer_shapes({net.inputs[0]: shape})[net.outputs[0]][0]))
+    is_imagenet = getattr(images, "is_imagenet", False)
+    if is_imagenet and outputs == BACKGROUND_OUTPUTS:
+        return labels + 1
+    fits = outputs == BACKGROUND_OUTPUTS - 1 if is_imagenet else labels.max(initial=0) < outputs
+    return labels if fits else None
+
+
+def _images(data: Data, limit: int | None, preprocessing: Preprocessing, channels: int) -> Images:
+    if not isinstance(data, str | os.PathLike):
+        return data
+    if not Path(data).is_dir():
+        raise ModelError(f"{os.fspath(data)}: no such folder of calibration images")
+    return open_images(data, limit, preprocessing, channels)
+
+
+def _measure(
+    net: Net,
+    quantized: Quantized,
+    recipe: Recipe,
+    images: Images,
+    others: Images | None,
+    seconds: float,
+    threads: int | None,
+) -> Report:
+    """The report of a quantization."""
+    int8, shape = quantized.net, image_shape(quantized.net)
+    first = [image for image, _ in zip(images, range(MEASURED_IMAGES), strict=False)]
+    evaluation = None
+    if others is not None:
+        evaluation = compare_answers(net, int8, others, labels_for(net, others, shape), threads)
+    return Report(
+        model=net.name or "net",
+        recipe=dataclasses.asdict(recipe),
+        calibration_images=len(images),
+        operators=dict(Counter(node.type for node in int8.operators).most_common()),
+        float_bytes=sum(kind.nbytes for kind in net.parameter_types.values()),
+        int8_bytes=sum(kind.nbytes for kind in int8.parameter_types.values()),
+        dead_channels=quantized.dead,
+        absorbed_channels=quantized.absorbed,
+        clamps=sum(0 < layer.high < math.inf for layer in quantized.graph.layers),
+        equalized_layers=len(quantized.factors),
+        seconds=seconds,
+        calibration=compare_answers(net, int8, images, labels_for(net, images, shape), threads),
+        evaluation=evaluation,
+        latency=_estimated_latency(int8),
+        layers=layer_errors(quantized, first, threads),
+    )
+
+
+def _estimated_latency(net: Net) -> Latency:
+    """Of a net on the phone that the published latencies are of."""
+    estimate = net_latency(net, estimator=Estimator.shipped(DEFAULT_DEVICE))
+    low, high = estimate.interval_us or (estimate.total_us, estimate.total_us)
+    return Latency(estimate.device, estimate.total_us / 1000, low / 1000, high / 1000)
