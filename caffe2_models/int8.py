@@ -168,3 +168,23 @@ def softmax(x: np.ndarray, x_scale: float) -> np.ndarray:
     values = table[x.astype(np.int64) + (255 - x.max(axis=-1, keepdims=True).astype(np.int64))]
     total = np.maximum(values.sum(axis=-1, keepdims=True) & 0xFFFFFFFF, 1)
     return np.minimum((256 * values + (total >> 1)) // total, 255).astype(np.uint8)
+
+
+def gemmlowp_multiplier(real: float) -> tuple[int, int]:
+    """(multiplier, shift) such that real = multiplier / 2^(31 + shift) (caffe2/operators/quantized/int8_utils.h).
+
+    Raises ModelError outside (0, 1), where Caffe2 aborts.
+    """
+    if not 0 < real < 1:
+        raise ModelError(f"a multiplier of {real:.6g} from input to output, which must lie between 0 and 1")
+    fraction, exponent = math.frexp(real)
+    multiplier, shift = int(np.rint(np.float32(fraction * 2.0**31))), -exponent  # Caffe2 rounds as float32
+    return (multiplier // 2, shift - 1) if multiplier == 1 << 31 else (multiplier, shift)
+
+
+def multiply_gemmlowp(acc: np.ndarray, multiplier: int, shift: int) -> np.ndarray:
+    """int32 accumulators times multiplier / 2^(31 + shift), rounded twice, ties away from zero."""
+    product = acc.astype(np.int64) * multiplier
+    nudged = product + np.where(product >= 0, 1 << 30, 1 - (1 << 30))
+    high = np.where(nudged >= 0, nudged >> 31, -(-nudged >> 31))
+    return shift_rounding_away(high, min(shift, 62), high < 0)

@@ -6,6 +6,7 @@ fastest, or is "off".
 """
 
 import os
+from collections.abc import Callable
 
 from caffe2_common.errors import ModelError
 
@@ -21,6 +22,11 @@ except ImportError:
 def is_available() -> bool:
     """Whether the extension was built, and is not switched off."""
     return _int8 is not None and os.environ.get(VARIABLE) != "off"
+
+
+def find(function: str) -> Callable | None:
+    """A function of the extension; None where that was not built, or is switched off."""
+    return getattr(_int8, function, None) if is_available() else None
 
 
 def instruction_sets() -> list[str]:

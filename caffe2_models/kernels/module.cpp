@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "detection.h"
 #include "program.h"
 
 namespace py = pybind11;
@@ -44,6 +45,7 @@ Filter make_filter(const Array<uint8_t>& weights, const Array<int32_t>& bias, co
 
 PYBIND11_MODULE(_int8, m) {
   m.doc() = "Int8 kernels; see caffe2_models.kernels";
+  define_detection(m);
 
   m.def("instruction_sets", [] {
     std::vector<std::string> names;

@@ -828,6 +828,7 @@ def int8_given_int_tensor(rng, kind):
 
 # Families in files of their own.
 import cases_control  # noqa: E402, F401
+import cases_detection  # noqa: E402, F401
 import cases_elementwise  # noqa: E402, F401
 import cases_indexing  # noqa: E402, F401
 import cases_lengths  # noqa: E402, F401

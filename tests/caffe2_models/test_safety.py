@@ -32,7 +32,7 @@ def victims() -> list[tuple[bytes, bytes, dict]]:
 def test_mutants_are_run_or_refused(victims, tmp_path):
     """2,000 broken nets: no crash, no hang, no large allocation, no error but ours."""
     predict_path, init_path = tmp_path / "predict.pb", tmp_path / "init.pb"
-    outcomes, start = {"refused": 0, "inferred": 0, "run": 0}, time.monotonic()
+    outcomes, start = {"refused": 0, "inferred": 0, "run": 0}, time.process_time()
     with MemoryLimit(1 << 30):
         for seed in range(MUTANTS):
             rng = np.random.default_rng([seed, 5])
@@ -45,7 +45,7 @@ def test_mutants_are_run_or_refused(victims, tmp_path):
             predict_path.write_bytes(files[0])
             init_path.write_bytes(files[1])
             outcomes[outcome(predict_path, init_path if init else None, mutate_feeds(rng, feeds))] += 1
-    assert time.monotonic() - start < 60
+    assert time.process_time() - start < 60
     assert outcomes["refused"] > MUTANTS / 4 and outcomes["run"] > MUTANTS / 10, outcomes
 
 
@@ -219,12 +219,16 @@ def test_cyclic_and_unordered_nets():
         Net(predict).infer_shapes({"x": (2,)})
 
 
-def test_all_unsupported_operators_are_listed_at_once(shared):
-    graph = load_net(shared / "published" / "others" / "detectron_e2e_faster_rcnn_R-50-C4_1x_predict_net.pbtxt")
-    with pytest.raises(UnsupportedError, match="BBoxTransform, BoxWithNMSLimit, GenerateProposals, RoIAlign"):
-        graph.infer_shapes({"data": (1, 3, 224, 224)})
-    with pytest.raises(UnsupportedError, match="BBoxTransform"):
-        graph.session()
+def test_all_unsupported_operators_are_listed_at_once():
+    """Those of the nets that operators hold, too."""
+    inner = caffe2_pb2.NetDef(op=[caffe2_pb2.OperatorDef(type="Yolo", input=["x"], output=["y"])])
+    predict = caffe2_pb2.NetDef(name="net", external_input=["x", "holds"])
+    add_operator(predict, "Unheard", ["x"], ["z"])
+    add_operator(predict, "If", ["holds"], [], then_net=inner)
+    with pytest.raises(UnsupportedError, match="net: operators that are not supported: Unheard, Yolo"):
+        Net(predict).infer_shapes({"x": (1,), "holds": (1,)})
+    with pytest.raises(UnsupportedError, match="Unheard, Yolo"):
+        Net(predict).session()
 
 
 @pytest.mark.parametrize("name", ["type", "name", "input", "output"])

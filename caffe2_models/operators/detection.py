@@ -1,0 +1,532 @@
+"""Operators of detectors: proposals, boxes from deltas, suppression, levels of a feature pyramid, keypoints."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from caffe2_common.errors import ModelError
+from caffe2_models.arguments import Arguments
+from caffe2_models.detection import boxes as box_math
+from caffe2_models.detection.boxes import AngleBounds
+from caffe2_models.detection.ordering import descending
+from caffe2_models.detection.suppression import GAUSSIAN, LINEAR, suppress, suppress_softly
+from caffe2_models.operators.registry import FLOAT32, INT32, Operator, operator
+from caffe2_models.operators.shaping import OutputCount
+from caffe2_models.tensors import TensorType
+
+
+@dataclass(frozen=True)
+class BoxRules:
+    """What the operators on boxes have in common: angles of rotated ones, and what a side's length is."""
+
+    angle_bound_on: bool = True
+    angle_bound_lo: int = -90
+    angle_bound_hi: int = 90
+    clip_angle_thresh: float = 1.0
+    legacy_plus_one: bool = True
+
+    @classmethod
+    def decode(cls, arguments: Arguments) -> "BoxRules":
+        rules = cls(
+            arguments.get_bool("angle_bound_on", True),
+            arguments.get_int("angle_bound_lo", -90),
+            arguments.get_int("angle_bound_hi", 90),
+            arguments.get_float("clip_angle_thresh", 1.0),
+            arguments.get_bool("legacy_plus_one", True),
+        )
+        period = rules.angle_bound_hi - rules.angle_bound_lo
+        if rules.angle_bound_on and (not 0 < period < 1 << 20 or period % 180 or abs(rules.angle_bound_lo) > 1 << 20):
+            raise ModelError(
+                f"angles from {rules.angle_bound_lo} to {rules.angle_bound_hi}, not some times 180 degrees"
+            )
+        return rules
+
+    @property
+    def bounds(self) -> AngleBounds | None:
+        return AngleBounds(self.angle_bound_lo, self.angle_bound_hi) if self.angle_bound_on else None
+
+
+def check_image_info(info: np.ndarray) -> None:
+    """Raises ModelError for image sizes and scales that are no numbers, or no sizes."""
+    if not (np.isfinite(info).all() and (np.abs(info) < 1 << 24).all()):
+        raise ModelError(f"an image of {info.ravel()[:3].tolist()} (height, width, scale)")
+
+
+@operator("GenerateProposals", "GenerateProposalsCPP")
+@dataclass(frozen=True)
+class GenerateProposals(Operator):
+    """Anchors at every pixel, moved by deltas [N, box * A, H, W]; the best by scores [N, A, H, W], suppressed.
+
+    im_info is [N, (height, width, scale)], anchors [A, box]; a box is 4 numbers, a rotated one 5. Outputs: regions
+    [R, (image, box)] and their scores [R].
+    """
+
+    rules: BoxRules
+    spatial_scale: float = 1 / 16
+    pre_nms_topN: int = 6000
+    post_nms_topN: int = 300
+    nms_thresh: float = 0.7
+    min_size: float = 16.0
+
+    def infer(self, scores, deltas, im_info, anchors):
+        if len(scores.shape) != 4 or len(anchors.shape) != 2 or anchors.shape[1] not in (4, 5):
+            raise ModelError(f"scores {list(scores.shape)} and anchors {list(anchors.shape)} that cannot be")
+        images, count, height, width = scores.shape
+        box = anchors.shape[1]
+        wanted = {"deltas": (deltas, (images, box * count, height, width)), "im_info": (im_info, (images, 3)),
+                  "anchors": (anchors, (count, box))}  # fmt: skip
+        for name, (found, shape) in wanted.items():
+            if found.shape != shape:
+                raise ModelError(f"{name} {list(found.shape)}; {list(shape)} is expected")
+        if not self.spatial_scale > 0:
+            raise ModelError(f"a spatial scale of {self.spatial_scale:.6g}")
+        most = count * height * width
+        for limit in (self.pre_nms_topN, self.post_nms_topN):
+            most = min(most, limit) if limit > 0 else most
+        return TensorType.up_to((images * most, box + 1)), TensorType.up_to((images * most,))
+
+    def compute(self, scores, deltas, im_info, anchors):
+        check_image_info(im_info)
+        found = [self._of_image(i, *each, anchors) for i, each in enumerate(zip(scores, deltas, im_info, strict=True))]
+        if not found:
+            return np.zeros((0, anchors.shape[1] + 1), np.float32), np.zeros(0, np.float32)
+        return np.concatenate([rois for rois, _ in found]), np.concatenate([probs for _, probs in found])
+
+    def _of_image(self, image, scores, deltas, info, anchors):
+        """(regions, scores) of one image."""
+        plus_one, (_, height, width) = self.rules.legacy_plus_one, scores.shape
+        flat = scores.ravel()
+        order = descending(flat, self.pre_nms_topN)
+        anchor, pixel = np.divmod(order, max(height * width, 1))
+        rows, columns = np.divmod(pixel, max(width, 1))
+        stride = np.float32(1) / np.float32(self.spatial_scale)
+        moved = anchors[anchor]
+        moved[:, :2] += np.stack([columns, rows], 1).astype(np.float32) * stride
+        if anchors.shape[1] == 4:
+            moved[:, 2:] += np.stack([columns, rows], 1).astype(np.float32) * stride
+        chosen = deltas.reshape(len(anchors), anchors.shape[1], -1)[anchor, :, pixel]
+        boxes = box_math.transform(moved, chosen, bounds=self.rules.bounds, plus_one=plus_one)
+        boxes = box_math.clip(boxes, int(info[0]), int(info[1]), self.rules.clip_angle_thresh, plus_one)
+        kept = box_math.large_enough(boxes, self.min_size, info, plus_one)
+        limit = self.post_nms_topN if 0 < self.post_nms_topN < kept.size else None
+        kept = suppress(boxes, kept, self.nms_thresh, limit, plus_one)
+        rois = np.empty((kept.size, anchors.shape[1] + 1), np.float32)
+        rois[:, 0], rois[:, 1:] = image, boxes[kept]
+        return rois, flat[order[kept]]
+
+
+@operator("BBoxTransform")
+@dataclass(frozen=True)
+class BBoxTransform(Operator):
+    """Boxes of every class: regions [R, (image,) box] moved by deltas [R, box * classes], clipped to the image.
+
+    Output 2 is the number of regions of each image, float32.
+    """
+
+    rules: BoxRules
+    weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
+    apply_scale: bool = True
+    rotated: bool = False
+
+    def infer(self, rois, deltas, im_info):
+        box = 5 if self.rotated else 4
+        if len(rois.shape) != 2 or rois.shape[1] not in (box, box + 1):
+            raise ModelError(
+                f"regions {list(rois.shape)}; {box} numbers each are expected, or {box + 1} with the image"
+            )
+        if len(deltas.shape) != 2 or deltas.shape[0] != rois.shape[0] or deltas.shape[1] % box:
+            raise ModelError(f"deltas {list(deltas.shape)} do not fit regions {list(rois.shape)}")
+        if len(im_info.shape) != 2 or im_info.shape[1] != 3:
+            raise ModelError(f"im_info {list(im_info.shape)}; 3 numbers an image are expected")
+        if rois.shape[1] == box and im_info.shape[0] != 1:
+            raise ModelError(f"{im_info.shape[0]} images, of which regions of {box} numbers do not say theirs")
+        if len(self.weights) != 4:
+            raise ModelError(f"{len(self.weights)} weights; 4 are expected")
+        return deltas.with_shape(deltas.shape), TensorType(im_info.shape[:1])
+
+    def compute(self, rois, deltas, im_info):
+        check_image_info(im_info)
+        box, plus_one = 5 if self.rotated else 4, self.rules.legacy_plus_one
+        counts = self._counts(rois, box, len(im_info))
+        classes, result, start = deltas.shape[1] // box, np.empty_like(deltas), 0
+        for (height, width, scale), count in zip(im_info, counts, strict=True):
+            if scale == 0:
+                raise ModelError("an image scale of 0")
+            part = slice(start, start + count)
+            boxes = rois[part, -box:].copy()
+            boxes[:, :4] /= scale
+            size = (int(height / scale + 0.5), int(width / scale + 0.5))
+            moved = box_math.transform(
+                np.repeat(boxes, classes, axis=0),
+                deltas[part].reshape(-1, box),
+                self.weights,
+                self.rules.bounds,
+                plus_one,
+            )
+            moved = box_math.clip(moved, *size, self.rules.clip_angle_thresh, plus_one)
+            moved[:, :4] *= scale if self.apply_scale else np.float32(1)
+            result[part] = moved.reshape(count, deltas.shape[1])
+            start += count
+        return result, counts.astype(np.float32)
+
+    @staticmethod
+    def _counts(rois: np.ndarray, box: int, images: int) -> np.ndarray:
+        """How many regions each image has; they stand in the images' order."""
+        if rois.shape[1] == box:
+            return np.array([len(rois)])
+        owners = rois[:, 0]
+        if not ((owners > -1) & (owners < images)).all():
+            raise ModelError(f"a region of an image beyond the {images} that there are")
+        return np.bincount(owners.astype(np.int64), minlength=images)
+
+
+@dataclass(frozen=True)
+class SoftMethod:
+    """The argument soft_nms_method, by name."""
+
+    code: int
+
+    @classmethod
+    def decode(cls, arguments: Arguments) -> "SoftMethod":
+        name = arguments.get_str("soft_nms_method", "linear")
+        codes = {"linear": LINEAR, "gaussian": GAUSSIAN}
+        if name not in codes:
+            raise ModelError(f"soft_nms_method {name!r} is neither linear nor gaussian")
+        return cls(codes[name])
+
+
+@operator("BoxWithNMSLimit")
+@dataclass(frozen=True)
+class BoxWithNMSLimit(Operator):
+    """Suppression class by class, then the best of an image over all classes.
+
+    scores [R, classes], the background first; boxes [R, box * classes] (of one class with cls_agnostic_bbox_reg);
+    batch_splits, the number of boxes of each image, int32 or float32. Outputs: scores [D], boxes [D, box], classes
+    [D] (float32), detections of each image (float32), rows of the boxes that stayed [D], their number for each image
+    and class (int32).
+    """
+
+    method: SoftMethod
+    score_thresh: float = 0.05
+    nms: float = 0.3
+    detections_per_im: int = 100
+    soft_nms_enabled: bool = False
+    soft_nms_sigma: float = 0.5
+    soft_nms_min_score_thres: float = 0.001
+    rotated: bool = False
+    cls_agnostic_bbox_reg: bool = False
+    input_boxes_include_bg_cls: bool = True
+    output_classes_include_bg_cls: bool = True
+    legacy_plus_one: bool = True
+
+    dtypes = (FLOAT32, FLOAT32, FLOAT32 | INT32)
+
+    def infer(self, scores, boxes, splits=None):
+        for blob in (scores, boxes):
+            if len(blob.shape) not in (2, 4) or blob.shape[2:] not in ((), (1, 1)):
+                raise ModelError(f"{list(blob.shape)}; a matrix is expected")
+        (count, classes), box = scores.shape[:2], 5 if self.rotated else 4
+        if classes < 1 or boxes.shape[:2] != (count, box * (self._box_class(classes - 1) + 1)):
+            raise ModelError(f"boxes {list(boxes.shape)} do not fit scores {list(scores.shape)}")
+        if splits is not None and len(splits.shape) != 1:
+            raise ModelError(f"batch_splits {list(splits.shape)}; a vector is expected")
+        images = 1 if splits is None else splits.shape[0]
+        most = count * (classes - 1)
+        if self.detections_per_im > 0:
+            most = min(most, images * self.detections_per_im)
+        return (
+            TensorType.up_to((most,)),
+            TensorType.up_to((most, box)),
+            TensorType.up_to((most,)),
+            TensorType((images,)),
+            TensorType.up_to((most,), np.int32),
+            TensorType((images, classes), np.int32),
+        )
+
+    def compute(self, scores, boxes, splits=None):
+        scores, boxes = scores.reshape(scores.shape[:2]), boxes.reshape(boxes.shape[:2])
+        counts = np.array([len(scores)]) if splits is None else splits
+        if not (np.isfinite(counts).all() and (counts >= 0).all() and counts.sum() == len(scores)):
+            raise ModelError(f"batch_splits that do not sum to the {len(scores)} boxes")
+        ends = np.cumsum(counts.astype(np.int64))
+        found = [self._of_image(scores[end - n : end], boxes[end - n : end])
+                 for n, end in zip(counts.astype(np.int64), ends, strict=True)]  # fmt: skip
+        if not found:
+            nothing = np.zeros(0, np.float32)
+            shape = (0, scores.shape[1])
+            return (nothing, np.zeros((0, 5 if self.rotated else 4), np.float32), nothing, nothing,
+                    np.zeros(0, np.int32), np.zeros(shape, np.int32))  # fmt: skip
+        out_scores, out_boxes, classes, rows, sizes = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        sizes = sizes.reshape(len(found), -1)
+        return out_scores, out_boxes, classes, sizes.sum(axis=1).astype(np.float32), rows, sizes
+
+    def _of_image(self, scores, boxes):
+        """(scores, boxes, classes, rows, detections of each class) of one image."""
+        box, classes = 5 if self.rotated else 4, scores.shape[1]
+        kept, lowered = [np.zeros(0, np.int32)], scores.copy()
+        for j in range(1, classes):
+            column = self._score_class(j)
+            rows, lowered[:, column] = self._of_class(scores[:, column], self._boxes_of(boxes, j, box))
+            kept.append(rows)
+        kept = self._limited(kept, lowered)
+        rows = np.concatenate(kept)
+        sizes = np.array([len(each) for each in kept], np.int32)
+        owners = np.repeat(np.arange(classes), sizes)
+        out_boxes = [self._boxes_of(boxes, j, box)[each] for j, each in enumerate(kept) if j]
+        return (
+            np.concatenate(
+                [lowered[each, self._score_class(j)] for j, each in enumerate(kept) if j] or [rows * 0.0]
+            ).astype(np.float32),
+            np.concatenate([*out_boxes, np.zeros((0, box), np.float32)]),
+            (owners - (not self.output_classes_include_bg_cls)).astype(np.float32),
+            rows,
+            sizes,
+        )
+
+    def _of_class(self, scores, boxes):
+        """(rows that stay, scores after it)"""
+        candidates = np.flatnonzero(scores > np.float32(self.score_thresh)).astype(np.int32)
+        if self.soft_nms_enabled:
+            limits = (self.nms, self.soft_nms_sigma, self.soft_nms_min_score_thres, self.method.code)
+            return suppress_softly(boxes, scores, candidates, *limits, self.legacy_plus_one)
+        order = candidates[descending(scores[candidates])]
+        limit = self.detections_per_im if self.detections_per_im > 0 else None
+        return suppress(boxes, order, self.nms, limit, self.legacy_plus_one), scores
+
+    def _limited(self, kept: list[np.ndarray], scores: np.ndarray) -> list[np.ndarray]:
+        """The best of all classes; each class in the order of their scores."""
+        total = sum(map(len, kept))
+        if not 0 < self.detections_per_im < total:
+            return kept
+        owners, rows = np.repeat(np.arange(len(kept)), [len(each) for each in kept]), np.concatenate(kept)
+        columns = owners if self.input_boxes_include_bg_cls else owners - 1
+        best = descending(scores[rows, columns])[: self.detections_per_im]
+        return [rows[best[owners[best] == j]] for j in range(len(kept))]
+
+    def _boxes_of(self, boxes: np.ndarray, j: int, box: int) -> np.ndarray:
+        column = self._box_class(j) * box
+        return boxes[:, column : column + box]
+
+    def _box_class(self, j: int) -> int:
+        return 0 if self.cls_agnostic_bbox_reg else self._score_class(j)
+
+    def _score_class(self, j: int) -> int:
+        """The column of class j, 0 being the background, which stands last where boxes have none of it."""
+        return j if self.input_boxes_include_bg_cls else j - 1
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The levels of a feature pyramid that regions are taken from: by their size, around a canonical one."""
+
+    lowest: int = 2
+    highest: int = 5
+    canonical: int = 4
+    scale: int = 224
+    plus_one: bool = True
+
+    @classmethod
+    def decode(cls, arguments: Arguments) -> "Levels":
+        names = {"roi_min_level": 2, "roi_max_level": 5, "roi_canonical_level": 4, "roi_canonical_scale": 224}
+        values = [arguments.get_int(name, default) for name, default in names.items()]
+        levels = cls(*values, arguments.get_bool("legacy_plus_one", True))
+        check_levels(levels.lowest, levels.highest)
+        if not 0 < levels.scale < 1 << 31 or abs(levels.canonical) > 1 << 20:
+            raise ModelError(f"a canonical scale of {levels.scale} at level {levels.canonical}")
+        return levels
+
+    def of(self, boxes: np.ndarray) -> np.ndarray:
+        """The level of each upright box."""
+        areas = box_math.areas(boxes, self.plus_one)
+        if not (areas >= 0).all():
+            raise ModelError("a region of negative size")
+        size = np.sqrt(areas) / np.float32(self.scale) + np.float32(1e-6)
+        logarithm = np.log(size.astype(np.float64)).astype(np.float32) / np.float32(math.log(2))
+        return np.clip(np.floor(np.float32(self.canonical) + logarithm), self.lowest, self.highest)
+
+    def distribute(self, rois: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The regions of each level, lowest first, and the order that undoes it, int32."""
+        found = self.of(rois[:, -4:])
+        rows = [np.flatnonzero(found == level) for level in range(self.lowest, self.highest + 1)]
+        order = np.concatenate(rows)
+        return *(rois[each] for each in rows), np.argsort(order, kind="stable").astype(np.int32)
+
+
+def check_levels(lowest: int, highest: int) -> None:
+    if not -64 <= lowest <= highest <= 64:
+        raise ModelError(f"levels {lowest} to {highest} that cannot be")
+
+
+def check_regions(*rois: TensorType, columns: tuple[int, ...] = (5,)) -> None:
+    """Raises ModelError for blobs that are not regions, a row each."""
+    for x in rois:
+        if len(x.shape) != 2 or x.shape[1] not in columns:
+            raise ModelError(f"regions {list(x.shape)}; rows of {' or '.join(map(str, columns))} numbers are expected")
+
+
+@operator("DistributeFpnProposals")
+@dataclass(frozen=True)
+class DistributeFpnProposals(Operator):
+    """Regions [R, 5] (or [R, 4], of image 0) by the pyramid's levels; then the order that undoes it."""
+
+    levels: Levels
+    outputs: OutputCount
+
+    def infer(self, rois):
+        check_regions(rois, columns=(4, 5))
+        count = self.levels.highest - self.levels.lowest + 1
+        if self.outputs.count != count + 1:
+            raise ModelError(f"{self.outputs.count} outputs for {count} levels and their order")
+        each = TensorType.up_to((rois.shape[0], 5))
+        return *([each] * count), TensorType((rois.shape[0],), np.int32)
+
+    def compute(self, rois):
+        if rois.shape[1] == 4:
+            rois = np.concatenate([np.zeros((len(rois), 1), np.float32), rois], axis=1)
+        return self.levels.distribute(rois)
+
+
+@dataclass(frozen=True)
+class Collector(Operator):
+    """Base: regions of all levels, then their scores, of which the best are taken."""
+
+    rpn_min_level: int = 2
+    rpn_max_level: int = 6
+    rpn_post_nms_topN: int = 2000
+
+    def collected(self, *inputs: TensorType) -> int:
+        """The most regions that are taken; raises ModelError where inputs are not those of the levels."""
+        check_levels(self.rpn_min_level, self.rpn_max_level)
+        count = self.rpn_max_level - self.rpn_min_level + 1
+        if len(inputs) != 2 * count:
+            raise ModelError(f"{len(inputs)} inputs for regions and scores of {count} levels")
+        check_regions(*inputs[:count])
+        for rois, scores in zip(inputs[:count], inputs[count:], strict=True):
+            if scores.size != rois.shape[0]:
+                raise ModelError(f"{scores.size} scores of {rois.shape[0]} regions")
+        total = sum(rois.shape[0] for rois in inputs[:count])
+        return min(total, self.rpn_post_nms_topN) if self.rpn_post_nms_topN > 0 else total
+
+    def collect(self, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
+        """The best regions; of equal scores the first."""
+        half = len(inputs) // 2
+        rois, scores = np.concatenate(inputs[:half]), np.concatenate([s.ravel() for s in inputs[half:]])
+        order = np.argsort(-scores, kind="stable")
+        return rois[order[: self.rpn_post_nms_topN] if self.rpn_post_nms_topN > 0 else order]
+
+
+@operator("CollectRpnProposals")
+@dataclass(frozen=True)
+class CollectRpnProposals(Collector):
+    def infer(self, *inputs):
+        return TensorType((self.collected(*inputs), 5))
+
+    def compute(self, *inputs):
+        return self.collect(inputs)
+
+
+@operator("CollectAndDistributeFpnRpnProposals")
+@dataclass(frozen=True, kw_only=True)
+class CollectAndDistributeFpnRpnProposals(Collector):
+    """The best regions, then those of each level, then the order that undoes it."""
+
+    levels: Levels
+    outputs: OutputCount
+
+    def infer(self, *inputs):
+        total, count = self.collected(*inputs), self.levels.highest - self.levels.lowest + 1
+        if self.outputs.count != count + 2:
+            raise ModelError(f"{self.outputs.count} outputs for all regions, {count} levels and their order")
+        each = TensorType.up_to((total, 5))
+        return TensorType((total, 5)), *([each] * count), TensorType((total,), np.int32)
+
+    def compute(self, *inputs):
+        rois = self.collect(inputs)
+        return rois, *self.levels.distribute(rois)
+
+
+@operator("BatchPermutation")
+@dataclass(frozen=True)
+class BatchPermutation(Operator):
+    """Rows in another order: those that int32 indices name."""
+
+    dtypes = (FLOAT32, INT32)
+
+    def infer(self, x, indices):
+        if not x.shape or len(indices.shape) != 1 or indices.shape[0] != x.shape[0]:
+            raise ModelError(f"{list(indices.shape)} indices for the rows of {list(x.shape)}")
+        return x.with_shape(x.shape)
+
+    def compute(self, x, indices):
+        if indices.size and not 0 <= indices.min() <= indices.max() < len(x):
+            raise ModelError(f"an index outside the {len(x)} rows")
+        return x[indices]
+
+    def lower(self, graph, x, indices):
+        return graph.add("Gather", x, indices, axis=0)
+
+
+@operator("HeatmapMaxKeypoint")
+@dataclass(frozen=True)
+class HeatmapMaxKeypoint(Operator):
+    """The keypoint of each heatmap [R, K, S, S] in its box [R, 4 or more]: (x, y, score, probability) as [R, 4, K].
+
+    The maximum is refined by a parabola through its neighbours; the probability, a softmax, is 0 where it is not
+    asked for.
+    """
+
+    should_output_softmax: bool = False
+
+    def infer(self, heatmaps, boxes):
+        if len(heatmaps.shape) != 4 or heatmaps.shape[2] != heatmaps.shape[3] or heatmaps.shape[2] < 2:
+            raise ModelError(f"heatmaps {list(heatmaps.shape)}; squares of 2 pixels or more are expected")
+        if len(boxes.shape) != 2 or boxes.shape[0] != heatmaps.shape[0] or boxes.shape[1] < 4:
+            raise ModelError(f"boxes {list(boxes.shape)} do not fit heatmaps {list(heatmaps.shape)}")
+        return heatmaps.with_shape((heatmaps.shape[0], 4, heatmaps.shape[1]))
+
+    def compute(self, heatmaps, boxes):
+        count, keypoints, size, _ = heatmaps.shape
+        if not heatmaps.size:
+            return np.zeros((count, 4, keypoints), np.float32)
+        flat = heatmaps.reshape(count, keypoints, -1)
+        best = flat.argmax(axis=2)
+        score = np.take_along_axis(flat, best[..., None], 2)[..., 0]
+        row, column = np.divmod(best, size)
+        dx, dy, refined = _refine(heatmaps, row, column, score)
+        x0, y0 = boxes[:, None, 0], boxes[:, None, 1]
+        width = np.maximum(boxes[:, None, 2] - x0, np.float32(1))
+        height = np.maximum(boxes[:, None, 3] - y0, np.float32(1))
+        result = np.zeros((count, 4, keypoints), np.float32)
+        result[:, 0] = x0 + (0.5 + column + dx.astype(np.float64)) * width / size
+        result[:, 1] = y0 + (0.5 + row + dy.astype(np.float64)) * height / size
+        result[:, 2] = refined
+        if self.should_output_softmax:
+            powers = np.exp(flat)
+            result[:, 3] = np.take_along_axis(powers, best[..., None], 2)[..., 0] / powers.sum(axis=2)
+        return result
+
+
+def _refine(heatmaps: np.ndarray, row: np.ndarray, column: np.ndarray, score: np.ndarray):
+    """(dx, dy, score) of the parabola's top around each maximum, from its 3 x 3 pixels, mirrored at the border."""
+    size, half, quarter, largest = heatmaps.shape[2], np.float32(0.5), np.float32(0.25), np.float32(1.5)
+    first, second = np.indices(row.shape)
+
+    def around(down: int, across: int) -> np.ndarray:
+        r, c = (np.where(at < 0, at + 2, np.where(at >= size, at - 2, at)) for at in (row + down, column + across))
+        return heatmaps[first, second, r, c]
+
+    left, right, above, below = around(0, -1), around(0, 1), around(-1, 0), around(1, 0)
+    two = np.float32(2)
+    bx, by = -(right - left) * half, -(below - above) * half
+    axx, ayy = left - two * score + right, above - two * score + below
+    axy = (around(1, 1) - around(1, -1) - around(-1, 1) + around(-1, -1)) * quarter
+    determinant = axx * ayy - axy * axy
+    flat = np.abs(determinant) < np.float32(1e-4)
+    divisor = np.where(flat, np.float32(1), determinant)
+    dx, dy = (ayy * bx - axy * by) / divisor, (axx * by - axy * bx) / divisor
+    longest = np.maximum(np.abs(dx), np.abs(dy))
+    shrink = np.where(longest > largest, largest / np.where(longest > 0, longest, np.float32(1)), np.float32(1))
+    dx, dy = np.where(flat, np.float32(0), dx * shrink), np.where(flat, np.float32(0), dy * shrink)
+    rise = half * (dx * (axx * dx + axy * dy) + dy * (axy * dx + ayy * dy)) - (bx * dx + by * dy)
+    return dx, dy, np.where(flat, score, score + rise)

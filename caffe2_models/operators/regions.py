@@ -1,0 +1,146 @@
+"""Regions of interest cut out of feature maps at one size: RoIAlign, its rotated and int8 forms, RoIPool."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from caffe2_common.errors import ModelError
+from caffe2_models import int8
+from caffe2_models.detection import regions
+from caffe2_models.detection.regions import Geometry, Grid
+from caffe2_models.operators.convolution import image_shape, ordered
+from caffe2_models.operators.detection import check_regions
+from caffe2_models.operators.quantized import Quantized, require_nhwc, require_quantized
+from caffe2_models.operators.registry import ANY, FLOAT32, Operator, operator
+from caffe2_models.operators.window import MAX_EXTENT
+from caffe2_models.tensors import TensorType
+
+
+@dataclass(frozen=True)
+class RegionOperator(Operator):
+    """Base: x [N, C, H, W] (or NHWC) and regions [R, (image,) box] to [R, C, pooled_h, pooled_w]."""
+
+    spatial_scale: float = 1.0
+    pooled_h: int = 1
+    pooled_w: int = 1
+    sampling_ratio: int = -1
+    aligned: bool = False
+    order: str = "NCHW"
+
+    rotated = False
+
+    def infer(self, x, rois):
+        _, channels, height, width = image_shape(x, self.order)
+        columns = (5, 6) if self.rotated else (4, 5)
+        if len(rois.shape) != 2 or rois.shape[0]:
+            check_regions(rois, columns=columns)
+        if not 1 <= min(self.pooled_h, self.pooled_w) <= max(self.pooled_h, self.pooled_w) <= MAX_EXTENT:
+            raise ModelError(f"a size of {self.pooled_h} by {self.pooled_w} that cannot be")
+        if not 0 < self.spatial_scale < MAX_EXTENT or self.sampling_ratio > MAX_EXTENT:
+            raise ModelError(f"a spatial scale of {self.spatial_scale:.6g}, {self.sampling_ratio} samples")
+        if rois.shape[0] and not min(height, width):
+            raise ModelError(f"regions of images {list(x.shape)}, which have no pixels")
+        return x.with_shape(ordered((rois.shape[0], channels, self.pooled_h, self.pooled_w), self.order))
+
+    @property
+    def grid(self) -> Grid:
+        size = (self.pooled_h, self.pooled_w)
+        return Grid(self.spatial_scale, *size, self.sampling_ratio, self.aligned, self.rotated)
+
+    def geometry(self, shape: tuple[int, ...], rois: np.ndarray) -> Geometry:
+        """Where the regions lie; raises ModelError for those that cannot be."""
+        where = regions.geometry(rois, self.grid)
+        where.check(self.grid, shape[0], shape[3 if self.order == "NHWC" else 1])
+        return where
+
+
+@operator("RoIAlign")
+@operator("RoIAlignRotated", rotated=True)
+@dataclass(frozen=True)
+class RoIAlign(RegionOperator):
+    """Bilinear samples of each bin, averaged; rotated regions are (center x, center y, width, height, degrees)."""
+
+    def compute(self, x, rois):
+        return regions.align(x, self.geometry(x.shape, rois), self.grid, self.order == "NHWC")
+
+
+@operator("RoIPool")
+@dataclass(frozen=True)
+class RoIPool(RegionOperator):
+    """The maximum of each bin of whole pixels; output 2, for training, is its place in the image, or -1."""
+
+    is_test: bool = False
+
+    def infer(self, x, rois):
+        if self.order != "NCHW":
+            raise ModelError("order NHWC, which RoIPool does not take")
+        result = super().infer(x, rois)
+        check_regions(rois)
+        return result, TensorType(result.shape, np.int32)
+
+    def compute(self, x, rois):
+        _, channels, height, width = x.shape
+        shape = (len(rois), channels, self.pooled_h, self.pooled_w)
+        result, places = np.zeros(shape, np.float32), np.full(shape, -1, np.int32)
+        regions.check_numbers(rois)
+        if rois.size and not 0 <= rois[:, 0].min() <= rois[:, 0].max() < len(x):
+            raise ModelError(f"a region of an image beyond the {len(x)} that there are")
+        scaled = rois[:, 1:] * np.float32(self.spatial_scale)
+        starts = np.floor(np.abs(scaled) + np.float32(0.5)) * np.sign(scaled)  # round() of C: halves go away from 0
+        for n, (left, top, right, bottom) in enumerate(starts.astype(np.int64)):
+            rows = _bins(top, bottom, self.pooled_h, height)
+            columns = _bins(left, right, self.pooled_w, width)
+            image = x[int(rois[n, 0])]
+            for i, (r0, r1) in enumerate(rows):
+                for j, (c0, c1) in enumerate(columns):
+                    if r0 < r1 and c0 < c1:
+                        window = image[:, r0:r1, c0:c1].reshape(channels, -1)
+                        best = window.argmax(axis=1)
+                        result[n, :, i, j] = np.take_along_axis(window, best[:, None], 1)[:, 0]
+                        down, across = np.divmod(best, c1 - c0)
+                        places[n, :, i, j] = (r0 + down) * width + c0 + across
+        return result, places
+
+
+def _bins(first: int, last: int, count: int, extent: int) -> list[tuple[int, int]]:
+    """(start, end) of each bin of the pixels first...last, within the image."""
+    size = np.float32(max(last - first + 1, 1)) / np.float32(count)
+    index = np.arange(count).astype(np.float32)
+    starts = np.floor(index * size).astype(np.int64) + first
+    ends = np.ceil((index + np.float32(1)) * size).astype(np.int64) + first
+    pairs = zip(starts.clip(0, extent).tolist(), ends.clip(0, extent).tolist(), strict=True)
+    return list(pairs)
+
+
+@operator("Int8RoIAlign")
+@dataclass(frozen=True, kw_only=True)
+class Int8RoIAlign(Quantized, RegionOperator):
+    """RoIAlign of NHWC bytes, its weights rounded to steps of 1/255."""
+
+    order: str = "NHWC"
+
+    dtypes = (ANY, FLOAT32)
+
+    def infer(self, x, rois):
+        require_quantized(x)
+        require_nhwc(self.order)
+        shape = super().infer(x, rois).shape
+        if self.sampling_ratio > 0:
+            self._multiplier(x, self.sampling_ratio**2)
+        return self.type_of(shape)
+
+    def compute(self, x, rois):
+        where = self.geometry(x.shape, rois)
+        acc = regions.align_int8(x.data, x.zero_point, where, self.grid)
+        result = np.empty(acc.shape, np.uint8)
+        for n, count in enumerate((where.down * where.across).tolist()):
+            scaled = int8.multiply_gemmlowp(acc[n], *self._multiplier(x, count))
+            result[n] = int8.saturate(scaled, self.Y_zero_point)
+        return self.tensor(result)
+
+    def _multiplier(self, x, count: int) -> tuple[int, int]:
+        """(multiplier, shift) from the sum of so many samples, times 255, to the output."""
+        if not count:
+            raise ModelError("a region without width or height, of which Caffe2 takes no samples")
+        real = float(np.float32(x.scale)) / (float(np.float32(self.Y_scale)) * 255.0 * count)
+        return int8.gemmlowp_multiplier(real)
