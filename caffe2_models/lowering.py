@@ -126,11 +126,13 @@ class Graph:
         deviation = self.add("Sqrt", self.add("Add", variance, self.constant(np.float32(epsilon))))
         return tuple(self.add("Reshape", moment, self.ints(shape)) for moment in (mean, deviation))
 
-    def to_nchw(self, x: str) -> str:
-        return self.add("Transpose", x, perm=[0, 3, 1, 2])
+    def to_nchw(self, x: str, rank: int = 4) -> str:
+        """Channels from last to second place."""
+        return self.add("Transpose", x, perm=[0, rank - 1, *range(1, rank - 1)])
 
-    def to_nhwc(self, x: str) -> str:
-        return self.add("Transpose", x, perm=[0, 2, 3, 1])
+    def to_nhwc(self, x: str, rank: int = 4) -> str:
+        """Channels from second to last place."""
+        return self.add("Transpose", x, perm=[0, *range(2, rank), 1])
 
     def rename(self, old: str, new: str, since: int) -> None:
         """Give the output `old`, written by a node at or after position `since`, its blob's name."""

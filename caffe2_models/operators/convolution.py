@@ -8,21 +8,20 @@ import numpy as np
 from caffe2_common.errors import ModelError
 from caffe2_models.arguments import Arguments
 from caffe2_models.operators.registry import Layer, Operator, operator
-from caffe2_models.operators.window import CAFFE_POOLING, Fit, Window, pair
+from caffe2_models.operators.window import CAFFE_POOLING, MAX_DIMS, Fit, Window, pair
 from caffe2_models.tensors import TensorType
 
-Image = tuple[int, int, int, int]  # (N, C, H, W), or the same numbers in NHWC order
+Image = tuple[int, ...]  # (N, C, H, W), or the same numbers in NHWC order; with one or three dimensions for H, W
 
 
 def correlate(x: np.ndarray, weight: np.ndarray, fit: Fit, group: int = 1) -> np.ndarray:
-    """Convolution of x [N, C, H, W] with weight [O, C / group, kh, kw], summed tap by tap in x's dtype.
+    """Convolution of x [N, C, *size] with weight [O, C / group, *kernel], summed tap by tap in x's dtype.
 
     Tap by tap needs no more memory than two activations; padding is zero.
     """
     count, channels = x.shape[:2]
-    out_channels, (rows, columns) = weight.shape[0], fit.output
-    top, left, bottom, right = fit.pads
-    x = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right))) if any(fit.pads) else x
+    out_channels = weight.shape[0]
+    x = np.pad(x, fit.margins) if any(fit.pads) else x
     depthwise = group == channels == out_channels
     taps = weight.reshape(group, out_channels // group, channels // group, fit.area)
     taps = np.ascontiguousarray(np.moveaxis(taps, 3, 0))  # BLAS takes no strided matrices
@@ -30,19 +29,20 @@ def correlate(x: np.ndarray, weight: np.ndarray, fit: Fit, group: int = 1) -> np
     for tap in range(fit.area):
         seen = tap_of(x, fit, tap)
         if depthwise:
-            part = seen * taps[tap, :, 0, 0][:, None, None]
+            part = seen * taps[tap, :, 0, 0].reshape(-1, *[1] * len(fit.kernel))
         else:
-            part = taps[tap] @ seen.reshape(count, group, channels // group, rows * columns)
+            part = taps[tap] @ seen.reshape(count, group, channels // group, math.prod(fit.output))
         total = part if total is None else np.add(total, part, out=total)
-    return total.reshape(count, out_channels, rows, columns)
+    return total.reshape(count, out_channels, *fit.output)
 
 
 def tap_of(x: np.ndarray, fit: Fit, tap: int) -> np.ndarray:
-    """What one position of the kernel sees of the padded x [N, C, H, W]: [N, C, rows, columns]."""
-    i, j = tap // fit.kernel[1] * fit.dilation[0], tap % fit.kernel[1] * fit.dilation[1]
-    (rows, columns), (down, across) = fit.output, fit.stride
-    seen = x[:, :, i : i + rows * down : down, j : j + columns * across : across]
-    return seen[:, :, :rows, :columns]
+    """What one position of the kernel sees of the padded x [N, C, *size]: [N, C, *output]."""
+    seen = [slice(None), slice(None)]
+    for axis, place in enumerate(np.unravel_index(tap, fit.kernel)):
+        start, step = int(place) * fit.dilation[axis], fit.stride[axis]
+        seen.append(slice(start, start + (fit.output[axis] - 1) * step + 1, step))
+    return x[tuple(seen)]
 
 
 def scatter(x: np.ndarray, weight: np.ndarray, upscaling: "Upscaling", group: int = 1) -> np.ndarray:
@@ -63,34 +63,38 @@ def scatter(x: np.ndarray, weight: np.ndarray, upscaling: "Upscaling", group: in
     return full[:, :, top : top + rows, left : left + columns]
 
 
-def image_shape(x: TensorType, order: str) -> Image:
-    """(N, C, H, W) of an image blob in either order; raises ModelError for another rank or order."""
-    if len(x.shape) != 4:
-        raise ModelError(f"an image of 4 dimensions is expected, not {list(x.shape)}")
+def image_shape(x: TensorType, order: str, dims: int | None = 2) -> Image:
+    """(N, C, *size) of an image blob in either order; raises ModelError for another rank or order.
+
+    dims: of the size; None for any that windows slide over.
+    """
+    expected = range(3, MAX_DIMS + 3) if dims is None else [dims + 2]
+    if len(x.shape) not in expected:
+        raise ModelError(f"an image of {' or '.join(map(str, expected))} dimensions is expected, not {list(x.shape)}")
     if order == "NCHW":
         return x.shape
     if order == "NHWC":
-        count, height, width, channels = x.shape
-        return count, channels, height, width
+        count, *size, channels = x.shape
+        return count, channels, *size
     raise ModelError(f"order {order!r} is neither NCHW nor NHWC")
 
 
 def ordered(shape: Image, order: str) -> Image:
-    """An (N, C, H, W) shape in the given order."""
-    count, channels, height, width = shape
-    return shape if order == "NCHW" else (count, height, width, channels)
+    """An (N, C, *size) shape in the given order."""
+    count, channels, *size = shape
+    return shape if order == "NCHW" else (count, *size, channels)
 
 
 def check_convolution(
     channels: int,
     weight: TensorType,
-    kernel: tuple[int, int],
+    kernel: tuple[int, ...],
     group: int,
     order: str,
     bias: TensorType | None,
 ) -> int:
     """The number of output channels; raises ModelError where weight, bias, group and input do not agree."""
-    out_channels, *rest = ordered_weight(weight.shape, order)
+    out_channels, *rest = ordered_weight(weight.shape, order, len(kernel))
     if group < 1 or channels % group or out_channels % group:
         raise ModelError(f"{channels} input, {out_channels} output channels do not divide into {group} groups")
     if tuple(rest) != (channels // group, *kernel):
@@ -107,26 +111,31 @@ def check_bias(bias: TensorType | None, out_channels: int) -> None:
         raise ModelError(f"bias {list(bias.shape)} does not fit {out_channels} output channels")
 
 
-def ordered_weight(shape: tuple[int, ...], order: str) -> Image:
-    """A weight shape as (out, in / group, kh, kw); for a transposed convolution (in, out / group, kh, kw)."""
-    if len(shape) != 4 or 0 in shape:
-        raise ModelError(f"a weight of 4 dimensions is expected, not {list(shape)}")
-    first, second, third, fourth = shape
-    return shape if order == "NCHW" else (first, fourth, second, third)
+def ordered_weight(shape: tuple[int, ...], order: str, dims: int = 2) -> Image:
+    """A weight shape as (out, in / group, *kernel); for a transposed convolution (in, out / group, kh, kw)."""
+    if len(shape) != dims + 2 or 0 in shape:
+        raise ModelError(f"a weight of {dims + 2} dimensions is expected, not {list(shape)}")
+    if order == "NCHW":
+        return shape
+    first, *kernel, last = shape
+    return first, last, *kernel
 
 
 def to_nchw(x: np.ndarray, order: str) -> np.ndarray:
-    return x if order == "NCHW" else x.transpose(0, 3, 1, 2)
+    return x if order == "NCHW" else np.moveaxis(x, -1, 1)
 
 
 def from_nchw(x: np.ndarray, order: str) -> np.ndarray:
-    return np.ascontiguousarray(x if order == "NCHW" else x.transpose(0, 2, 3, 1))
+    return np.ascontiguousarray(x if order == "NCHW" else np.moveaxis(x, 1, -1))
 
 
-@operator("Conv")
+@operator("Conv", "Conv1D", "Conv2D", "Conv3D")
 @dataclass(frozen=True)
 class Conv(Operator):
-    """Convolution; weight [O, C / group, kh, kw] in NCHW order, [O, kh, kw, C / group] in NHWC order."""
+    """Convolution; weight [O, C / group, *kernel] in NCHW order, [O, *kernel, C / group] in NHWC order.
+
+    Of as many dimensions as the list `kernels` has, whatever the name says; of two where there is none.
+    """
 
     window: Window
     group: int = 1
@@ -137,22 +146,22 @@ class Conv(Operator):
     carries_order = True
 
     def infer(self, x, weight, bias=None):
-        count, channels, height, width = image_shape(x, self.order)
+        count, channels, *size = image_shape(x, self.order, self.window.dims)
         out_channels = check_convolution(channels, weight, self.window.kernel, self.group, self.order, bias)
-        size = self.window.fit(height, width).output
-        return x.with_shape(ordered((count, out_channels, *size), self.order))
+        return x.with_shape(ordered((count, out_channels, *self.window.fit(*size).output), self.order))
 
     def compute(self, x, weight, bias=None):
         x, weight = to_nchw(x, self.order), to_nchw(weight, self.order)
         y = correlate(x, weight, self.window.fit(*x.shape[2:]), self.group)
         if bias is not None:
-            y += bias[:, None, None]
+            y += bias.reshape(-1, *[1] * (x.ndim - 2))
         return from_nchw(y, self.order)
 
     def lower(self, graph, x, weight, bias=None):
-        fit = self.window.fit(*image_shape(x.type, self.order)[2:])
+        rank = len(x.shape)
+        fit = self.window.fit(*image_shape(x.type, self.order, self.window.dims)[2:])
         if self.order == "NHWC":
-            x, weight = graph.to_nchw(x), graph.to_nchw(weight)
+            x, weight = graph.to_nchw(x, rank), graph.to_nchw(weight, rank)
         y = graph.add(
             "Conv",
             *(x, weight, bias),
@@ -162,14 +171,26 @@ class Conv(Operator):
             pads=fit.pads,
             group=self.group,
         )
-        return graph.to_nhwc(y) if self.order == "NHWC" else y
+        return graph.to_nhwc(y, rank) if self.order == "NHWC" else y
 
     def macs(self, x, weight, bias=None):
         return self.infer(x, weight, bias).size * (weight.size // weight.shape[0])
 
     def workspace(self, x, weight, bias=None):
-        count, channels, *size = image_shape(x, self.order)
+        count, channels, *size = image_shape(x, self.order, self.window.dims)
         return 4 * count * channels * self.window.fit(*size).padded_area(*size)
+
+
+@operator("ConvRelu")
+@dataclass(frozen=True)
+class ConvRelu(Conv):
+    """ReLU of a convolution."""
+
+    def compute(self, x, weight, bias=None):
+        return np.maximum(super().compute(x, weight, bias), 0)
+
+    def lower(self, graph, x, weight, bias=None):
+        return graph.add("Relu", super().lower(graph, x, weight, bias))
 
 
 @dataclass(frozen=True)
@@ -193,6 +214,8 @@ class Upscaling:
     def size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of the output (ConvTransposeUnpoolBase::ComputeSizeAndPad)."""
         window, pixels = self.window, self.adj.pixels
+        if window.dims != 2:
+            raise ModelError("a transposed convolution is of two dimensions")
         if window.dilation != (1, 1) or window.legacy_pad == CAFFE_POOLING:
             raise ModelError("a transposed convolution takes neither dilation nor legacy_pad 3")
         if any(not 0 <= a < s for a, s in zip(pixels, window.stride, strict=True)):

@@ -16,6 +16,8 @@ class Padding(Window):
     """A window's pads alone; negative ones crop."""
 
     def check(self):
+        if len(self.pads) != 4:
+            raise ModelError(f"pads {list(self.pads)} of an image, which has four sides")
         if max(map(abs, self.pads)) > MAX_EXTENT:
             raise ModelError(f"pads {list(self.pads)} that cannot be")
 

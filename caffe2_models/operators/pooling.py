@@ -1,12 +1,13 @@
-"""MaxPool and AveragePool, float32."""
+"""Pools: the largest value, the mean or a norm of what a window sees, float32."""
 
+import functools
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from caffe2_common.errors import ModelError
-from caffe2_models.operators.convolution import image_shape, ordered, tap_of
+from caffe2_models.operators.convolution import from_nchw, image_shape, ordered, tap_of, to_nchw
 from caffe2_models.operators.registry import Operator, operator
 from caffe2_models.operators.window import Fit, Window
 
@@ -14,7 +15,7 @@ MAX_PIXELS_SEEN = 1 << 36
 
 
 def max_over_window(x: np.ndarray, fit: Fit) -> np.ndarray:
-    """Maximum over each window of x [N, C, H, W]; padding never wins."""
+    """Maximum over each window of x [N, C, *size]; padding never wins."""
     x = pad_to_fit(x, fit, np.finfo(x.dtype).min if x.dtype.kind == "f" else 0)
     y = tap_of(x, fit, 0).copy()
     for tap in range(1, fit.area):
@@ -23,9 +24,9 @@ def max_over_window(x: np.ndarray, fit: Fit) -> np.ndarray:
 
 
 def sum_over_window(x: np.ndarray, fit: Fit) -> np.ndarray:
-    """Sum over each window of x [N, C, H, W]; padding counts as zero."""
-    if fit.output == (1, 1) and not any(fit.pads) and fit.kernel == x.shape[2:]:
-        return x.sum(axis=(2, 3), keepdims=True)
+    """Sum over each window of x [N, C, *size]; padding counts as zero."""
+    if max(fit.output) == 1 and not any(fit.pads) and fit.kernel == x.shape[2:]:
+        return x.sum(axis=tuple(range(2, x.ndim)), keepdims=True)
     x = pad_to_fit(x, fit, 0)
     y = tap_of(x, fit, 0).copy()
     for tap in range(1, fit.area):
@@ -34,25 +35,22 @@ def sum_over_window(x: np.ndarray, fit: Fit) -> np.ndarray:
 
 
 def pad_to_fit(x: np.ndarray, fit: Fit, value) -> np.ndarray:
-    """x [N, C, H, W] with the window's pads around it."""
-    if not any(fit.pads):
-        return x
-    top, left, bottom, right = fit.pads
-    return np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=value)
+    """x [N, C, *size] with the window's pads around it."""
+    return np.pad(x, fit.margins, constant_values=value) if any(fit.pads) else x
 
 
-def pixels_in_window(fit: Fit, height: int, width: int) -> np.ndarray:
-    """How many pixels of the image each window covers, [rows, columns]."""
+def pixels_in_window(fit: Fit, *size: int) -> np.ndarray:
+    """How many pixels of the image each window covers, [*output]."""
     counts = []
-    for axis, size in enumerate((height, width)):
+    for axis, extent in enumerate(size):
         starts = np.arange(fit.output[axis]) * fit.stride[axis] - fit.pads[axis]
-        counts.append(np.minimum(starts + fit.kernel[axis], size) - np.maximum(starts, 0))
-    return counts[0][:, None] * counts[1][None, :]
+        counts.append(np.minimum(starts + fit.kernel[axis], extent) - np.maximum(starts, 0))
+    return functools.reduce(np.multiply.outer, counts)
 
 
 def check_pool(window: Window) -> None:
     """Raises ModelError for a window that pools do not take."""
-    if window.dilation != (1, 1):
+    if max(window.dilation) != 1:
         raise ModelError("pools take no dilation")
     if not window.global_pooling and any(p >= k for p, k in zip(window.pads, window.kernel * 2, strict=True)):
         raise ModelError(f"pads {list(window.pads)} must be smaller than the kernel {list(window.kernel)}")
@@ -75,25 +73,22 @@ class Pool(Operator):
 
     def infer(self, x):
         check_pool(self.window)
-        count, channels, height, width = image_shape(x, self.order)
-        fit = self.window.fit(height, width)
+        count, channels, *size = image_shape(x, self.order, self.window.dims)
+        fit = self.window.fit(*size)
         check_work(fit, count * channels)
         return x.with_shape(ordered((count, channels, *fit.output), self.order))
 
     def compute(self, x):
-        if self.order == "NHWC":
-            y = self.pool(x.transpose(0, 3, 1, 2))
-            return np.ascontiguousarray(y.transpose(0, 2, 3, 1))
-        return self.pool(x)
+        return from_nchw(self.pool(to_nchw(x, self.order)), self.order)
 
     def lower(self, graph, x):
-        fit = self.window.fit(*image_shape(x.type, self.order)[2:])
+        rank, fit = len(x.shape), self.window.fit(*image_shape(x.type, self.order, self.window.dims)[2:])
         if self.order == "NHWC":
-            return graph.to_nhwc(self.lower_pool(graph, graph.to_nchw(x), fit))
+            return graph.to_nhwc(self.lower_pool(graph, graph.to_nchw(x, rank), fit), rank)
         return self.lower_pool(graph, x, fit)
 
     def workspace(self, x):
-        count, channels, *size = image_shape(x, self.order)
+        count, channels, *size = image_shape(x, self.order, self.window.dims)
         return 4 * count * channels * self.window.fit(*size).padded_area(*size)
 
     def pool(self, x: np.ndarray) -> np.ndarray:
@@ -105,7 +100,7 @@ class Pool(Operator):
         raise NotImplementedError
 
 
-@operator("MaxPool")
+@operator("MaxPool", "MaxPool1D", "MaxPool2D", "MaxPool3D")
 @dataclass(frozen=True)
 class MaxPool(Pool):
     def pool(self, x):
@@ -117,7 +112,7 @@ class MaxPool(Pool):
         return graph.add("MaxPool", x, kernel_shape=fit.kernel, strides=fit.stride, pads=fit.pads)
 
 
-@operator("AveragePool")
+@operator("AveragePool", "AveragePool1D", "AveragePool2D", "AveragePool3D")
 @dataclass(frozen=True)
 class AveragePool(Pool):
     """Mean over the pixels of each window; over its whole area with count_include_pad."""
@@ -141,3 +136,28 @@ class AveragePool(Pool):
             pads=fit.pads,
             count_include_pad=include,
         )
+
+
+@operator("LpPool")
+@dataclass(frozen=True)
+class LpPool(Pool):
+    """The p-norm of what each window sees."""
+
+    p: float = 2.0
+
+    def infer(self, x):
+        if not self.p > 0:
+            raise ModelError(f"p {self.p}")
+        return super().infer(x)
+
+    def pool(self, x):
+        powers = np.power(np.abs(x), np.float32(self.p))
+        return np.power(sum_over_window(powers, self.window.fit(*x.shape[2:])), np.float32(1 / self.p))
+
+    def lower_pool(self, graph, x, fit):
+        powers = graph.add("Pow", graph.add("Abs", x), graph.constant(np.float32(self.p)))
+        mean = graph.add(
+            "AveragePool", powers, kernel_shape=fit.kernel, strides=fit.stride, pads=fit.pads, count_include_pad=1
+        )
+        total = graph.add("Mul", mean, graph.constant(np.float32(fit.area)))
+        return graph.add("Pow", total, graph.constant(np.float32(1 / self.p)))

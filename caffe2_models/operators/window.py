@@ -8,6 +8,8 @@ from caffe2_models.arguments import Arguments
 
 MAX_EXTENT = 1 << 20
 
+MAX_DIMS = 3
+
 # legacy_pad (caffe2/proto/caffe2_legacy.proto)
 EXPLICIT, VALID, SAME, CAFFE_POOLING = 0, 1, 2, 3
 
@@ -16,51 +18,70 @@ SIDES = ("pad_t", "pad_l", "pad_b", "pad_r")
 
 @dataclass(frozen=True)
 class Fit:
-    """A window on an image of known size: (height, width) pairs, and pads (top, left, bottom, right)."""
+    """A window on an image of known size, as (height, width), or of one or three dimensions.
 
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    dilation: tuple[int, int]
-    pads: tuple[int, int, int, int]
-    output: tuple[int, int]
+    The pads are those before every dimension, then those behind: (top, left, bottom, right).
+    """
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    pads: tuple[int, ...]
+    output: tuple[int, ...]
 
     @property
     def area(self) -> int:
-        return self.kernel[0] * self.kernel[1]
+        return math.prod(self.kernel)
 
-    def padded_area(self, height: int, width: int) -> int:
+    @property
+    def margins(self) -> list[tuple[int, int]]:
+        """(before, behind) for each dimension of [N, C, *size], as numpy pads."""
+        return [(0, 0), (0, 0), *zip(self.pads[: len(self.kernel)], self.pads[len(self.kernel) :], strict=True)]
+
+    def padded_area(self, *size: int) -> int:
         """Pixels of an image of this size with the pads around it; 0 where there are none, and no copy is made."""
-        top, left, bottom, right = self.pads
-        return (height + top + bottom) * (width + left + right) if any(self.pads) else 0
+        padded = (extent + sum(pads) for extent, pads in zip(size, self.margins[2:], strict=True))
+        return math.prod(padded) if any(self.pads) else 0
 
 
 @dataclass(frozen=True)
 class Window:
-    """Kernel, stride, dilation and pads as an operator's arguments give them."""
+    """Kernel, stride, dilation and pads as an operator's arguments give them.
 
-    kernel: tuple[int, int] = (0, 0)
-    stride: tuple[int, int] = (1, 1)
-    dilation: tuple[int, int] = (1, 1)
-    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    Only the lists give another number of dimensions than two; a global pool takes the input's.
+    """
+
+    kernel: tuple[int, ...] = (0, 0)
+    stride: tuple[int, ...] = (1, 1)
+    dilation: tuple[int, ...] = (1, 1)
+    pads: tuple[int, ...] = (0, 0, 0, 0)
     legacy_pad: int = EXPLICIT
     global_pooling: bool = False
 
     @classmethod
     def decode(cls, arguments: Arguments) -> "Window":
         """From kernel/stride/pad/dilation, their _h _w and _t _l _b _r forms, or lists kernels, strides..."""
-        pads = spelled(arguments, "pads", "pad", SIDES)
+        dims = len(arguments.get_ints("kernels", ())) or 2
+        pads = spelled(arguments, "pads", "pad", SIDES, 2 * dims)
         window = cls(
-            kernel=pair(arguments, "kernel") or (0, 0),
-            stride=pair(arguments, "stride") or (1, 1),
-            dilation=pair(arguments, "dilation") or (1, 1),
-            pads=pads or (0, 0, 0, 0),
+            kernel=extents(arguments, "kernel", dims) or (0,) * dims,
+            stride=extents(arguments, "stride", dims) or (1,) * dims,
+            dilation=extents(arguments, "dilation", dims) or (1,) * dims,
+            pads=pads or (0,) * 2 * dims,
             legacy_pad=arguments.get_int("legacy_pad", EXPLICIT),
             global_pooling=bool(arguments.get_int("global_pooling", 0)),
         )
+        if dims > MAX_DIMS:
+            raise ModelError(f"a window of {dims} dimensions; {MAX_DIMS} are supported")
         if pads is not None and window.legacy_pad in (VALID, SAME):
             raise ModelError("legacy_pad VALID or SAME goes without explicit pads")
         window.check()
         return window
+
+    @property
+    def dims(self) -> int | None:
+        """Of the images it slides over; None where any will do."""
+        return None if self.global_pooling else len(self.kernel)
 
     def check(self) -> None:
         """Raises ModelError for a window that slides over nothing."""
@@ -74,20 +95,26 @@ class Window:
             raise ModelError(f"kernel {list(self.kernel)} that cannot be (is the kernel argument missing?)")
         if self.legacy_pad not in (EXPLICIT, VALID, SAME, CAFFE_POOLING):
             raise ModelError(f"legacy_pad {self.legacy_pad} is none of 0, 1, 2, 3")
-        if self.legacy_pad == SAME and self.dilation != (1, 1):
+        if self.legacy_pad == SAME and max(self.dilation) != 1:
             raise ModelError("legacy_pad SAME goes without dilation")
-        if self.global_pooling and (any(self.pads) or self.stride != (1, 1) or self.dilation != (1, 1)):
+        if self.global_pooling and (any(self.pads) or max(self.stride + self.dilation) != 1):
             raise ModelError("global_pooling goes without pads, stride and dilation")
 
-    def fit(self, height: int, width: int) -> Fit:
+    def fit(self, *size: int) -> Fit:
         """The window on an image of this size; raises ModelError where the padded image is too small."""
+        dims = len(size)
         if self.global_pooling:
-            return Fit((height, width), (1, 1), (1, 1), (0, 0, 0, 0), (1, 1))
-        (top, bottom, rows), (left, right, columns) = (
-            self._fit_axis(size, self.kernel[axis], self.stride[axis], self.dilation[axis], self.pads[axis::2])
-            for axis, size in enumerate((height, width))
+            return Fit(size, (1,) * dims, (1,) * dims, (0,) * 2 * dims, (1,) * dims)
+        if dims != len(self.kernel):
+            raise ModelError(f"a window of {len(self.kernel)} dimensions on an image of {dims}")
+        before, behind, output = zip(
+            *(
+                self._fit_axis(extent, self.kernel[axis], self.stride[axis], self.dilation[axis], self.pads[axis::dims])
+                for axis, extent in enumerate(size)
+            ),
+            strict=True,
         )
-        return Fit(self.kernel, self.stride, self.dilation, (top, left, bottom, right), (rows, columns))
+        return Fit(self.kernel, self.stride, self.dilation, before + behind, output)
 
     def _fit_axis(self, size, kernel, stride, dilation, pads) -> tuple[int, int, int]:
         """(pad before, pad after, output size) along one axis (ConvPoolOpBase::ComputeSizeAndPad)."""
@@ -115,21 +142,29 @@ class Window:
         return pad, max((output - 1) * stride + kernel - size - pad, 0), output
 
 
-def pair(arguments: Arguments, name: str) -> tuple[int, int] | None:
+def pair(arguments: Arguments, name: str) -> tuple[int, ...] | None:
     """(height, width) of an argument in any of its spellings, or None."""
-    return spelled(arguments, f"{name}s", name, (f"{name}_h", f"{name}_w"))
+    return extents(arguments, name, 2)
 
 
-def spelled(arguments: Arguments, plural: str, single: str, separate: tuple[str, ...]) -> tuple[int, ...] | None:
+def extents(arguments: Arguments, name: str, dims: int) -> tuple[int, ...] | None:
+    """An argument's value for each dimension, in any of its spellings, or None."""
+    return spelled(arguments, f"{name}s", name, (f"{name}_h", f"{name}_w"), dims)
+
+
+def spelled(
+    arguments: Arguments, plural: str, single: str, separate: tuple[str, ...], count: int
+) -> tuple[int, ...] | None:
     """A list, one value for all sides, or one for each; where several are given, all that Caffe2 makes of it.
 
-    None where none is given. Raises ModelError for another number of values than images have sides.
+    None where none is given. Raises ModelError for another number of values than `count`; only images, of two
+    dimensions, have other spellings than the list.
     """
-    values, count = arguments.get_ints(plural, ()), len(separate)
+    values = arguments.get_ints(plural, ())
     if single in arguments:
-        values = (values + (arguments.get_int(single),) * count)[:count]
+        values = (values + (arguments.get_int(single),) * len(separate))[: len(separate)]
     elif all(name in arguments for name in separate):
         values += tuple(arguments.get_int(name) for name in separate)
     if values and len(values) != count:
-        raise ModelError(f"{len(values)} values for {plural}; only images (two dimensions) are supported")
+        raise ModelError(f"{len(values)} values for {plural}; {count} are expected")
     return values or ((0,) * count if plural == "pads" and plural in arguments else None)

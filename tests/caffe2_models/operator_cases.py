@@ -835,3 +835,4 @@ import cases_lengths  # noqa: E402, F401
 import cases_recurrent  # noqa: E402, F401
 import cases_reductions  # noqa: E402, F401
 import cases_style  # noqa: E402, F401
+import cases_windows  # noqa: E402, F401
