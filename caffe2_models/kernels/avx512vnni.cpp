@@ -1,7 +1,7 @@
 // AVX-512 with VNNI: 16 lanes, one instruction for 16 dot products of 4 bytes.
 #include "int8.h"
 
-#if defined(__x86_64__) && defined(__GNUC__)
+#ifdef IS_X86
 
 #include <immintrin.h>
 
@@ -9,27 +9,14 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <span>
 
-namespace int8 {
-namespace {
-
-// Outside the region: asked on every machine.
-bool has_avx512vnni() {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-         __builtin_cpu_supports("avx512vnni");
-}
-
-}  // namespace
-}  // namespace int8
+#include "cpu.h"
 
 #ifdef __clang__
-#pragma clang attribute push(                                                            \
-    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi"))), \
-    apply_to = function)
+BEGIN_TARGET("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
 #else
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,prefer-vector-width=512")
+BEGIN_TARGET("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,prefer-vector-width=512")
 #endif
 
 #include "kernels.h"
@@ -39,9 +26,12 @@ namespace {
 
 struct Avx512Vnni {
   static constexpr int kLanes = 16;
-  static constexpr int kMaxWidth = 4;
+  static constexpr Layout kLayout{
+      .lanes = kLanes, .max_tile_width = 4, .depth = 4, .row_group = 4, .x_offset = 0};
   static constexpr int rows_of(int width) { return width == 4 ? 6 : width == 3 ? 8 : width == 2 ? 12 : 16; }
 
+  using Input = uint8_t;
+  using Column = uint8_t;
   using Sums = __m512i;
   using Lanes = __m512i;
   using Inputs = __m512i;
@@ -92,6 +82,7 @@ struct Avx512Vnni {
     else _mm_mask_storeu_epi8(y, static_cast<__mmask16>((1u << count) - 1), part);
   }
 
+  static uint8_t column_of(uint8_t byte) { return byte; }
   static void interleave(const uint8_t* const rows[4], uint8_t* out) {
     auto load = [](const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); };
     auto store = [out](int i, __m128i v) { _mm_storeu_si128(reinterpret_cast<__m128i*>(out) + i, v); };
@@ -121,6 +112,8 @@ struct Avx512Vnni {
       }
     return static_cast<int32_t>(_mm512_reduce_add_epi64(sums));
   }
+
+  static constexpr bool kPrepares = false, kMultiplies = false;
 
   static constexpr bool kAddsVectors = true;
   struct Adder {
@@ -219,7 +212,11 @@ struct Avx512Vnni::Requantize<Rounding::kExact> {
   }
 };
 
+#ifdef __GNUC__
 #define VBMI __attribute__((target("avx512f,avx512bw,avx512vbmi")))
+#else
+#define VBMI
+#endif
 
 // A table of 256 bytes is four registers.
 VBMI void look_up_vbmi(const uint8_t* table, const uint8_t* x, uint8_t* y, int64_t count) {
@@ -236,8 +233,7 @@ VBMI void look_up_vbmi(const uint8_t* table, const uint8_t* x, uint8_t* y, int64
 }
 
 void look_up_fastest(const uint8_t* table, const uint8_t* x, uint8_t* y, int64_t count) {
-  static const bool vbmi = __builtin_cpu_supports("avx512vbmi");
-  (vbmi ? look_up_vbmi : look_up)(table, x, y, count);
+  (has_avx512vbmi() ? look_up_vbmi : look_up)(table, x, y, count);
 }
 
 constexpr Kernels make_avx512vnni() {
@@ -252,10 +248,6 @@ constinit const Kernels avx512vnni = make_avx512vnni();
 
 }  // namespace int8
 
-#ifdef __clang__
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+END_TARGET
 
 #endif

@@ -15,6 +15,8 @@
 #include <new>
 #include <vector>
 
+#include "compiler.h"
+
 namespace int8 {
 
 // Bytes that may be read, not used, past the end of an activation: kernels load whole vectors.
@@ -35,8 +37,15 @@ struct Aligned {
 template <class T>
 using AlignedVector = std::vector<T, Aligned<T>>;
 
-// Input channels that one dot product instruction sums into one int32 lane.
-constexpr int kDepth = 4;
+// How the operands of a set of kernels lie in memory.
+struct Layout {
+  int lanes;           // int32 lanes of a vector: output channels of a block
+  int max_tile_width;  // blocks of a convolution's tile
+  int depth;           // input channels of a convolution that lie side by side for each lane
+  int row_group;       // input rows of a depthwise convolution that are interleaved, at most kMaxRowGroup
+  int32_t x_offset;    // kernels multiply by x - x_offset: 128 where the instructions want signed bytes
+};
+constexpr int kMaxRowGroup = 4;
 
 // Half-open range of rows, tiles or blocks.
 struct Range {
@@ -83,10 +92,10 @@ uint8_t requantize(int32_t acc, const Requantization& r);
 // + tap_offset[t]. There is no padding here: the caller lays out a padded input first (pad_image).
 //
 // Columns are split into blocks of one vector of int32 lanes, blocks into tiles of `width` blocks that one
-// inner loop computes together. Weights of a tile: [tap][depth / 4][width][lane][4], int8, w - weight_offset;
-// zero beyond the edges. Where w - weight_zero_point does not fit into int8, weight_offset is 128 and
-// `row_factor` times the sum of a row's input makes good the difference. bias holds all constants: bias -
-// x_zero_point * sum(w - weight_zero_point).
+// inner loop computes together. Weights of a tile: [tap][depth / D][width][lane][D], D = Layout::depth, int8, w
+// - weight_offset; zero beyond the edges. Where w - weight_zero_point does not fit into int8, weight_offset is
+// 128 and `row_factor` times the sum of a row's input makes good the difference. bias holds all constants, as
+// for x - x_offset: bias - x_zero_point * sum(w - weight_zero_point) + x_offset * sum(w - weight_offset).
 struct Convolution {
   struct Tile {
     int64_t x_offset;  // of its group's input channels
@@ -95,6 +104,7 @@ struct Convolution {
     int64_t bias;      // offset into bias
     int32_t width;     // blocks
     int32_t channels;  // valid output channels, at most width * lanes
+    bool has_lowest;   // whether a weight is -128: two products of bytes may then leave int16
   };
   int64_t rows, out_h, out_w;
   int64_t x_image, x_row, x_column;
@@ -118,13 +128,13 @@ struct Window {
 // A depthwise convolution: as many filters as channels, each on its own channel.
 //
 // For a band of output rows and a block of channels the kernel first interleaves the band's input rows by
-// fours,
-//     columns[row / 4][column][lane][row % 4]        (a padding column or row holds x_zero_point)
-// so that each column of a filter's window takes one dot product per group of 4 rows that it touches. Where
-// an output row's window begins within its first group is its phase, 0 to 3; weights for each phase are
-// shifted down by as much: [phase][row group][kernel_w][plane][lane][4], zero outside the kernel. A block
+// groups of R = Layout::row_group,
+//     columns[row / R][column][lane][row % R]        (a padding column or row holds x_zero_point)
+// so that each column of a filter's window takes one dot product per group of rows that it touches. Where
+// an output row's window begins within its first group is its phase, 0 to R - 1; weights for each phase are
+// shifted down by as much: [phase][row group][kernel_w][plane][lane][R], zero outside the kernel. A block
 // whose weights do not all fit into int8 has two planes, of which the weights are the sums; or three for one
-// of 255.
+// of 255. Elements of columns are what the kernels compute with: bytes, or 16 bits.
 struct Depthwise {
   struct Phase {
     int64_t first_tap;                // of those of all phases
@@ -137,7 +147,8 @@ struct Depthwise {
   Window window;
   int64_t channels;
   int64_t band;  // output rows
-  Phase phases[kDepth];
+  int64_t row_group;
+  Phase phases[kMaxRowGroup];
   std::vector<Block> blocks;
   AlignedVector<uint8_t> padding;  // one pixel of x_zero_point, with slack
   AlignedVector<int8_t> weights;
@@ -150,8 +161,8 @@ struct Depthwise {
   // Input rows of so many output rows. Kernels with gaps between their rows are interleaved without the gaps,
   // for one output row at a time.
   int64_t input_rows(int64_t rows) const { return (rows - 1) * window.stride_h + window.kernel_h; }
-  int64_t row_groups(int64_t rows) const { return (input_rows(rows) + kDepth - 1) / kDepth; }
-  int64_t column_bytes(int lanes) const { return row_groups(band) * columns() * lanes * kDepth; }
+  int64_t row_groups(int64_t rows) const { return (input_rows(rows) + row_group - 1) / row_group; }
+  int64_t column_elements(int lanes) const { return row_groups(band) * columns() * lanes * row_group; }
 };
 
 // Sum of two tensors, requantized: see caffe2_models.int8.add.
@@ -180,15 +191,17 @@ struct Quantization {
 // The kernels of one instruction set. Ranges are parts of the output.
 struct Kernels {
   const char* name;
-  int lanes;           // int32 lanes of a vector: output channels of a block
-  int max_tile_width;  // blocks of a convolution's tile
+  Layout layout;
   bool (*supported)();
   int (*rows_of)(int width);  // rows of a convolution's tile
 
-  void (*convolution)(const Convolution&, const uint8_t* x, uint8_t* y, Range rows, Range tiles);
-  // rows are images * out_h; columns is scratch of column_bytes(lanes).
+  int64_t (*convolution_scratch)(const Convolution&);  // bytes
+  void (*convolution)(const Convolution&, const uint8_t* x, uint8_t* y, Range rows, Range tiles,
+                      uint8_t* scratch);
+  // rows are images * out_h.
+  int64_t (*depthwise_scratch)(const Depthwise&);  // bytes
   void (*depthwise)(const Depthwise&, const uint8_t* x, uint8_t* y, Range rows, Range blocks,
-                    uint8_t* columns);
+                    uint8_t* scratch);
   void (*add)(const Addition&, const uint8_t* a, const uint8_t* b, uint8_t* y, Range elements);
   // rows are images * out_h; sums is scratch of `channels` int32.
   void (*pool)(const Pooling&, const uint8_t* x, uint8_t* y, Range rows, int32_t* sums);
@@ -201,7 +214,13 @@ struct Kernels {
 };
 
 // Constant-initialized: loading the module runs no code that was compiled for an instruction set.
-extern const Kernels portable, avx2, avx512vnni;
+extern const Kernels portable;
+#ifdef IS_X86
+extern const Kernels avx2, avxvnni, avx512vnni;
+#endif
+#ifdef IS_ARM
+extern const Kernels neon, neon_dot, neon_i8mm;
+#endif
 
 // The instruction sets this machine has, fastest first.
 std::vector<const Kernels*> supported_kernels();

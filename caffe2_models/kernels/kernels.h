@@ -2,33 +2,36 @@
 // them, within a region whose target attribute allows its instructions; everything stays in an unnamed
 // namespace, so that no function compiled for one instruction set is linked into another's.
 //
-// V offers: kLanes (int32 lanes), kMaxWidth and rows_of(width) (shape of a convolution's tile), types and
-// functions
-//     Sums load_sums(const int32_t*)                  kLanes accumulators
-//     Inputs load_inputs(const uint8_t*)              4 bytes for each lane
-//     Inputs broadcast(const uint8_t*)                the same 4 bytes for all lanes
-//     Weights load_weights(const int8_t*)             4 bytes for each lane
-//     Sums dot(Sums, Inputs, Weights)                 per lane: sum + the 4 products
+// V offers: kLayout and rows_of(width) (shape of a convolution's tile), types and functions
+//     Sums load_sums(const int32_t*)                  one for each lane
+//     Inputs broadcast(const Input*)                  the same kLayout.depth elements for all lanes
+//     Inputs load_inputs(const Column*)               kLayout.row_group elements for each lane
+//     Weights load_weights(const int8_t*)             as many for each lane
+//     Sums dot(Sums, Inputs, Weights)                 per lane: sum + the products
 //     Lanes lanes_of(Sums)                            as int32 lanes
 //     Lanes add(Lanes, int32_t)
 //     Requantize<Rounding>(const Requantization&)(Lanes, Lanes, Lanes, Lanes)   Bytes, in order
 //     store_all(Bytes, uint8_t*), store<i>(Bytes, uint8_t*, count) all, or `count` of the bytes of the i-th
-//     Lanes interleave(const uint8_t* const rows[4], uint8_t*)           kLanes bytes of 4 rows to 4 bytes
-//     for each lane int32_t sum(const uint8_t*, tap_offset, depth)               of all bytes of all taps
-//     kAddsVectors, and if so Adder(const Addition&)(const uint8_t* a, const uint8_t* b, uint8_t* y): 4 *
-//     kLanes bytes
+//     void interleave(const uint8_t* const rows[row_group], Column*)   a vector's bytes of each row
+//     Column column_of(uint8_t)                       a byte of a column
+//     int32_t sum(const uint8_t*, tap_offset, depth)  of all bytes of all taps
+//     kPrepares: whether a convolution's rows are first copied, as Input: prepare(const uint8_t*, count, Input*)
+//     may write kOvershoot elements more than count
+//     kMultiplies, and if so multiply<rows, width>(...) as multiply_dots does
+//     kAddsVectors, and if so Adder(const Addition&)(const uint8_t* a, const uint8_t* b, uint8_t* y): 4 vectors
+//     of bytes
+// Inputs of a convolution are read as Input, columns of a depthwise one as Column: uint8_t, or what a V makes of
+// bytes (less kLayout.x_offset).
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <span>
 #include <type_traits>
 
 #include "int8.h"
-
-#define UNROLL _Pragma("GCC unroll 24")
-#define INLINE __attribute__((always_inline))
 
 namespace int8 {
 namespace {
@@ -39,7 +42,7 @@ inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Requantizes kRows x kWidth vectors of accumulators and stores `rows` of them, `channels` bytes each.
 template <class V, int kRows, int kWidth, Rounding kForm>
-INLINE inline void store_rounded(const typename V::Lanes (&lanes)[kRows][kWidth], const Requantization& r,
+INLINE_FUNCTION void store_rounded(const typename V::Lanes (&lanes)[kRows][kWidth], const Requantization& r,
                                  uint8_t* y, int64_t y_pixel, int rows, int channels) {
   const typename V::template Requantize<kForm> requantize(r);
   constexpr int kVectors = kRows * kWidth;
@@ -50,15 +53,15 @@ INLINE inline void store_rounded(const typename V::Lanes (&lanes)[kRows][kWidth]
   UNROLL
   for (int i = 0; i < kVectors; i += 4) {
     const auto bytes = requantize(vector(i), vector(i + 1), vector(i + 2), vector(i + 3));
-    if (kWidth == 4 && channels == 4 * V::kLanes) {
+    if (kWidth == 4 && channels == 4 * V::kLayout.lanes) {
       if (i / 4 < rows) V::store_all(bytes, y + (i / 4) * y_pixel);
       continue;
     }
     auto store = [&](auto part) INLINE {
-      const int row = (i + part.value) / kWidth, first = (i + part.value) % kWidth * V::kLanes;
+      constexpr int kLanes = V::kLayout.lanes;
+      const int row = (i + part.value) / kWidth, first = (i + part.value) % kWidth * kLanes;
       if (row < rows && first < channels)
-        V::template store<part.value>(bytes, y + row * y_pixel + first,
-                                      std::min(V::kLanes, channels - first));
+        V::template store<part.value>(bytes, y + row * y_pixel + first, std::min(kLanes, channels - first));
     };
     store(std::integral_constant<int, 0>());
     store(std::integral_constant<int, 1>());
@@ -70,14 +73,14 @@ INLINE inline void store_rounded(const typename V::Lanes (&lanes)[kRows][kWidth]
 // The rare form, out of line: what it costs to pass `lanes` through memory, the others' registers need not
 // pay.
 template <class V, int kRows, int kWidth>
-__attribute__((noinline)) void store_exact(const typename V::Lanes (&lanes)[kRows][kWidth],
+NOINLINE void store_exact(const typename V::Lanes (&lanes)[kRows][kWidth],
                                            const Requantization& r, uint8_t* y, int64_t y_pixel, int rows,
                                            int channels) {
   store_rounded<V, kRows, kWidth, Rounding::kExact>(lanes, r, y, y_pixel, rows, channels);
 }
 
 template <class V, int kRows, int kWidth>
-INLINE inline void store_tile(const typename V::Lanes (&lanes)[kRows][kWidth], const Requantization& r,
+INLINE_FUNCTION void store_tile(const typename V::Lanes (&lanes)[kRows][kWidth], const Requantization& r,
                               uint8_t* y, int64_t y_pixel, int rows, int channels) {
   if (r.form == Rounding::kFloatRelu)
     store_rounded<V, kRows, kWidth, Rounding::kFloatRelu>(lanes, r, y, y_pixel, rows, channels);
@@ -94,25 +97,30 @@ INLINE inline void store_tile(const typename V::Lanes (&lanes)[kRows][kWidth], c
   }
 }
 
+// Of each row, runs of `depth` neighbouring elements at these offsets.
+struct Runs {
+  std::span<const int64_t> offsets;
+  int64_t depth;
+};
+
 // kRows output pixels by kWidth blocks of channels; inputs[i] is where row i's input begins.
 template <class V, int kRows, int kWidth>
-void convolve_tile(const Convolution& c, const Convolution::Tile& tile, const uint8_t* const* inputs,
-                   const int32_t* row_terms, uint8_t* y, int rows) {
+INLINE_FUNCTION void multiply_dots(const Runs& runs, const typename V::Input* const* inputs,
+                                   const int32_t* bias, const int8_t* weights,
+                                   typename V::Lanes (&lanes)[kRows][kWidth]) {
+  constexpr Layout kLayout = V::kLayout;
   typename V::Sums sums[kRows][kWidth];
-  const int32_t* bias = c.bias.data() + tile.bias;
   UNROLL
   for (int i = 0; i < kRows; i++) {
     UNROLL
-    for (int j = 0; j < kWidth; j++) sums[i][j] = V::load_sums(bias + j * V::kLanes);
+    for (int j = 0; j < kWidth; j++) sums[i][j] = V::load_sums(bias + j * kLayout.lanes);
   }
-
-  const int8_t* weights = c.weights.data() + tile.weights;
-  for (const int64_t offset : c.tap_offset) {
-    for (int64_t k = 0; k < c.depth; k += kDepth) {
+  for (const int64_t offset : runs.offsets) {
+    for (int64_t k = 0; k < runs.depth; k += kLayout.depth) {
       typename V::Weights w[kWidth];
       UNROLL
-      for (int j = 0; j < kWidth; j++) w[j] = V::load_weights(weights + j * V::kLanes * kDepth);
-      weights += kWidth * V::kLanes * kDepth;
+      for (int j = 0; j < kWidth; j++) w[j] = V::load_weights(weights + j * kLayout.lanes * kLayout.depth);
+      weights += kWidth * kLayout.lanes * kLayout.depth;
       UNROLL
       for (int i = 0; i < kRows; i++) {
         const auto x = V::broadcast(inputs[i] + offset + k);
@@ -121,97 +129,150 @@ void convolve_tile(const Convolution& c, const Convolution::Tile& tile, const ui
       }
     }
   }
-
-  typename V::Lanes lanes[kRows][kWidth];
   UNROLL
   for (int i = 0; i < kRows; i++) {
     UNROLL
-    for (int j = 0; j < kWidth; j++) {
-      lanes[i][j] = V::lanes_of(sums[i][j]);
-      if (row_terms != nullptr) lanes[i][j] = V::add(lanes[i][j], row_terms[i]);
+    for (int j = 0; j < kWidth; j++) lanes[i][j] = V::lanes_of(sums[i][j]);
+  }
+}
+
+template <class V, int kRows, int kWidth>
+void convolve_tile(const Convolution& c, const Convolution::Tile& tile, const Runs& runs,
+                   const typename V::Input* const* inputs, const int32_t* row_terms, uint8_t* y, int rows) {
+  const int32_t* bias = c.bias.data() + tile.bias;
+  const int8_t* weights = c.weights.data() + tile.weights;
+  typename V::Lanes lanes[kRows][kWidth];
+  if constexpr (V::kMultiplies)
+    V::template multiply<kRows, kWidth>(runs, inputs, bias, weights, tile.has_lowest, lanes);
+  else multiply_dots<V, kRows, kWidth>(runs, inputs, bias, weights, lanes);
+
+  if (row_terms != nullptr) {
+    UNROLL
+    for (int i = 0; i < kRows; i++) {
+      UNROLL
+      for (int j = 0; j < kWidth; j++) lanes[i][j] = V::add(lanes[i][j], row_terms[i]);
     }
   }
   store_tile<V, kRows, kWidth>(lanes, c.requantization, y, c.y_pixel, rows, tile.channels);
 }
 
-constexpr int kMaxPanel = 96;  // rows of a panel
+constexpr int kMaxPanel = 96;      // rows of a panel
+constexpr int kMaxRows = 24;       // of a tile: a panel's multiple
+constexpr int64_t kOvershoot = 32;  // elements
 
 // All rows of a panel by one tile of channels.
 template <class V, int kRows, int kWidth>
-void convolve_panel(const Convolution& c, const Convolution::Tile& tile, const uint8_t* const* inputs,
-                    const int32_t* row_terms, uint8_t* y, int rows) {
+void convolve_panel(const Convolution& c, const Convolution::Tile& tile, const Runs& runs,
+                    const typename V::Input* const* inputs, const int32_t* row_terms, uint8_t* y, int rows) {
   for (int row = 0; row < rows; row += kRows) {
     if (row + kRows > rows && rows >= kRows) row = rows - kRows;  // the last tile overlaps the one before
-    convolve_tile<V, kRows, kWidth>(c, tile, inputs + row, row_terms != nullptr ? row_terms + row : nullptr,
+    convolve_tile<V, kRows, kWidth>(c, tile, runs, inputs + row, row_terms != nullptr ? row_terms + row : nullptr,
                                     y + row * c.y_pixel, std::min(rows - row, kRows));
   }
 }
 
 // A tile's rows are the most that registers hold, or one less where that leaves fewer rows to compute twice.
 template <class V, int kWidth>
-void convolve_width(const Convolution& c, const Convolution::Tile& tile, const uint8_t* const* inputs,
-                    const int32_t* row_terms, uint8_t* y, int rows) {
-  if constexpr (kWidth <= V::kMaxWidth) {
+void convolve_width(const Convolution& c, const Convolution::Tile& tile, const Runs& runs,
+                    const typename V::Input* const* inputs, const int32_t* row_terms, uint8_t* y, int rows) {
+  if constexpr (kWidth <= V::kLayout.max_tile_width) {
     constexpr int kMost = V::rows_of(kWidth);
+    static_assert(kMost <= V::rows_of(1) && V::rows_of(1) <= kMaxRows);
     auto computed = [rows](int at_once) { return divide_up(rows, at_once) * at_once; };
-    if (rows == 1) convolve_panel<V, 1, kWidth>(c, tile, inputs, row_terms, y, rows);
+    if (rows == 1) convolve_panel<V, 1, kWidth>(c, tile, runs, inputs, row_terms, y, rows);
     else if (computed(kMost) <= computed(kMost - 1))
-      convolve_panel<V, kMost, kWidth>(c, tile, inputs, row_terms, y, rows);
-    else convolve_panel<V, kMost - 1, kWidth>(c, tile, inputs, row_terms, y, rows);
+      convolve_panel<V, kMost, kWidth>(c, tile, runs, inputs, row_terms, y, rows);
+    else convolve_panel<V, kMost - 1, kWidth>(c, tile, runs, inputs, row_terms, y, rows);
   }
 }
 
 // Rows go in panels whose input stays in the first-level cache while all tiles of weights pass over it.
-template <class V>
-void convolution(const Convolution& c, const uint8_t* x, uint8_t* y, Range rows, Range tiles) {
+inline int64_t panel_rows(const Convolution& c) {
   constexpr int64_t kPanelBytes = 16 << 10;
   const int64_t row_bytes = c.depth * static_cast<int64_t>(c.tap_offset.size());
-  const int64_t most = std::clamp<int64_t>(kPanelBytes / row_bytes / 24 * 24, 24, kMaxPanel);
-  const int64_t panels = divide_up(rows.end - rows.begin, most);
-  const uint8_t* inputs[kMaxPanel + 24];
-  int32_t terms[kMaxPanel + 24];
+  return std::clamp<int64_t>(kPanelBytes / row_bytes / kMaxRows * kMaxRows, kMaxRows, kMaxPanel);
+}
+
+// Elements of a prepared row: all runs, each in whole groups.
+template <class V>
+int64_t prepared_pitch(const Convolution& c) {
+  return divide_up(c.depth, V::kLayout.depth) * V::kLayout.depth * static_cast<int64_t>(c.tap_offset.size());
+}
+
+template <class V>
+int64_t convolution_scratch(const Convolution& c) {
+  if (!V::kPrepares) return 0;
+  return (panel_rows(c) * prepared_pitch<V>(c) + kOvershoot) * static_cast<int64_t>(sizeof(typename V::Input));
+}
+
+template <class V>
+void convolution(const Convolution& c, const uint8_t* x, uint8_t* y, Range rows, Range tiles,
+                 uint8_t* scratch) {
+  using Input = typename V::Input;
+  const int64_t panels = divide_up(rows.end - rows.begin, panel_rows(c));
+  const uint8_t* sources[kMaxPanel + kMaxRows];
+  const Input* prepared[V::kPrepares ? kMaxPanel + kMaxRows : 1];
+  int32_t terms[kMaxPanel + kMaxRows];
+
+  const int64_t pitch = prepared_pitch<V>(c), no_offset = 0;
+  Runs runs{c.tap_offset, c.depth};
+  if constexpr (V::kPrepares) runs = {{&no_offset, 1}, pitch};
 
   for (int64_t panel = 0; panel < panels; panel++) {
     const int64_t begin = rows.begin + (rows.end - rows.begin) * panel / panels;
     const int64_t end = rows.begin + (rows.end - rows.begin) * (panel + 1) / panels;
     const int count = static_cast<int>(end - begin);
+    const int whole = std::max(count, V::rows_of(1));  // a short panel's tile reads whole rows
     int64_t column = begin % c.out_w, row = begin / c.out_w % c.out_h, image = begin / c.out_w / c.out_h;
     for (int i = 0; i < count; i++) {
-      inputs[i] = x + image * c.x_image + row * c.x_row + column * c.x_column;
+      sources[i] = x + image * c.x_image + row * c.x_row + column * c.x_column;
       if (++column == c.out_w) {
         column = 0;
         if (++row == c.out_h) row = 0, image++;
       }
     }
-    for (int i = count; i < V::rows_of(1); i++)
-      inputs[i] = inputs[count - 1];  // a short panel's tile reads whole rows
+    for (int i = count; i < whole; i++) sources[i] = sources[count - 1];
 
-    int64_t x_offset = 0, summed = -1;  // the group that inputs and terms belong to
+    int64_t x_offset = 0, current = -1;  // the group that sources, and what is made of them, belong to
     for (int64_t t = tiles.begin; t < tiles.end; t++) {
       const auto& tile = c.tiles[t];
-      for (int i = 0; i < std::max(count, V::rows_of(1)); i++) inputs[i] += tile.x_offset - x_offset;
+      for (int i = 0; i < whole; i++) sources[i] += tile.x_offset - x_offset;
       x_offset = tile.x_offset;
-      if (c.row_factor != 0 && summed != x_offset) {
-        for (int i = 0; i < count; i++) {
-          terms[i] = V::sum(inputs[i], c.tap_offset, c.depth) * c.row_factor;
+      if (current != x_offset) {
+        current = x_offset;
+        if (c.row_factor != 0) {
+          for (int i = 0; i < count; i++) terms[i] = V::sum(sources[i], c.tap_offset, c.depth) * c.row_factor;
+          std::fill(terms + count, terms + whole, 0);
         }
-        std::fill(terms + count, terms + std::max(count, V::rows_of(1)), 0);
-        summed = x_offset;
+        if constexpr (V::kPrepares) {
+          Input* to = reinterpret_cast<Input*>(scratch);
+          for (int i = 0; i < count; i++) {
+            prepared[i] = to;
+            for (const int64_t offset : c.tap_offset) {
+              V::prepare(sources[i] + offset, c.depth, to);
+              to += pitch / static_cast<int64_t>(c.tap_offset.size());
+            }
+          }
+          std::fill(prepared + count, prepared + whole, prepared[count - 1]);
+        }
       }
+      const Input* const* inputs;
+      if constexpr (V::kPrepares) inputs = prepared;
+      else inputs = sources;
       const int32_t* row_terms = c.row_factor != 0 ? terms : nullptr;
       uint8_t* out = y + begin * c.y_pixel + tile.y_offset;
       switch (tile.width) {
         case 1:
-          convolve_width<V, 1>(c, tile, inputs, row_terms, out, count);
+          convolve_width<V, 1>(c, tile, runs, inputs, row_terms, out, count);
           break;
         case 2:
-          convolve_width<V, 2>(c, tile, inputs, row_terms, out, count);
+          convolve_width<V, 2>(c, tile, runs, inputs, row_terms, out, count);
           break;
         case 3:
-          convolve_width<V, 3>(c, tile, inputs, row_terms, out, count);
+          convolve_width<V, 3>(c, tile, runs, inputs, row_terms, out, count);
           break;
         case 4:
-          convolve_width<V, 4>(c, tile, inputs, row_terms, out, count);
+          convolve_width<V, 4>(c, tile, runs, inputs, row_terms, out, count);
           break;
       }
     }
@@ -223,37 +284,39 @@ void convolution(const Convolution& c, const uint8_t* x, uint8_t* y, Range rows,
 // Interleaves `rows` input rows, from first_row on, of one block of channels; see Depthwise.
 template <class V>
 void interleave_rows(const Depthwise& d, const uint8_t* image, int64_t first_row, int64_t rows, int64_t block,
-                     uint8_t* columns) {
+                     typename V::Column* columns) {
+  constexpr int64_t kGroup = V::kLayout.row_group, kVector = V::kLayout.lanes * kGroup;
   const Window& window = d.window;
-  const int64_t total = d.columns(), channel = block * V::kLanes;
+  const int64_t total = d.columns(), channel = block * V::kLayout.lanes;
+  const auto padding = V::column_of(d.padding[0]);
   const int64_t left = std::min(window.pad_left, total), inside = std::min(window.in_w, total - left);
   const int64_t right = total - left - inside;
-  constexpr int64_t kVector = V::kLanes * kDepth;
-  for (int64_t group = 0; group * kDepth < rows; group++) {
-    const uint8_t* sources[kDepth];
-    int64_t pitch[kDepth];
-    for (int i = 0; i < kDepth; i++) {
-      const int64_t row = first_row + std::min(group * kDepth + i, rows - 1) * window.dilation_h;
+  for (int64_t group = 0; group * kGroup < rows; group++) {
+    const uint8_t* sources[kGroup];
+    int64_t pitch[kGroup];
+    for (int i = 0; i < kGroup; i++) {
+      const int64_t row = first_row + std::min(group * kGroup + i, rows - 1) * window.dilation_h;
       const bool is_padding = row < 0 || row >= window.in_h;
       sources[i] = (is_padding ? d.padding.data() : image + row * window.in_w * d.channels) + channel;
       pitch[i] = is_padding ? 0 : d.channels;
     }
-    std::memset(columns, d.padding[0], static_cast<size_t>(left * kVector));
+    std::fill_n(columns, left * kVector, padding);
     columns += left * kVector;
     for (int64_t column = 0; column < inside; column++, columns += kVector) {
       V::interleave(sources, columns);
-      for (int i = 0; i < kDepth; i++) sources[i] += pitch[i];
+      for (int i = 0; i < kGroup; i++) sources[i] += pitch[i];
     }
-    std::memset(columns, d.padding[0], static_cast<size_t>(right * kVector));
+    std::fill_n(columns, right * kVector, padding);
     columns += right * kVector;
   }
 }
 
 // kPixels neighbouring output pixels of one block; columns is where the first one's window begins.
 template <class V, int kPixels, int kPlanes>
-INLINE inline void depthwise_pixels(const Depthwise& d, const Depthwise::Phase& phase, const int8_t* weights,
-                                    const int32_t* bias, const uint8_t* columns, uint8_t* y, int channels) {
-  constexpr int64_t kVector = V::kLanes * kDepth;
+INLINE_FUNCTION void depthwise_pixels(const Depthwise& d, const Depthwise::Phase& phase, const int8_t* weights,
+                                    const int32_t* bias, const typename V::Column* columns, uint8_t* y,
+                                      int channels) {
+  constexpr int64_t kVector = V::kLayout.lanes * V::kLayout.row_group;
   const int64_t pixel = d.window.stride_w * kVector;
   typename V::Sums sums[kPixels];
   UNROLL
@@ -277,23 +340,30 @@ INLINE inline void depthwise_pixels(const Depthwise& d, const Depthwise::Phase& 
 }
 
 template <class V, int kPixels, int kPlanes>
-void depthwise_row(const Depthwise& d, const Depthwise::Phase& phase, const uint8_t* columns, int64_t block,
-                   uint8_t* y) {
-  constexpr int64_t kVector = V::kLanes * kDepth;
-  const int channels = static_cast<int>(std::min<int64_t>(V::kLanes, d.channels - block * V::kLanes));
+void depthwise_row(const Depthwise& d, const Depthwise::Phase& phase, const typename V::Column* columns,
+                   int64_t block, uint8_t* y) {
+  constexpr int64_t kVector = V::kLayout.lanes * V::kLayout.row_group;
+  const int channels = static_cast<int>(std::min<int64_t>(V::kLayout.lanes, d.channels - block * V::kLayout.lanes));
   const int8_t* weights = d.weights.data() + d.blocks[block].weights + phase.first_tap * kPlanes * kVector;
-  const int32_t* bias = d.bias.data() + block * V::kLanes;
+  const int32_t* bias = d.bias.data() + block * V::kLayout.lanes;
   for (int64_t i = 0; i < d.window.out_w; i += kPixels) {
     i = std::min(i, d.window.out_w - kPixels);  // the last ones overlap those before
     depthwise_pixels<V, kPixels, kPlanes>(d, phase, weights, bias, columns + i * d.window.stride_w * kVector,
-                                          y + i * d.channels + block * V::kLanes, channels);
+                                          y + i * d.channels + block * V::kLayout.lanes, channels);
   }
 }
 
 template <class V>
-void depthwise(const Depthwise& d, const uint8_t* x, uint8_t* y, Range rows, Range blocks, uint8_t* columns) {
+int64_t depthwise_scratch(const Depthwise& d) {
+  return d.column_elements(V::kLayout.lanes) * static_cast<int64_t>(sizeof(typename V::Column));
+}
+
+template <class V>
+void depthwise(const Depthwise& d, const uint8_t* x, uint8_t* y, Range rows, Range blocks, uint8_t* scratch) {
+  constexpr int64_t kGroup = V::kLayout.row_group;
   const Window& window = d.window;
-  const int64_t group_bytes = d.columns() * V::kLanes * kDepth;
+  auto* columns = reinterpret_cast<typename V::Column*>(scratch);
+  const int64_t group_elements = d.columns() * V::kLayout.lanes * kGroup;
   for (int64_t row = rows.begin; row < rows.end;) {
     const int64_t in_image = row % window.out_h;
     const int64_t band = std::min({d.band, rows.end - row, window.out_h - in_image});
@@ -303,8 +373,8 @@ void depthwise(const Depthwise& d, const uint8_t* x, uint8_t* y, Range rows, Ran
       interleave_rows<V>(d, image, first_row, d.input_rows(band), block, columns);
       for (int64_t i = 0; i < band; i++) {
         const int64_t first = i * window.stride_h;
-        const Depthwise::Phase& phase = d.phases[first % kDepth];
-        const uint8_t* from = columns + first / kDepth * group_bytes;
+        const Depthwise::Phase& phase = d.phases[first % kGroup];
+        const auto* from = columns + first / kGroup * group_elements;
         uint8_t* to = y + (row + i) * window.out_w * d.channels;
         auto row_of = [&](auto pixels) {
           switch (d.blocks[block].planes) {
@@ -348,7 +418,7 @@ void add(const Addition& p, const uint8_t* a, const uint8_t* b, uint8_t* y, Rang
   int64_t i = elements.begin;
   if constexpr (V::kAddsVectors) {
     const typename V::Adder adder(p);
-    for (; i + 4 * V::kLanes <= elements.end; i += 4 * V::kLanes) adder(a + i, b + i, y + i);
+    for (; i + 4 * V::kLayout.lanes <= elements.end; i += 4 * V::kLayout.lanes) adder(a + i, b + i, y + i);
   }
   add_elements(p, a + i, b + i, y + i, elements.end - i);
 }
@@ -406,10 +476,10 @@ void quantize_planes(const Quantization& q, const float* x, int64_t pitch, int64
                      int64_t count, uint8_t* scratch) {
   for (int64_t c = 0; c < channels; c++) quantize(q, x + c * pitch, scratch + c * count, count);
   if (channels == 3) {  // an image: compilers make shuffles of this
-    const uint8_t* __restrict first = scratch;
-    const uint8_t* __restrict second = scratch + count;
-    const uint8_t* __restrict third = second + count;
-    uint8_t* __restrict out = y;
+    const uint8_t* RESTRICT first = scratch;
+    const uint8_t* RESTRICT second = scratch + count;
+    const uint8_t* RESTRICT third = second + count;
+    uint8_t* RESTRICT out = y;
     for (int64_t i = 0; i < count; i++) {
       out[3 * i] = first[i];
       out[3 * i + 1] = second[i];
@@ -434,11 +504,12 @@ template <class V>
 constexpr Kernels make_kernels(const char* name, bool (*supported)()) {
   return {
       .name = name,
-      .lanes = V::kLanes,
-      .max_tile_width = V::kMaxWidth,
+      .layout = V::kLayout,
       .supported = supported,
       .rows_of = V::rows_of,
+      .convolution_scratch = convolution_scratch<V>,
       .convolution = convolution<V>,
+      .depthwise_scratch = depthwise_scratch<V>,
       .depthwise = depthwise<V>,
       .add = add<V>,
       .pool = pool,

@@ -15,9 +15,12 @@ using Int32x4 = int32_t __attribute__((vector_size(16)));
 
 struct Portable {
   static constexpr int kLanes = 4;
-  static constexpr int kMaxWidth = 2;
+  static constexpr Layout kLayout{
+      .lanes = kLanes, .max_tile_width = 2, .depth = 4, .row_group = 4, .x_offset = 0};
   static constexpr int rows_of(int width) { return width == 2 ? 2 : 4; }
 
+  using Input = uint8_t;
+  using Column = uint8_t;
   using Sums = Int32x4;
   struct Inputs {
     Int16x8 even, odd;  // of 16 bytes, widened
@@ -85,9 +88,10 @@ struct Portable {
     std::memcpy(y, bytes.byte + i * kLanes, static_cast<size_t>(count));
   }
 
+  static uint8_t column_of(uint8_t byte) { return byte; }
   static void interleave(const uint8_t* const rows[4], uint8_t* out) {
     for (int i = 0; i < kLanes; i++)
-      for (int k = 0; k < kDepth; k++) out[i * kDepth + k] = rows[k][i];
+      for (int k = 0; k < 4; k++) out[i * 4 + k] = rows[k][i];
   }
 
   static int32_t sum(const uint8_t* x, const std::vector<int64_t>& tap_offset, int64_t depth) {
@@ -97,7 +101,7 @@ struct Portable {
     return total;
   }
 
-  static constexpr bool kAddsVectors = false;
+  static constexpr bool kPrepares = false, kMultiplies = false, kAddsVectors = false;
 };
 
 bool always() { return true; }

@@ -112,7 +112,7 @@ void Program::convolution(int x, int y, int padded, Window w, const Filter& filt
 
   if (filter.groups == channels && filter.groups == out_channels) {
     auto plan = std::make_shared<Depthwise>(pack_depthwise(kernels_, w, filter));
-    const int64_t rows = w.images * w.out_h, blocks = (channels + kernels_.lanes - 1) / kernels_.lanes;
+    const int64_t rows = w.images * w.out_h, lanes = kernels_.layout.lanes, blocks = (channels + lanes - 1) / lanes;
     // Neighbouring blocks share cache lines, neighbouring rows the interleaving: neither goes in too small
     // pieces.
     const int64_t parts = parts_of(rows * blocks * w.out_w * ((w.kernel_h + 1) * w.kernel_w + 12));
@@ -124,7 +124,7 @@ void Program::convolution(int x, int y, int padded, Window w, const Filter& filt
           kernels_.depthwise(*plan, memory(x), memory(y), part_of(rows, row_parts, task / block_parts),
                              part_of(blocks, block_parts, task % block_parts), scratch);
         },
-        plan->column_bytes(kernels_.lanes));
+        kernels_.depthwise_scratch(*plan));
     return;
   }
 
@@ -140,19 +140,22 @@ void Program::convolution(int x, int y, int padded, Window w, const Filter& filt
   const int64_t rows = plan->rows, tiles = static_cast<int64_t>(plan->tiles.size());
   // Weights that outweigh the input are shared out by tiles, so that each is read by one thread; then rows,
   // whole tiles of them.
-  const int64_t dots = rows * static_cast<int64_t>(plan->weights.size()) / (kernels_.lanes * kDepth);
+  const int64_t dots = rows * static_cast<int64_t>(plan->weights.size()) / (kernels_.layout.lanes * kernels_.layout.depth);
   const int64_t parts = parts_of(dots + bytes(y) / 4);
   const int64_t tile_rows = kernels_.rows_of(plan->tiles[0].width),
                 bands = (rows + tile_rows - 1) / tile_rows;
   const bool by_tiles = static_cast<int64_t>(plan->weights.size()) > bytes(x) || bands < parts;
   const int64_t tile_parts = by_tiles ? std::min(tiles, parts) : 1;
   const int64_t row_parts = std::clamp<int64_t>(parts / tile_parts, 1, bands);
-  push(row_parts * tile_parts, [=, this](int64_t task, uint8_t*) {
-    const Range band = part_of(bands, row_parts, task / tile_parts);
-    kernels_.convolution(*plan, memory(x), memory(y),
-                         {band.begin * tile_rows, std::min(band.end * tile_rows, rows)},
-                         part_of(tiles, tile_parts, task % tile_parts));
-  });
+  push(
+      row_parts * tile_parts,
+      [=, this](int64_t task, uint8_t* scratch) {
+        const Range band = part_of(bands, row_parts, task / tile_parts);
+        kernels_.convolution(*plan, memory(x), memory(y),
+                             {band.begin * tile_rows, std::min(band.end * tile_rows, rows)},
+                             part_of(tiles, tile_parts, task % tile_parts), scratch);
+      },
+      kernels_.convolution_scratch(*plan));
 }
 
 // A copy of the images with pads all around: exactly the rows and columns that the window touches.

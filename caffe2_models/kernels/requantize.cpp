@@ -107,8 +107,10 @@ uint8_t requantize(int32_t acc, const Requantization& r) {
 std::vector<const Kernels*> supported_kernels() {
   std::vector<const Kernels*> found;
   for (const Kernels* kernels : {
-#if defined(__x86_64__) && defined(__GNUC__)
-           &avx512vnni, &avx2,
+#if defined(IS_X86)
+           &avx512vnni, &avxvnni, &avx2,
+#elif defined(IS_ARM)
+           &neon_i8mm, &neon_dot, &neon,
 #endif
            &portable})
     if (kernels->supported()) found.push_back(kernels);

@@ -1,5 +1,10 @@
 #include "thread_pool.h"
 
+#if defined(IS_X86)
+#include <immintrin.h>
+#elif defined(IS_ARM) && defined(_MSC_VER)
+#include <intrin.h>
+#endif
 #ifndef _WIN32
 #include <unistd.h>
 #endif
@@ -21,9 +26,11 @@ constexpr int kSpins = 200;       // some ten microseconds: about a step's lengt
 constexpr int kIdleSpins = 2000;  // between runs: about what a caller takes to begin the next
 
 inline void pause() {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
+#if defined(IS_X86)
+  _mm_pause();
+#elif defined(IS_ARM) && defined(_MSC_VER)
+  __yield();
+#elif defined(IS_ARM)
   asm volatile("yield");
 #endif
 }

@@ -46,7 +46,7 @@ class ThreadPool {
   const int threads_;
   int64_t process_ = 0;  // in which the helpers run: a forked child has none
   std::vector<std::thread> helpers_;
-  int callers_core_ = -1;  // where helpers may not run
+  [[maybe_unused]] int callers_core_ = -1;  // where helpers may not run
   std::mutex one_run_;
   std::shared_ptr<Job> spare_;  // the last run's
 
