@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test lint zoo-sweep proto clean
+.PHONY: install demo test test-arm lint zoo-sweep proto clean
 
 install: $(VENV)/.installed
 
@@ -18,6 +18,12 @@ demo: install
 
 test: install lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The kernels for 64-bit ARM, cross-compiled and run in qemu; .arm is set up where it is not there yet.
+test-arm: install
+	root=$$(PYTHON=$(BIN)/python bash scripts/setup_arm.sh) && \
+	PYTHON=$(BIN)/python bash scripts/build_arm.sh "$$root" && \
+	ARM_ROOT="$$root" $(BIN)/python -m pytest tests/arm
 
 lint: install
 	$(BIN)/ruff check .

@@ -12,7 +12,7 @@ import re
 import sys
 from pathlib import Path
 
-from pybind11.setup_helpers import Pybind11Extension
+from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
@@ -25,6 +25,16 @@ KERNELS = Path("caffe2_models/kernels")
 # No contraction: a rounding more or less would make other bytes. The warnings are GCC's own, about undefined
 # vectors in its headers and about passing vectors that the baseline has no registers for.
 FLAGS = ["-O3", "-ffp-contract=off", "-Wno-maybe-uninitialized", "-Wno-uninitialized", "-Wno-psabi"]
+
+HEADERS = sorted(path.as_posix() for path in KERNELS.glob("*.h"))
+
+
+def is_outdated(compiled: str, source: str) -> bool:
+    return Path(compiled).stat().st_mtime < max(Path(path).stat().st_mtime for path in [source, *HEADERS])
+
+
+# As many compilers as cores, of what has changed.
+ParallelCompile(needs_recompile=is_outdated).install()
 
 IMPORT = re.compile(rf"^(\s*(?:from|import) )(?=(?:{'|'.join(ROOMS)})\b)", re.MULTILINE)
 BARE_IMPORT = re.compile(rf"^\s*import (?:{'|'.join(ROOMS)})[\w.]*\s*(?:#.*)?$", re.MULTILINE)
@@ -58,7 +68,7 @@ setup(
         Pybind11Extension(
             "caffe2_models.kernels._int8",
             sorted(path.as_posix() for path in KERNELS.glob("*.cpp")),
-            depends=sorted(path.as_posix() for path in KERNELS.glob("*.h")),
+            depends=HEADERS,
             cxx_std=20,
             extra_compile_args=FLAGS,
             optional=True,

@@ -1,9 +1,8 @@
 """The int8 kernels: an optional extension in C++, equal to caffe2_models.int8 byte for byte.
 
 It is built with the package where there is a compiler; `is_available()` tells. The environment variable
-CAFFE2_MODELS_KERNELS names an instruction set (portable, avx2, avxvnni, avx512vnni, neon, neon_dot,
-neon_i8mm) to use instead of the machine's
-fastest, or is "off".
+CAFFE2_MODELS_KERNELS names an instruction set to use instead of the machine's fastest, or is "off":
+avx512vnni, avxvnni, avx2 on x86-64, neon_i8mm, neon_dot, neon on 64-bit ARM, portable anywhere.
 """
 
 import os
