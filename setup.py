@@ -1,8 +1,8 @@
 """What setup.cfg cannot say: where the wheel has the packages with common names, and the int8 kernels.
 
 The wheel claims only names of its own. exporters, mobile_cv, runtime_lut and validate, which anybody may call a
-package, become caffe2_mobile.rooms.exporters and so on; imports of them are renamed as the files are copied. An editable
-install shows the checkout as it is.
+package, become caffe2_mobile.rooms.exporters and so on; imports of them are renamed as the files are copied. An
+editable install shows the checkout as it is.
 
 The kernels are an optional extension in C++: where it cannot be built (no compiler, no Python headers) the package
 installs without it, and int8 nets run on the `reference` runtime.
