@@ -1,4 +1,7 @@
-"""Nets from what is no Caffe2 net yet: ONNX files, the zoo."""
+"""Nets from what is no Caffe2 net yet: ONNX files, the zoo.
+
+Converters are imported where they are used: most latencies need none of them, and shall be told at once.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,6 @@ from caffe2_common.errors import ModelError
 from caffe2_common.extras import explaining_extras
 from caffe2_common.preprocessing import Preprocessing
 from caffe2_models import Net, load_net
-from exporters.int8.quantizer import quantize
-from exporters.int8.recipe import find_recipe
-from exporters.onnx_files import load_onnx
-from exporters.onnx_to_caffe2 import convert
 from runtime_lut.models import Converters, init_beside
 
 if TYPE_CHECKING:
@@ -25,6 +24,9 @@ if TYPE_CHECKING:
 
 def from_onnx(path: Path) -> Net:
     """The Caffe2 float net of an ONNX file."""
+    from exporters.onnx_files import load_onnx
+    from exporters.onnx_to_caffe2 import convert
+
     return convert(load_onnx(path))
 
 
@@ -39,6 +41,7 @@ def from_zoo(name: str) -> Net:
 @explaining_extras()
 def from_module(module: nn.Module, name: str = "") -> Net:
     """The Caffe2 float net of a network of the zoo."""
+    from exporters.onnx_to_caffe2 import convert
     from exporters.torch_to_onnx import export
 
     preprocessing = preprocessing_of(module)
@@ -54,6 +57,9 @@ def preprocessing_of(module: nn.Module) -> Preprocessing:
 
 def to_int8(net: Net, shapes: Mapping[str, tuple[int, ...]]) -> Net:
     """An int8 net with the operators that a float net's would have; its ranges are those of noise."""
+    from exporters.int8.quantizer import quantize
+    from exporters.int8.recipe import find_recipe
+
     if len(shapes) != 1:
         raise ModelError(f"{net.name or 'net'}: inputs {', '.join(shapes)}; expected a net with one input, an image")
     (shape,) = shapes.values()

@@ -5,7 +5,6 @@ import json
 import sys
 from pathlib import Path
 
-from caffe2_common.downloads import cache_dir
 from caffe2_common.dtypes import CODE_OF_NUMPY, NUMPY_OF_CODE
 from caffe2_common.errors import ModelError
 from caffe2_common.files import write_atomically
@@ -14,16 +13,19 @@ from caffe2_mobile.commands.program import ArgumentParser
 from caffe2_models import Net
 from caffe2_models.tensors import TensorType
 from runtime_lut import report
-from runtime_lut.estimate import DEFAULT_DEVICE, Estimator
+from runtime_lut.estimate import DEFAULT_DEVICE
 from runtime_lut.latency import NetLatency, net_latency
 from runtime_lut.models import find_net
-from runtime_lut.table import POLICIES, Table, devices_in, find_table
+from runtime_lut.sources import find_sources
+from runtime_lut.table import POLICIES
 
 
 def main(argv: list[str]) -> int:
     """Print each net's latency; 1 where --strict and an operator is not in the table."""
     args = parse(argv)
-    table, estimator = choose_sources(args)
+    sources = find_sources(args.device, args.db_dir, args.mode, args.estimate)
+    if sources.note:
+        print(sources.note, file=sys.stderr)
     names = [name for name in args.model_path.split(",") if name]
     if not names:
         raise ModelError("--model_path names no model")
@@ -33,7 +35,7 @@ def main(argv: list[str]) -> int:
         shapes = input_types(net, args)
         if args.int8 and not net.is_quantized:
             net = quantized(net, shapes, name)
-        latencies.append(net_latency(net, shapes, table, estimator, name))
+        latencies.append(net_latency(net, shapes, sources.table, sources.estimator, name))
     for latency in latencies:
         print_latency(latency, args, heading=len(latencies) > 1)
     write_files(latencies, args)
@@ -106,28 +108,6 @@ def dims(text: str) -> dict[str, tuple[int, ...]]:
     if not all(isinstance(dim, int) and not isinstance(dim, bool) and dim > 0 for dim in sizes):
         raise argparse.ArgumentTypeError(f'{text!r} is not of the form {{"data": [1, 3, 224, 224]}}')
     return shapes
-
-
-def choose_sources(args: argparse.Namespace) -> tuple[Table | None, Estimator | None]:
-    """(table, estimator): the device's table; where there is none, the estimator that comes with this
-    package.
-    """
-    folder = args.db_dir if args.db_dir is not None else cache_dir() / "runtime_lut" / "data"
-    if args.db_dir is not None and not folder.is_dir():
-        raise ModelError(f"{folder}: no such folder of latency tables")
-    present = devices_in(folder)
-    device = args.device or (present[0] if len(present) == 1 else DEFAULT_DEVICE)
-    path = find_table(folder, device)
-    shipped = Estimator.shipped(device)
-    if path is not None:
-        table = Table.load(path, device, args.mode)
-        return table, Estimator.of_table(table, shipped) if args.estimate else None
-    where = f"{folder} has no table of {device}" + (f" (but of {', '.join(present)})" if present else "")
-    if shipped is None:
-        raise ModelError(f"{where}; give --db_dir, or measure one with scripts/build_lut.py")
-    if args.db_dir is not None:
-        print(f"{where}: its times are estimated", file=sys.stderr)
-    return None, shipped
 
 
 def input_types(net: Net, args: argparse.Namespace) -> dict[str, TensorType]:
