@@ -14,7 +14,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from caffe2_common.errors import ModelError, UnsupportedError
-from caffe2_models.net import Net
+from caffe2_models.net import Net, Part
 from caffe2_models.tensors import Int8Tensor, TensorType
 
 OPSET = 17
@@ -216,7 +216,7 @@ def lower_net(
 
 
 def lower(
-    net: Net, input_types: Mapping[str, TensorType], outputs: Sequence[str] | None = None, qdq: bool = False
+    net: Net | Part, input_types: Mapping[str, TensorType], outputs: Sequence[str] | None = None, qdq: bool = False
 ) -> Lowered:
     """The net as a graph; see lower_net."""
     absent = sorted({node.type for node in net.operators if not node.operator.is_in_onnx()})

@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -236,6 +236,30 @@ class Net:
             raise UnsupportedError(
                 f"{self.name or 'net'}: operators that are not supported: {listing(unknown, len(unknown))}"
             )
+
+
+class Part:
+    """Some operators of a net in a row, with its parameters: what a runtime compiles at a time.
+
+    reads: the blobs that they read before they write them; writes: all that they write.
+    """
+
+    def __init__(self, net: Net, operators: Sequence[Node]):
+        self.name = net.name
+        self.operators = list(operators)
+        self.parameters = net.parameters
+        self.parameter_types = net.parameter_types
+        reads: dict[str, None] = {}
+        writes: dict[str, None] = {}
+        for node in self.operators:
+            reads.update(dict.fromkeys(name for name in node.inputs if name not in writes))
+            writes.update(dict.fromkeys(node.outputs))
+        self.reads, self.writes = list(reads), list(writes)
+        self.outputs = self.writes
+
+    def walk(self, input_types: Mapping[str, TensorType]) -> Iterator[Step]:
+        """Its operators at their moments, given the types of the blobs that it reads; parameters aside."""
+        return walk(self.operators, {**self.parameter_types, **input_types})
 
 
 def load_net(path: str | os.PathLike, init_path: str | os.PathLike | None = None) -> Net:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from caffe2_models.kernels import steps
-from caffe2_models.net import Net, Node, Step
+from caffe2_models.net import Net, Node, Part, Step
 from caffe2_models.tensors import TensorType, Value
 
 
@@ -59,7 +59,7 @@ class Instruction:
 class Graph:
     """feeds and outputs: name -> Blob. instructions: in order, as many as the outputs asked for need."""
 
-    def __init__(self, net: Net, types: dict[str, TensorType], outputs: list[str]):
+    def __init__(self, net: Net | Part, types: dict[str, TensorType], outputs: list[str]):
         self.feeds = {name: Blob(given) for name, given in types.items()}
         current = {name: Blob(TensorType.of(value), value) for name, value in net.parameters.items()}
         current.update(self.feeds)

@@ -12,30 +12,30 @@ from caffe2_models.kernels.fusion import fuse
 from caffe2_models.kernels.graph import Graph
 from caffe2_models.kernels.plan import Plan
 from caffe2_models.net import Net
-from caffe2_models.runtimes.session import Session, input_types, type_key
+from caffe2_models.runtimes.session import input_types
+from caffe2_models.runtimes.staged import StagedSession
 
-MAX_PLANS = 8  # of a session, for feeds of different types
 
-
-class ExactSession(Session):
+class ExactSession(StagedSession):
     """Raises ModelError where the kernels were not built."""
 
     backend = "exact"
+    max_stages = 16
 
     def __init__(self, net: Net, threads: int | None = None):
         super().__init__(net, threads)
         self.instruction_set = kernels.chosen_instruction_set()
         self._pool = kernels.ThreadPool(threads or cores())
-        self._plans: dict[tuple, Plan] = {}
         self._lock = threading.Lock()
 
     def _run(self, feeds, outputs):
-        key = (type_key(feeds), tuple(outputs))
         with self._lock:
-            if key not in self._plans:
-                if len(self._plans) == MAX_PLANS:
-                    self._plans.pop(next(iter(self._plans)))
-                graph = Graph(self.net, input_types(feeds), outputs)
-                fuse(graph)
-                self._plans[key] = Plan(graph, self.instruction_set, self._pool)
-            return self._plans[key].run(feeds)
+            return super()._run(feeds, outputs)
+
+    def can_compile(self, step):
+        return True
+
+    def compile(self, part, feeds, outputs):
+        graph = Graph(part, input_types(feeds), outputs)
+        fuse(graph)
+        return Plan(graph, self.instruction_set, self._pool)

@@ -7,10 +7,9 @@ import onnxruntime
 
 from caffe2_common.errors import ModelError
 from caffe2_models.lowering import lower
-from caffe2_models.runtimes.session import Session, input_types, type_key
+from caffe2_models.runtimes.session import input_types
+from caffe2_models.runtimes.staged import StagedSession
 from caffe2_models.tensors import Int8Tensor, TensorType, Value
-
-MAX_PLANS = 4  # sessions kept: nets are fed a few shapes, a full batch and the rest of it
 
 SHARED_BYTES = 1 << 12  # weights from this size on are not copied into the model
 
@@ -30,46 +29,41 @@ def open_session(
 
 @dataclass(frozen=True)
 class Plan:
-    """A session of ONNX Runtime, for feeds of given types and the outputs asked for."""
+    """A session of ONNX Runtime, for feeds of given types; `outputs` are named as in the ONNX graph."""
 
     session: onnxruntime.InferenceSession
-    names: list[str]  # the outputs', in the ONNX graph
-    types: list[TensorType]
+    outputs: dict[str, str]
+    types: dict[str, TensorType]
     weights: list[onnxruntime.OrtValue]  # kept alive: the session reads them where they are
 
-
-class OnnxRuntimeSession(Session):
-    """float32 nets at ONNX Runtime's speed; int8 nets to the byte, or faster in QDQ form, as an approximation."""
-
-    backend = "onnxruntime"
-
-    def __init__(self, net, threads=None, approximate=False):
-        super().__init__(net, threads)
-        self.approximate = approximate
-        self._plans: dict[tuple, Plan] = {}
-
-    def _run(self, feeds, outputs):
-        plan = self._plan(feeds, outputs)
+    def run(self, feeds: dict[str, Value]) -> dict[str, Value]:
         arrays = {name: value.data if isinstance(value, Int8Tensor) else value for name, value in feeds.items()}
         try:
-            results = plan.session.run(plan.names, arrays)
+            results = self.session.run(list(self.outputs.values()), arrays)
         except Exception as error:  # ONNX Runtime's errors have no class of their own
             raise ModelError(f"ONNX Runtime: {str(error).splitlines()[0]}") from error
         return {
             blob: Int8Tensor(array, found.scale, found.zero_point) if found.is_quantized else array
-            for blob, found, array in zip(outputs, plan.types, results, strict=True)
+            for (blob, found), array in zip(self.types.items(), results, strict=True)
         }
 
-    def _plan(self, feeds: dict[str, Value], outputs: list[str]) -> Plan:
-        key = (type_key(feeds), tuple(outputs))
-        if key not in self._plans:
-            if len(self._plans) == MAX_PLANS:
-                self._plans.pop(next(iter(self._plans)))
-            self._plans[key] = self._prepare(input_types(feeds), outputs)
-        return self._plans[key]
 
-    def _prepare(self, types: dict[str, TensorType], outputs: list[str]) -> Plan:
-        lowered = lower(self.net, types, outputs, qdq=self.approximate)
+class OnnxRuntimeSession(StagedSession):
+    """float32 nets at ONNX Runtime's speed; int8 nets to the byte, or faster in QDQ form, as an approximation."""
+
+    backend = "onnxruntime"
+    max_stages = 16
+
+    def __init__(self, net, threads=None, approximate=False):
+        super().__init__(net, threads)
+        self.approximate = approximate
+
+    def can_compile(self, step):
+        """ONNX Runtime does not take all operators without elements; these cost nothing here."""
+        return step.node.operator.is_in_onnx() and all(t.size for t in [*step.inputs, *step.outputs])
+
+    def compile(self, part, feeds, outputs):
+        lowered = lower(part, input_types(feeds), outputs, qdq=self.approximate)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.enable_mem_pattern = False  # it plans memory anew beside the first run's, and is no faster here
@@ -84,6 +78,6 @@ class OnnxRuntimeSession(Session):
             session = open_session(model, options)
         except Exception as error:  # ONNX Runtime's errors have no class of their own
             raise ModelError(f"ONNX Runtime: {str(error).splitlines()[0]}") from error
-        symbols = lowered.outputs
-        names = [symbols[blob].name for blob in outputs]
-        return Plan(session, names, [symbols[blob].type for blob in outputs], values)
+        symbols = {blob: lowered.outputs[blob] for blob in outputs}
+        names = {blob: symbol.name for blob, symbol in symbols.items()}
+        return Plan(session, names, {blob: symbol.type for blob, symbol in symbols.items()}, values)

@@ -13,7 +13,6 @@ from caffe2_models import Int8Tensor, Net, kernels, load_net
 from caffe2_models.build import add_operator, make_init
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.published import published_net
-from caffe2_models.runtimes import exact
 
 needs_kernels = pytest.mark.skipif(not kernels.is_available(), reason="the kernels were not built")
 
@@ -81,7 +80,7 @@ def assert_same(have, want):
 
 def kernels_alone(session) -> bool:
     """Whether every operator of the session's last plan became a kernel's."""
-    return all(isinstance(segment, range) for segment in list(session._plans.values())[-1].segments)
+    return all(isinstance(segment, range) for segment in list(session._stages.values())[-1].compiled.segments)
 
 
 BLOBS = ["nhwc", "image", "depthwise", "narrow", "stem", "wide", "real", "pooled", "logits", "fc_w", "data"]
@@ -112,10 +111,10 @@ def test_inputs_of_any_kind():
         {"data": wide[:, :, ::2, ::-1]},
         {"data": wide.astype(np.float64)},
         {"data": wide},
-        *[{"data": images(shape=(1, 3, 8 + i, 9))} for i in range(exact.MAX_PLANS)],
+        *[{"data": images(shape=(1, 3, 8 + i, 9))} for i in range(session.max_stages)],
     ]:
         assert_same(session.run(feeds), reference.run(feeds))
-    assert len(session._plans) == exact.MAX_PLANS
+    assert len(session._stages) == session.max_stages
 
     rest = Net(caffe2_pb2.NetDef(op=net.predict.op[2:], external_output=["logits"]), net.init)
     assert_same(rest.session("exact").run(quantized), rest.session("reference").run(quantized))

@@ -42,8 +42,8 @@ def assert_equal(net, feeds, threads=1):
     want = net.session("reference").run(feeds)["y"]
     session = net.session("exact", threads=threads)
     have = session.run(feeds)["y"]
-    (plan,) = session._plans.values()
-    assert all(isinstance(segment, range) for segment in plan.segments)
+    (stage,) = session._stages.values()
+    assert all(isinstance(segment, range) for segment in stage.compiled.segments)
     if isinstance(want, Int8Tensor):
         assert (have.scale, have.zero_point) == (want.scale, want.zero_point)
         want, have = want.data, have.data

@@ -1,0 +1,118 @@
+"""Runtimes that compile: a net in stages, each compiled for the exact types of what it reads.
+
+A stage is as many operators in a row as the runtime can compile. Between two stages stands one that it cannot: its
+outputs' sizes only a run tells, it runs nets of its own, or the runtime has no word for it. That one is computed as
+`reference` does, and the nets of an `If` are run in stages again. A net without such operators is one stage.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from caffe2_models.net import Net, Part, peak_bytes
+from caffe2_models.operators.node import Node, Step, defined, update, walk
+from caffe2_models.runtimes.session import Session, check_live, input_types, type_key
+from caffe2_models.tensors import Value
+
+
+class Compiled(Protocol):
+    """A stage ready to run: the blobs that it reads to those that it is asked for."""
+
+    def run(self, feeds: dict[str, Value]) -> dict[str, Value]: ...
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Operators up to `stop` (not included); `compiled` is None where nothing is asked of them."""
+
+    stop: int
+    reads: list[str]
+    compiled: Compiled | None
+
+
+class StagedSession(Session):
+    """Subclasses say what they can compile, and compile it."""
+
+    max_stages: int  # remembered, for blobs of different types
+
+    def __init__(self, net: Net, threads: int | None = None):
+        super().__init__(net, threads)
+        self._stages: dict[tuple, Stage] = {}
+        self._reads: dict[tuple[int, int], frozenset[str]] = {}  # by operators, which live as long as the net does
+
+    def can_compile(self, step: Step) -> bool:
+        """Of an operator whose inputs and outputs have exact sizes."""
+        raise NotImplementedError
+
+    def compile(self, part: Part, feeds: dict[str, Value], outputs: list[str]) -> Compiled:
+        """A stage for feeds of these types."""
+        raise NotImplementedError
+
+    def _run(self, feeds, outputs):
+        self.steps(feeds, outputs)
+        blobs = dict(feeds)
+        self._run_nodes(self.net.operators, blobs, frozenset(outputs))
+        return {name: self._value(name, blobs) for name in outputs}
+
+    def _value(self, name: str, blobs: dict[str, Value]) -> Value:
+        return blobs[name] if name in blobs else defined(self.net.parameters, name)
+
+    def _run_nodes(self, nodes: Sequence[Node], blobs: dict[str, Value], kept: frozenset[str]) -> None:
+        """Run operators among blobs, which grow by what they write and lose what neither they nor `kept` need."""
+        position = 0
+        while True:
+            stage = self._stage(nodes, position, blobs, kept)
+            if stage.compiled is not None:
+                blobs.update(stage.compiled.run({name: blobs[name] for name in stage.reads}))
+            position = stage.stop + 1
+            if stage.stop == len(nodes):
+                return
+            needed = kept | read_by(nodes[position:])
+            self._run_alone(nodes[stage.stop], blobs, needed)
+            for name in [name for name in blobs if name not in needed]:
+                del blobs[name]
+
+    def _run_alone(self, node: Node, blobs: dict[str, Value], kept: frozenset[str]) -> None:
+        with node.context():
+            values = [self._value(name, blobs) for name in node.inputs]
+        if node.operator.shares_workspace:
+            body = node.operator.choose(*values[: len(node.proto.input)])
+            if body is not None:
+                self._run_nodes(body.nodes, blobs, kept)
+            return
+        written = node.check(values)
+        check_live(sum(value.nbytes for value in blobs.values()) + sum(t.nbytes for t in written))
+        update(blobs, node.outputs, node.compute(values))
+
+    def _stage(self, nodes: Sequence[Node], start: int, blobs: dict[str, Value], kept: frozenset[str]) -> Stage:
+        if (id(nodes), start) not in self._reads:
+            self._reads[id(nodes), start] = read_by(nodes[start:])
+        reads = self._reads[id(nodes), start]
+        feeds = {name: value for name, value in blobs.items() if name in reads}
+        key = (id(nodes), start, type_key(feeds), kept)
+        if key not in self._stages:
+            if len(self._stages) == self.max_stages:
+                self._stages.pop(next(iter(self._stages)))
+            self._stages[key] = self._make_stage(nodes, start, feeds, kept)
+        return self._stages[key]
+
+    def _make_stage(self, nodes: Sequence[Node], start: int, feeds: dict[str, Value], kept: frozenset[str]) -> Stage:
+        types = {**self.net.parameter_types, **input_types(feeds)}
+        steps: list[Step] = []
+        for step in walk(nodes[start:], types):
+            if not step.is_exact or not self.can_compile(step):
+                break
+            steps.append(step)
+        stop = start + len(steps)
+        part = Part(self.net, nodes[start:stop])
+        wanted = kept | read_by(nodes[stop:])
+        outputs = [name for name in part.writes if name in wanted]
+        reads = [name for name in part.reads if name in feeds]
+        check_live(peak_bytes(steps, outputs, with_workspace=True))
+        read = {name: feeds[name] for name in reads}
+        return Stage(stop, reads, self.compile(part, read, outputs) if outputs else None)
+
+
+def read_by(nodes: Iterable[Node]) -> frozenset[str]:
+    """The blobs that operators read."""
+    return frozenset(name for node in nodes for name in node.inputs)

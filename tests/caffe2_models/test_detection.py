@@ -1,0 +1,151 @@
+"""Nets whose sizes only a run tells, and that run nets of their own: the same on every runtime, as Caffe2 computed."""
+
+import numpy as np
+import pytest
+from google.protobuf import text_format
+from operator_cases import CASES
+
+from caffe2_models import Int8Tensor, ModelError, Net, kernels, load_net
+from caffe2_models.detection import ordering
+from caffe2_models.proto import caffe2_pb2
+from caffe2_models.runtimes.session import input_types
+from caffe2_models.tensors import Sizes
+
+BACKENDS = ["reference", "onnxruntime"] + (["exact"] if kernels.is_available() else [])
+
+FAMILIES = [
+    *("generateproposals", "bboxtransform", "boxwithnmslimit", "collect", "distribute", "batchpermutation"),
+    *("heatmapmaxkeypoint", "roi", "int8roialign", "if_", "isempty"),
+]
+
+needs_kernels = pytest.mark.skipif(kernels.find("suppress") is None, reason="the C++ extension is not built")
+
+
+def test_golden_cases(shared):
+    """Values, shapes and order as Caffe2 1.8.1 gave them, equal scores included."""
+    folders = [path for family in FAMILIES for path in sorted((shared / "golden" / "wild").glob(f"{family}*"))]
+    assert len(folders) > 180
+    for folder in folders:
+        expected = np.load(folder / "expected.npz")
+        feeds = {key[3:]: expected[key] for key in expected.files if key.startswith("in:")}
+        names = [key[4:] for key in expected.files if key.startswith("out:")]
+        got = load_net(folder / "predict.pb", folder / "init.pb").session("reference").run(feeds, names)
+        for name in names:
+            value, want = got[name], expected[f"out:{name}"]
+            if isinstance(value, Int8Tensor):
+                np.testing.assert_array_equal(value.data, want, folder.name)
+            else:
+                assert value.dtype == want.dtype, folder.name
+                np.testing.assert_allclose(value, want, rtol=2e-5, atol=2e-5, err_msg=folder.name)
+
+
+DETECTOR = """
+    name: "detector"
+    op { type: "GenerateProposals" input: "scores" input: "deltas" input: "info" input: "anchors"
+         output: "rois" output: "probs"
+         arg { name: "post_nms_topN" i: 20 } arg { name: "min_size" f: 0 } arg { name: "spatial_scale" f: 0.125 } }
+    op { type: "RoIAlign" input: "features" input: "rois" output: "cut" arg { name: "spatial_scale" f: 0.125 } arg { name: "pooled_h" i: 2 } arg { name: "pooled_w" i: 2 } }
+    op { type: "Softmax" input: "cut" output: "soft" }
+    op { type: "IsEmpty" input: "kept" output: "nothing" }
+    op { type: "ConstantFill" output: "answer" arg { name: "shape" ints: 1 } arg { name: "value" f: 7 } }
+    op { type: "If" input: "nothing" arg { name: "then_net" n { name: "empty" } }
+         arg { name: "else_net" n { op { type: "Sqr" input: "soft" output: "s" } op { type: "Sum" input: "s" input: "soft" output: "answer" } } } }
+    external_input: "scores" external_input: "deltas" external_input: "info" external_input: "anchors"
+    external_input: "features" external_input: "kept" external_output: "rois" external_output: "answer"
+"""  # noqa: E501  one operator a line
+
+
+def detector() -> Net:
+    return Net(text_format.Parse(DETECTOR, caffe2_pb2.NetDef()))
+
+
+def feeds_of(rng, kept: int) -> dict:
+    anchors = np.array([[-8, -8, 8, 8], [-16, -4, 16, 4]], np.float32)
+    return {
+        "scores": rng.random((1, 2, 6, 7), np.float32),
+        "deltas": rng.normal(0, 0.3, (1, 8, 6, 7)).astype(np.float32),
+        "info": np.array([[48, 56, 1]], np.float32),
+        "anchors": anchors,
+        "features": rng.normal(0, 1, (1, 3, 6, 7)).astype(np.float32),
+        "kept": np.zeros((kept, 4), np.float32),
+    }
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_branches_and_unknown_sizes_are_the_same_on_every_runtime(backend):
+    session, reference = detector().session(backend, threads=1), detector().session("reference")
+    for seed in range(4):
+        feeds = feeds_of(np.random.default_rng(seed), kept=seed % 2)
+        want, have = reference.run(feeds, ["rois", "answer"]), session.run(feeds, ["rois", "answer"])
+        for name, value in want.items():
+            np.testing.assert_allclose(have[name], value, rtol=1e-6, atol=1e-6)
+        assert have["answer"].shape == ((len(have["rois"]), 3, 2, 2) if seed % 2 else (1,))
+
+
+def test_what_can_be_known_before_a_run():
+    feeds = input_types(feeds_of(np.random.default_rng(0), kept=1))
+    types = detector().infer_types(feeds)
+    assert (types["rois"].shape, types["rois"].sizes) == ((20, 5), Sizes.UP_TO)
+    assert (types["answer"].shape, types["answer"].sizes) == ((20, 3, 2, 2), Sizes.UP_TO)  # the branch is known
+    net = detector()
+    net.predict.op[3].input[0] = "rois"
+    net = Net(net.predict)
+    assert net.infer_types(feeds)["answer"].sizes is Sizes.UNKNOWN  # of one dimension in one branch, four in the other
+    shapes = net.infer_shapes(feeds)
+    assert shapes["cut"] == ((20, 3, 2, 2), np.float32) and "answer" not in shapes
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_does_not_fit_is_said_when_it_is_reached(backend):
+    net = detector()
+    net.predict.op[1].input[1] = "probs"  # scores in the place of regions
+    feeds = feeds_of(np.random.default_rng(0), 1)
+    with pytest.raises(ModelError, match=r"operator 1 \(RoIAlign -> cut\): regions \[\d+\]"):
+        Net(net.predict).session(backend).run(feeds)
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    "kind", ["GenerateProposals", "BoxWithNMSLimit", "RoIAlign", "RoIAlignRotated", "Int8RoIAlign"]
+)
+def test_kernels_compute_the_same_bits(kind, monkeypatch):
+    """Where the extension is not built, what stands in its place is equal."""
+    for seed in range(12):
+        case = CASES[kind](np.random.default_rng([seed, 11]))
+        fast = case.net().session("reference").run(case.feeds, case.output_names)
+        monkeypatch.setenv(kernels.VARIABLE, "off")
+        assert kernels.find("suppress") is None
+        slow = case.net().session("reference").run(case.feeds, case.output_names)
+        monkeypatch.delenv(kernels.VARIABLE)
+        for name, value in slow.items():
+            have = fast[name].data if isinstance(value, Int8Tensor) else fast[name]
+            np.testing.assert_array_equal(have, value.data if isinstance(value, Int8Tensor) else value)
+
+
+@needs_kernels
+@pytest.mark.parametrize("size", [0, 1, 15, 17, 100, 3000])
+def test_ties_come_in_the_order_of_the_c_library(size, monkeypatch):
+    rng = np.random.default_rng(size)
+    few, many = rng.integers(0, 5, size).astype(np.float32), rng.random(size, np.float32)
+    for scores in (few, many, np.zeros(size, np.float32)):
+        for count in (None, size // 3):
+            fast = ordering.descending(scores, count)
+            monkeypatch.setenv(kernels.VARIABLE, "off")
+            np.testing.assert_array_equal(ordering.descending(scores, count), fast)
+            monkeypatch.delenv(kernels.VARIABLE)
+
+
+@pytest.mark.parametrize(
+    ("region", "message"),
+    [
+        ([np.nan, 0, 0, 1, 1], "no number"),
+        ([3, 0, 0, 1, 1], "a region of image 3; there are 1"),
+        ([0, 0, 0, 1e9, 9], "far outside any image"),
+        ([0, 0, 0, 9e6, 9e6], "more than any image has"),
+    ],
+)
+def test_what_is_no_region_is_refused(region, message):
+    align = Net(caffe2_pb2.NetDef(op=[detector().predict.op[1]], external_input=["features", "rois"]))
+    feeds = {"features": np.zeros((1, 2, 5, 5), np.float32), "rois": np.array([region], np.float32)}
+    with pytest.raises(ModelError, match=message):
+        align.session("reference").run(feeds)
