@@ -5,6 +5,7 @@ The script's arguments, output and exit status are as `python SCRIPT ARGS...` ha
 
 import sys
 from pathlib import Path
+from types import TracebackType
 from typing import NoReturn
 
 from caffe2_mobile.commands.program import ArgumentParser
@@ -21,8 +22,21 @@ def main(argv: list[str]) -> NoReturn:
         parser.error("SCRIPT is missing")
     if not Path(script).is_file():
         parser.error(f"{script}: no such file")
-    run_script(script, after, args.replace)
+    try:
+        run_script(script, after, args.replace)
+    except Exception as error:
+        error.__traceback__ = script_frames(error.__traceback__, script)
+        sys.excepthook(type(error), error, error.__traceback__)
+        sys.exit(1)
     sys.exit(0)
+
+
+def script_frames(traceback: TracebackType | None, script: str) -> TracebackType | None:
+    """A traceback from where the script begins: what runs it is no part of the story."""
+    frame = traceback
+    while frame is not None and frame.tb_frame.f_code.co_filename != script:
+        frame = frame.tb_next
+    return frame or traceback
 
 
 def split(argv: list[str]) -> tuple[list[str], str | None, list[str]]:

@@ -22,6 +22,8 @@ REFUSED = {
         REWRITES: "memonger transformations nomnigraph trt onnx.onnxifi ideep mkl convert fakelowp",
         "recurrent nets are not built here": "attention crf gru_cell lstm_benchmark recurrent rnn rnn_cell",
         "Caffe's own files are not read here": "caffe_translator",
+        "Caffe2's server of models is gone; give the files' paths": "models.download",
+        "its nets are built for training": "models.resnet models.shufflenet models.seq2seq convnet_benchmarks",
     }.items()
     for name in names.split()
 }

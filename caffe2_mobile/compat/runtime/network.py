@@ -7,7 +7,7 @@ is among what varies. A blob that a run writes and nobody has asked for is compu
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from caffe2_mobile.compat.runtime.effects import EFFECTS, Surroundings
 from caffe2_mobile.compat.runtime.known import refusal
 from caffe2_models.net import Net, Node
 from caffe2_models.operators import OPERATORS, Operator
+from caffe2_models.operators.node import MAX_KNOWN_ELEMENTS
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.runtimes.session import Session
 from caffe2_models.tensors import TensorType, Value
@@ -112,9 +113,13 @@ class Segment(Part):
             self.has_results_in_place = True
 
     def changed(self, blob: Blob) -> None:
-        """Somebody else gave a blob other content."""
+        """Somebody gave a blob other content, or the same once more."""
+        known = self.plan.constants.get(blob.name) if self.plan is not None else None
+        if known is not None and is_same_small(known, blob):
+            blob.watchers.add(self)
+            return
         self.has_results_in_place = False
-        if self.plan is not None and blob.name in self.plan.constants:
+        if known is not None:
             self.varying.add(blob.name)
             self.plan = None
 
@@ -127,7 +132,7 @@ class Segment(Part):
     def _prepare(self) -> "Plan":
         """A plan for what the workspace holds now."""
         for blob in self.reads:
-            if blob.is_pending or (blob.fed and self.taken_as_data[blob.name]):
+            if blob.is_pending or (self.taken_as_data[blob.name] and (blob.fed or blob.tensor().dtype.kind == "f")):
                 self.varying.add(blob.name)
         constants = {blob.name: blob.tensor() for blob in self.reads if blob.name not in self.varying}
         if any(value.dtype == DOUBLE for value in constants.values()):
@@ -135,7 +140,7 @@ class Segment(Part):
         session = BoundNet(self.net, constants).session()
         for name in constants:
             self.blobs[name].watchers.add(self)
-        return Plan(session, constants.keys(), [self.blobs[name] for name in self.varying])
+        return Plan(session, constants, [self.blobs[name] for name in self.varying])
 
     def _run_operators(self) -> None:
         for node in self.nodes:
@@ -148,10 +153,10 @@ class Segment(Part):
 
 @dataclass(frozen=True)
 class Plan:
-    """A session for a segment: names of blobs whose content is part of it, and blobs that it is fed."""
+    """A session for a segment: the content of blobs that is part of it, and blobs that it is fed."""
 
     session: Session
-    constants: Collection[str]
+    constants: dict[str, Value]
     inputs: list[Blob]
 
     def run(self, wanted: dict[str, None]) -> "Run":
@@ -264,6 +269,14 @@ def run_node(node: Node, inputs: Sequence[Value], outputs: Sequence[Blob]) -> No
 def multiplies(operator: str) -> bool:
     """Whether an operator is one that takes time: a convolution, a matrix product."""
     return OPERATORS[operator].macs is not Operator.macs
+
+
+def is_same_small(known: Value, blob: Blob) -> bool:
+    """Whether a blob contains what it did: of small ones, which say what to do (shapes, axes), this is looked at."""
+    content = blob.content if not blob.is_pending else None
+    if not isinstance(known, np.ndarray) or not isinstance(content, np.ndarray) or known.size > MAX_KNOWN_ELEMENTS:
+        return False
+    return known.dtype == content.dtype and np.array_equal(known, content)
 
 
 def _taken_as_data(nodes: Iterable[Node]) -> dict[str, bool]:

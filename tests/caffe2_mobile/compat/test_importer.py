@@ -129,7 +129,9 @@ def test_a_script_runs_as_python_runs_it(root, script):
 def test_a_scripts_error_is_its_own(root, script):
     result = run(root, "-m", "caffe2_mobile", "run", str(script), "five")
     assert result.returncode == 1
-    assert "Traceback" in result.stderr and result.stderr.splitlines()[-1].startswith("ValueError: invalid literal")
+    first, frame, *_, last = result.stderr.splitlines()
+    assert first.startswith("Traceback") and frame == f'  File "{script}", line 4, in <module>'
+    assert last.startswith("ValueError: invalid literal")
 
 
 @pytest.mark.parametrize("arguments", [[], ["--nothing"], ["absent.py"]])
