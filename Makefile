@@ -36,7 +36,7 @@ zoo-sweep: install
 proto:
 	$(PYTHON) -m venv build/proto
 	build/proto/bin/pip install --quiet grpcio-tools==1.62.3 "setuptools<80"
-	build/proto/bin/python -m grpc_tools.protoc -I. --python_out=. \
+	build/proto/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. \
 		caffe2_models/proto/caffe2.proto caffe2_mobile/compat/proto/*.proto
 
 clean:
