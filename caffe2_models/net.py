@@ -189,7 +189,8 @@ class Net:
         """Declared inputs that the init net fills with a single zero, so that the blob exists.
 
         mobile_exporter writes [[0]], Caffe's converter [0]; where the first operator to read one takes a parameter
-        in its place, or another than its first input of a plain [0], it is none.
+        in its place, or another than its first input of a plain [0], it is none. Nor is an integer there, which is
+        the index or the length that it seems.
         """
         places = {}
         for node in reversed(self.operators):
@@ -201,7 +202,7 @@ class Net:
                 continue
             reader, position = places[name]
             roles = OPERATORS[reader.type].parameters if reader.type in OPERATORS else ()
-            if position == 0 or (position > len(roles) and fill.type.startswith("GivenTensor")):
+            if position == 0 or (position > len(roles) and fill.type == "GivenTensorFill"):
                 found.add(name)
         return found
 

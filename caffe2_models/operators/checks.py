@@ -1,6 +1,7 @@
 """What operators ask of their inputs before they compute."""
 
 import math
+from typing import overload
 
 import numpy as np
 
@@ -42,11 +43,21 @@ def flattened(shape: tuple[int, ...], axis: int) -> tuple[int, int]:
     return math.prod(shape[:axis]), math.prod(shape[axis:])
 
 
+@overload
+def known(blob: TensorType, role: str) -> np.ndarray: ...
+
+
+@overload
+def known(blob: TensorType | None, role: str) -> np.ndarray | None: ...
+
+
 def known(blob: TensorType | None, role: str) -> np.ndarray | None:
     """The content of an optional input that decides the output's shape; LaterError where a run must tell it."""
-    if blob is not None and blob.value is None:
+    if blob is None:
+        return None
+    if not isinstance(blob.value, np.ndarray):
         raise LaterError(f"its {role} come from a blob that is known only when the net runs")
-    return None if blob is None else blob.value
+    return blob.value
 
 
 def check_indices(indices: np.ndarray, extent: int, wraps: bool = False) -> None:

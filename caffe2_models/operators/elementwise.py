@@ -441,7 +441,7 @@ class PRelu(Operator):
     parameters = ("slope",)
 
     def infer(self, x, slope):
-        channels = x.shape[1 if self.order == "NCHW" and len(x.shape) > 1 else -1]
+        channels = x.shape[1 if self.order == "NCHW" and len(x.shape) > 1 else -1] if x.shape else 1
         if slope.size not in (1, channels):
             raise ModelError(f"{slope.size} slopes for {channels} channels")
         return x.with_shape(x.shape)

@@ -172,13 +172,13 @@ class Wiring:
 
     @classmethod
     def decode(cls, arguments: Arguments) -> "Wiring":
-        states = arguments.get_strs("recurrent_states", ())
-        initial = arguments.get_ints("initial_recurrent_state_ids", ())
-        links = tuple(arguments.get_strs(f"link_{name}", ()) for name in ("internal", "external"))
-        offsets = arguments.get_ints("link_offset", ())
-        windows = arguments.get_ints("link_window", (1,) * len(offsets))
-        aliases = tuple(arguments.get_strs(f"alias_{name}", ()) for name in ("src", "dst"))
-        places = arguments.get_ints("alias_offset", ())
+        states = arguments.get_strs("recurrent_states") or ()
+        initial = arguments.get_ints("initial_recurrent_state_ids") or ()
+        links = tuple(arguments.get_strs(f"link_{name}") or () for name in ("internal", "external"))
+        offsets = arguments.get_ints("link_offset") or ()
+        windows = arguments.get_ints("link_window") or (1,) * len(offsets)
+        aliases = tuple(arguments.get_strs(f"alias_{name}") or () for name in ("src", "dst"))
+        places = arguments.get_ints("alias_offset") or ()
         for lists in ((states, initial), (*links, offsets, windows), (*aliases, places)):
             if len({len(each) for each in lists}) != 1:
                 raise ModelError("states, links or aliases whose lists have different lengths")
@@ -190,7 +190,7 @@ class Wiring:
             states=dict(zip(states, initial, strict=True)),
             links=tuple(Link(*each) for each in zip(*links, offsets, windows, strict=True)),
             aliases=tuple(Alias(*each) for each in zip(*aliases, places, strict=True)),
-            timestep=arguments.get_str("timestep", "timestep"),
+            timestep=arguments.get_str("timestep") or "timestep",
         )
 
 
@@ -301,7 +301,7 @@ class RecurrentNetwork(Operator):
         for link in self._links():
             t = external[link.external]
             types[link.internal] = t.with_shape((link.window, *t.shape[1:]))
-        return types | {self.wiring.timestep: TensorType((1,), np.int32)}
+        return types | {self.wiring.timestep: TensorType((1,), np.dtype(np.int32))}
 
     def _steps(self, external: dict[str, TensorType]) -> list:
         return list(self.step_net.walk(self._types_of_step(external)))

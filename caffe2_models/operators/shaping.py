@@ -372,6 +372,8 @@ class Slice(Operator):
         if (starts is None) != (ends is None):
             raise ModelError("starts and ends go together")
         if starts is not None:
+            if starts.ndim != 1 or ends.ndim != 1:
+                raise ModelError(f"starts of shape {list(starts.shape)}, ends of shape {list(ends.shape)}")
             return [int(v) for v in starts], [int(v) for v in ends]
         if self.starts is None or self.ends is None:
             raise ModelError("starts and ends are missing")

@@ -160,9 +160,9 @@ class FloatToRowwiseQuantized8Bits(Operator):
     """Rows in 8 bits, and their scales and biases [N, 2] as output 2."""
 
     def infer(self, x):
-        if not x.size:
+        if not x.shape or not x.size:
             raise ModelError(f"{list(x.shape)} has no rows")
-        return TensorType(x.shape, np.uint8), TensorType((x.shape[0] if x.shape else 1, 2))
+        return TensorType(x.shape, np.uint8), TensorType((x.shape[0], 2))
 
     def compute(self, x):
         rows = x.reshape(x.shape[0], -1)

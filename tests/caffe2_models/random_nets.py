@@ -23,11 +23,16 @@ class RandomNet:
         self.count = 0
         self.predict.external_input.append("data")
 
-    def add(self, kind: str, *inputs, outputs: int = 1, in_place: bool = False, **arguments) -> str:
-        """Append an operator on blobs (by name) and parameters (by value); returns its first output."""
+    def add(
+        self, kind: str, *inputs, outputs: int = 1, in_place: bool = False, aside: bool = False, **arguments
+    ) -> str:
+        """Append an operator on blobs (by name) and parameters (by value); returns its first output.
+
+        aside: nothing else reads it, nor is it compared, as for what rounding can turn over.
+        """
         self.count += 1
         names = [value if isinstance(value, str) else self.parameter(kind, value) for value in inputs]
-        results = [f"{kind.lower()}_{self.count}{'_side' * i}" for i in range(outputs)]
+        results = [f"{kind.lower()}_{self.count}{'_side' * (i + aside)}" for i in range(outputs)]
         if in_place:
             results[0] = names[0]
         op = add_operator(self.predict, kind, names, results, **arguments)
@@ -64,8 +69,11 @@ class RandomNet:
         return options[int(self.rng.integers(0, len(options)))]
 
 
-def random_net(rng: np.random.Generator, steps: int = 12) -> tuple[Net, dict, list[str]]:
-    """(net, feeds, all its blobs): float32 throughout, or quantized with a float32 tail."""
+def random_net(rng: np.random.Generator, steps: int = 12, wild: bool = False) -> tuple[Net, dict, list[str]]:
+    """(net, feeds, all its blobs): float32 throughout, or quantized with a float32 tail.
+
+    wild: with operators that classifiers do not have.
+    """
     net = RandomNet(rng)
     channels, height, width = int(rng.integers(1, 13)), *(int(d) for d in rng.integers(5, 15, 2))
     net.values["data"] = normal(rng, int(rng.integers(1, 3)), channels, height, width)
@@ -74,13 +82,13 @@ def random_net(rng: np.random.Generator, steps: int = 12) -> tuple[Net, dict, li
     if flip(rng, 0.6):
         blob = net.add("Int8Quantize", net.add("NCHW2NHWC", blob), **quantization(rng, -3, 3))
     for _ in range(steps):
-        blob = grow(net, blob)
+        blob = grow(net, blob, wild)
     outcome = net.net()
     blobs = list(dict.fromkeys(name for op in outcome.predict.op for name in op.output))
     return outcome, feeds, [name for name in blobs if not name.endswith("_side")]
 
 
-def grow(net: RandomNet, blob: str) -> str:
+def grow(net: RandomNet, blob: str, wild: bool) -> str:
     """One step further from the blob, or from an earlier one."""
     rng = net.rng
     if flip(rng, 0.2):
@@ -91,6 +99,8 @@ def grow(net: RandomNet, blob: str) -> str:
         steps = INT8_IMAGE_STEPS if image else INT8_STEPS
     else:
         steps = IMAGE_STEPS if image else VECTOR_STEPS
+        if wild:
+            steps = steps + (WILD_IMAGE_STEPS if image else WILD_STEPS)
     return net.choose(steps)(net, blob) or blob
 
 
@@ -216,6 +226,85 @@ def pad(net, x):
 def flatten(net, x):
     return net.add(net.choose(["Flatten", "FlattenToVec"]), x)
 
+
+# operators of nets in the wild; float32 of any rank above 1
+
+
+def smooth(net, x):
+    kind = net.choose(["Atan", "Cbrt", "Erf", "Mish", "Scale", "ReplaceNaN", "Copy", "EnsureClipped"])
+    return net.add(kind, x, **({"scale": 0.7} if kind == "Scale" else {}))
+
+
+def logit(net, x):
+    return net.add("Logit", net.add("Sigmoid", x), eps=0.01)
+
+
+def select(net, x):
+    """The larger of two blobs, by a comparison: where rounding turns it over, they are equal."""
+    others = net.others(x, lambda value: value.shape == net.shape(x))
+    other = net.choose(others) if others else net.add("Scale", x, scale=-0.5)
+    kind, first, second = net.choose([("GT", x, other), ("LE", other, x), ("LT", x, other)])
+    return net.add("Where", net.add(kind, first, second, aside=True), *((other, x) if kind == "LT" else (x, other)))
+
+
+def gather(net, x):
+    axis = int(net.rng.integers(0, len(net.shape(x))))
+    where = net.rng.integers(0, net.shape(x)[axis], int(net.rng.integers(1, 6))).astype(
+        net.choose([np.int32, np.int64])
+    )
+    return net.add("Gather", x, where, axis=axis)
+
+
+def top_k(net, x):
+    return net.add("TopK", x, outputs=2, k=int(net.rng.integers(1, net.shape(x)[-1] + 1)))
+
+
+def repeat(net, x):
+    rank = len(net.shape(x))
+    if np.prod(net.shape(x)) > 2000:
+        return None
+    if flip(net.rng):
+        return net.add("NumpyTile", x, net.rng.integers(1, 3, rank).astype(np.int64))
+    return net.add("Expand", net.add("ReduceMean", x, axes=[0]), np.array([3, *[1] * (rank - 1)], np.int64))
+
+
+def row_norm(net, x):
+    shape = net.shape(x)
+    if len(shape) < 2:
+        return None
+    width = int(np.prod(shape[1:]))
+    kind = net.choose(["RMSNorm", "ElementwiseLinear"])
+    vectors = [normal(net.rng, width, scale=0.5), normal(net.rng, width, scale=0.5)]
+    return net.add(kind, x, *vectors, **({"eps": 1e-2} if kind == "RMSNorm" else {}), outputs=1 + (kind == "RMSNorm"))
+
+
+def side_reduction(net, x):
+    kind = net.choose(["ReduceFrontMean", "ReduceBackSum", "ReduceBackMax", "ReduceFrontMax"])
+    return net.add("ExpandDims", net.add(kind, x), dims=[0])
+
+
+def segment(net, x):
+    """Rows in groups."""
+    rows = net.shape(x)[0]
+    lengths = net.rng.multinomial(rows, [0.5, 0.3, 0.2]).astype(np.int32)
+    if flip(net.rng):
+        return net.add(net.choose(["LengthsSum", "LengthsMean", "LengthsMax"]), x, lengths)
+    return net.add("PackSegments", lengths[lengths > 0], x, outputs=1)
+
+
+def group_norm(net, x):
+    channels = net.shape(x)[1]
+    vectors = [normal(net.rng, channels), normal(net.rng, channels)]
+    return net.add("GroupNorm", x, *vectors, group=net.choose([1, channels]), epsilon=0.01)
+
+
+def space_to_batch(net, x):
+    _, _, height, width = net.shape(x)
+    return net.add("SpaceToBatch", x, block_size=2) if height % 2 == 0 and width % 2 == 0 else None
+
+
+WILD_STEPS = [smooth, logit, select, gather, top_k, repeat, row_norm, side_reduction, segment]
+WILD_IMAGE_STEPS = [*WILD_STEPS, group_norm, space_to_batch]
 
 IMAGE_STEPS = [
     *(
