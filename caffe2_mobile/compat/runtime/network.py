@@ -190,8 +190,18 @@ class Results(Pending):
         run.wanted[name] = None
         if name not in run.values:
             written = {blob for node in run.session.net.operators for blob in node.outputs}
-            run.values.update(run.session.run(run.feeds, sorted(written - run.values.keys())))
+            try:
+                run.values.update(run.session.run(run.feeds, sorted(written - run.values.keys())))
+            except ModelError:  # of a net with branches, not every blob is written
+                run.values[name] = self._alone(name)
         return run.values[name]
+
+    def _alone(self, name: str) -> Value:
+        try:
+            return self.run.session.run(self.run.feeds, [name])[name]
+        except ModelError as error:
+            del self.run.wanted[name]
+            raise RuntimeError(str(error)) from error
 
 
 class BoundNet(Net):
@@ -224,6 +234,7 @@ class Network:
                     raise FailedOperator(text, op, position)
             for name in op.output:
                 workspace.create_blob(name)
+            _fill_implicit_inputs(op, workspace)
         self.parts = self._split(workspace, once)
 
     def run(self) -> None:
@@ -256,6 +267,15 @@ class Network:
                 pending.append(position)
         close()
         return parts
+
+
+def _fill_implicit_inputs(op: caffe2_pb2.OperatorDef, workspace: Surroundings) -> None:
+    """Fill the blobs that an operator reads though no net names them, where they are empty."""
+    if op.type in OPERATORS and OPERATORS[op.type].implicit_inputs:
+        for fill in Node(op, 0).operator.implicit_fills():
+            blob = workspace.create_blob(fill.output[0])
+            if blob.content is None:
+                EFFECTS[fill.type](workspace, fill, [], [blob])
 
 
 def run_node(node: Node, inputs: Sequence[Value], outputs: Sequence[Blob]) -> None:

@@ -18,11 +18,11 @@ class Predictor:
         self._workspace.run_net_once(init)
         for name in predict.external_input:
             self._workspace.create_blob(name)
-        named = predict
-        if not predict.name:
-            named = caffe2_pb2.NetDef(name="predict")
-            named.MergeFrom(predict)
-        self._net = self._workspace.create_net(named).name
+        if not predict.HasField("name"):
+            unnamed, predict = predict, caffe2_pb2.NetDef()
+            predict.CopyFrom(unnamed)
+            predict.name = "predict"
+        self._net = self._workspace.create_net(predict).name
         self._inputs = list(predict.external_input)
         self._outputs = list(predict.external_output)
 

@@ -73,7 +73,7 @@ class Workspace:
     # ------------------------------------------------------------------------------------------- nets
 
     def create_net(self, net: caffe2_pb2.NetDef, overwrite: bool = False) -> Network:
-        if not net.name:
+        if not net.HasField("name"):
             raise RuntimeError("net_def->has_name(). Net definition should have a name.")
         if net.name in self.nets and not overwrite:
             raise RuntimeError(
