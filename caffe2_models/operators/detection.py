@@ -69,6 +69,8 @@ class GenerateProposals(Operator):
     nms_thresh: float = 0.7
     min_size: float = 16.0
 
+    ranks = True
+
     def infer(self, scores, deltas, im_info, anchors):
         if len(scores.shape) != 4 or len(anchors.shape) != 2 or anchors.shape[1] not in (4, 5):
             raise ModelError(f"scores {list(scores.shape)} and anchors {list(anchors.shape)} that cannot be")
@@ -221,6 +223,7 @@ class BoxWithNMSLimit(Operator):
     legacy_plus_one: bool = True
 
     dtypes = (FLOAT32, FLOAT32, FLOAT32 | INT32)
+    ranks = True
 
     def infer(self, scores, boxes, splits=None):
         for blob in (scores, boxes):

@@ -228,6 +228,41 @@ class Normalize(SameType):
         return graph.add("Div", x, graph.add("Max", norm, graph.constant(self.epsilon)))
 
 
+PACKET = 4  # floats that Eigen adds at a time, on x86-64
+
+
+def row_sums(rows: np.ndarray) -> np.ndarray:
+    """Sums of the rows of float32 [N, D], rounded as Eigen rounds them in Caffe2 1.8.1.
+
+    It adds packets from the first aligned address on, two at a time, then what lies before and behind them: equal
+    rows may have sums that differ in the last bit, and so come in an order where detectors rank them.
+    """
+    count, size = rows.shape
+    sums = np.zeros(count, np.float32)
+    start_of = -np.arange(count) * size % PACKET
+    for start in np.unique(start_of):
+        some = rows[start_of == start].T
+        packets = max(size - int(start), 0) // PACKET
+        if not packets:
+            sums[start_of == start] = _in_order(some)
+            continue
+        end = int(start) + packets * PACKET
+        body = some[start:end].reshape(packets, PACKET, -1)
+        total = body[0]
+        if packets > 1:
+            pairs = packets // 2 * 2
+            total = _in_order(body[0:pairs:2]) + _in_order(body[1:pairs:2])
+            total = total + body[-1] if packets % 2 else total
+        across = (total[0] + total[2]) + (total[1] + total[3])
+        sums[start_of == start] = _in_order(np.concatenate([across[None], some[:start], some[end:]]))
+    return sums
+
+
+def _in_order(terms: np.ndarray) -> np.ndarray:
+    """The sum along the first axis, one term after the other."""
+    return np.add.accumulate(terms, axis=0)[-1] if len(terms) else np.zeros(terms.shape[1:], np.float32)
+
+
 @operator("Softmax")
 @dataclass(frozen=True)
 class Softmax(SameType):
@@ -244,8 +279,9 @@ class Softmax(SameType):
 
     def compute(self, x):
         rows = x.reshape(flattened(x.shape, canonical_axis(self.axis, x.ndim)))
-        powers = np.exp(rows - rows.max(axis=1, keepdims=True, initial=-np.inf))
-        return (powers / powers.sum(axis=1, keepdims=True)).reshape(x.shape)
+        shifted = rows - rows.max(axis=1, keepdims=True, initial=-np.inf)
+        powers = np.exp(shifted.astype(np.float64)).astype(np.float32)
+        return (powers * (np.float32(1) / row_sums(powers))[:, None]).reshape(x.shape)
 
     def lower(self, graph, x):
         axis = canonical_axis(self.axis, len(x.shape))

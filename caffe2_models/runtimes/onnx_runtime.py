@@ -7,6 +7,7 @@ import onnxruntime
 
 from caffe2_common.errors import ModelError
 from caffe2_models.lowering import lower
+from caffe2_models.operators.node import all_nodes
 from caffe2_models.runtimes.session import input_types
 from caffe2_models.runtimes.staged import StagedSession
 from caffe2_models.tensors import Int8Tensor, TensorType, Value
@@ -57,10 +58,13 @@ class OnnxRuntimeSession(StagedSession):
     def __init__(self, net, threads=None, approximate=False):
         super().__init__(net, threads)
         self.approximate = approximate
+        ranking = [node for node in all_nodes(net.operators) if node.operator.ranks]
+        self._ranked = {name for node in ranking for name in node.inputs[:1]}
 
     def can_compile(self, step):
-        """ONNX Runtime does not take all operators without elements; these cost nothing here."""
-        return step.node.operator.is_in_onnx() and all(t.size for t in [*step.inputs, *step.outputs])
+        """ONNX Runtime does not take all operators without elements, and rounds scores that are ranked otherwise."""
+        has_elements = all(t.size for t in [*step.inputs, *step.outputs])
+        return step.node.operator.is_in_onnx() and has_elements and not self._ranked.intersection(step.node.outputs)
 
     def compile(self, part, feeds, outputs):
         lowered = lower(part, input_types(feeds), outputs, qdq=self.approximate)
