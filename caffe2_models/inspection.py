@@ -1,10 +1,12 @@
 """What is wrong with a net: everything at once, where running it would stop at the first."""
 
+import math
 from collections.abc import Mapping
 
 from caffe2_common.errors import ModelError
 from caffe2_models.net import Net, Node
 from caffe2_models.operators import OPERATORS
+from caffe2_models.operators.node import all_nodes
 from caffe2_models.tensors import TensorType
 
 
@@ -36,6 +38,33 @@ def find_idle(net: Net) -> list[str]:
     read |= {name for node in net.init_operators for name in node.inputs}
     written = dict.fromkeys(name for node in net.init_operators for name in node.outputs)
     return [f"parameter {name} is never read" for name in written if name not in read]
+
+
+def task_of(net: Net, inputs: Mapping[str, tuple[int, ...]] | None = None) -> str | None:
+    """What the net is for, where its operators show it, or its outputs on inputs of these shapes; else None."""
+    kinds = {node.type for node in all_nodes(net.operators)}
+    if "BoxWithNMSLimit" in kinds:
+        found = {name for node in net.operators if node.type == "BoxWithNMSLimit" for name in node.outputs}
+        cuts = [node for node in all_nodes(net.operators) if "RoIAlign" in node.type]
+        parts = ["boxes"] + ["masks"] * any(found.intersection(node.inputs) for node in cuts)
+        if "HeatmapMaxKeypoint" in kinds:
+            parts = ["boxes", "keypoints"]
+        return f"object detection ({' and '.join(parts)})"
+    if kinds & {"GenerateProposals", "GenerateProposalsCPP"}:
+        return "region proposals"
+    if any("Styliz" in kind for kind in kinds):
+        return "style transfer"
+    if "RecurrentNetwork" in kinds:
+        return "sequences (recurrent)"
+    types = net.infer_types(inputs) if inputs is not None else {}
+    writers = {name: node.type for node in net.operators for name in node.outputs}
+    scores = [types[name] for name in net.outputs if "Softmax" in writers.get(name, "") and name in types]
+    if len(scores) != 1 or not scores[0].is_exact or len(scores[0].shape) not in (2, 4):
+        return None
+    rest = scores[0].shape[1:]
+    if len(rest) == 3 and min(rest[1], rest[2]) > 1:
+        return f"maps of scores ({'x'.join(map(str, rest))})"
+    return f"classification ({math.prod(rest)} classes)"
 
 
 def _step(node: Node, types: dict[str, TensorType], lost: set[str]) -> str | None:

@@ -105,7 +105,7 @@ class Net:
             name: node.infer({})[1][0].shape
             for node in self.init_operators
             for name in node.outputs
-            if name in self.inputs and not node.inputs
+            if name in self.inputs and name not in self._placeholders and not node.inputs
         }
         shapes = {}
         for name in self.inputs:

@@ -10,15 +10,19 @@ import numpy as np
 
 from caffe2_models.build import make_init
 from caffe2_models.net import Net, Node, Step, last_uses, peak_bytes
+from caffe2_models.operators.node import defined, flat, update
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.runtimes import create_session
 from caffe2_models.runtimes.session import Session
-from caffe2_models.tensors import TensorType, Value
+from caffe2_models.tensors import Sizes, TensorType, Value
 
 
 @dataclass(frozen=True)
 class OperatorCost:
-    """One operator; parameters counts those it is the first to read, ms is None where it was not timed."""
+    """One operator; parameters counts those it is the first to read, ms is None where it was not timed.
+
+    sizes: whether the shape is "exact", the largest that it can be ("up to"), or "unknown" before a run.
+    """
 
     index: int
     type: str
@@ -30,7 +34,16 @@ class OperatorCost:
     macs: int
     parameters: int
     activation_bytes: int
+    sizes: str = Sizes.EXACT.value
     ms: float | None = None
+
+    @property
+    def shape_text(self) -> str:
+        """The shape as in `up to 100x4`, or nothing where it is not known."""
+        if self.sizes == Sizes.UNKNOWN.value:
+            return "known when it runs"
+        text = "x".join(map(str, self.shape))
+        return text if self.sizes == Sizes.EXACT.value or not text else f"up to {text}"
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,11 @@ class NetCost:
     largest_pair_bytes: int
     peak_bytes: int
     ms: float | None = None
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the figures are those of every run, and no upper bounds."""
+        return all(row.sizes == Sizes.EXACT.value for row in self.operators)
 
     def to_dict(self) -> dict:
         """As it goes into JSON."""
@@ -83,7 +101,7 @@ def cost(net: Net, inputs: Mapping[str, tuple[int, ...] | TensorType]) -> NetCos
         parameters=sum(t.size for t in weights),
         weight_bytes=sum(t.nbytes for t in weights),
         largest_pair_bytes=max(pairs, default=0),
-        peak_bytes=peak_bytes(steps, net.outputs, without=net.parameter_types),
+        peak_bytes=peak_bytes(list(flat(steps)), net.outputs, without=net.parameter_types),
     )
 
 
@@ -100,6 +118,7 @@ def _row(step: Step, parameters: int, activation_bytes: int) -> OperatorCost:
         macs=step.macs,
         parameters=parameters,
         activation_bytes=activation_bytes,
+        sizes=first.sizes.value,
     )
 
 
@@ -144,9 +163,9 @@ def _moments(net: Net, feeds: Mapping[str, Value]) -> Iterator[tuple[Node, list[
     blobs = {**net.parameters, **feeds}
     dead_after = last_uses(net.operators, ())
     for node in net.operators:
-        values = [blobs[name] for name in node.inputs]
+        values = [defined(blobs, name) for name in node.inputs]
         yield node, values
-        blobs.update(zip(node.outputs, node.compute(values), strict=True))
+        update(blobs, node.outputs, node.compute(values))
         for name in dead_after[node.index]:
             blobs.pop(name, None)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from caffe2_models.net import Net, Step
+from caffe2_models.operators.node import flat
 from caffe2_models.tensors import TensorType
 from runtime_lut.cost import step_workload
 from runtime_lut.estimate import ESTIMATED, INTERPOLATED, Estimator, interval
@@ -55,6 +56,7 @@ class NetLatency:
     layers: tuple[Layer, ...]
     source: str  # the table, or what the estimates were fitted from
     deviation_us: float = 0.0  # standard deviation of the estimated part
+    is_exact: bool = True  # False: sizes that only a run tells count with the largest they can have
 
     @property
     def total_us(self) -> float:
@@ -109,6 +111,7 @@ class NetLatency:
             "device": self.device,
             "latency_us": self.total_us,
             "interval_us": self.interval_us,
+            "is_exact": self.is_exact,
             "all_found": self.all_found,
             "provenance": self.provenance,
             "source": self.source,
@@ -129,7 +132,7 @@ def net_latency(
     input_shapes: of the net's inputs (its own recorded ones where None). Raises ModelError for shapes that
     do not fit or an operator that is not supported.
     """
-    steps = net.walk(input_shapes or net.input_shapes())
+    steps = [step for step in flat(net.walk(input_shapes or net.input_shapes())) if step.within is None]
     layers = tuple(step_layer(step, table, estimator) for step in steps)
     origin = table or estimator
     deviation = 0.0
@@ -142,6 +145,7 @@ def net_latency(
         layers=layers,
         source=origin.source if origin is not None else "",
         deviation_us=deviation,
+        is_exact=all(step.is_exact for step in steps),
     )
 
 
@@ -170,6 +174,8 @@ def step_layer(step: Step, table: Table | None = None, estimator: Estimator | No
             p90_us=match.percentile("p90"),
             source_type=None if same else match.signature.op_type,
         )
+    if any(t.is_unknown for t in [*step.inputs, *step.outputs]):
+        return layer(provenance=MISSING, time_us=None, nearest="its sizes are known only when the net runs")
     if estimator is not None:
         estimate = estimator.estimate(step_workload(step))
         return layer(provenance=estimate.provenance, time_us=estimate.time_us, spread=estimate.spread)

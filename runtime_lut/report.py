@@ -46,11 +46,12 @@ def _time(layer: Layer) -> str:
 
 def summary_lines(latency: NetLatency) -> list[str]:
     """The reference tool's last two lines; then, where not all is exact, what is not."""
-    total = f"The network run-time latency is {latency.total_us}"
+    most = "" if latency.is_exact else "up to "  # of boxes and the like, which only a run counts
+    total = f"The network run-time latency is {most}{latency.total_us}"
     if latency.interval_us is not None:
         low, high = latency.interval_us
         total = (
-            f"The network run-time latency is {latency.total_us:.1f} ({low:.1f} to {high:.1f}; "
+            f"The network run-time latency is {most}{latency.total_us:.1f} ({low:.1f} to {high:.1f}; "
             f"{100 * latency.estimated_us / latency.total_us:.0f} % of it ESTIMATED from {latency.source})"
         )
     lines = [f"All operators found in the table? {latency.all_found}", total]

@@ -1,8 +1,9 @@
 """Show a Caffe2 net, check it, or convert its files between binary and text.
 
-Prints every operator with the shape it writes, its parameters, multiply-adds and quantization, then what is
-wrong: operators that are not supported, blobs that nothing writes, shapes that cannot be, scales that QNNPACK
-refuses. Exit status 1 where something is. A graph without its init net is shown without shapes.
+Prints the task where it shows (classification, detection, style transfer ...), every operator with the shape it
+writes, its parameters, multiply-adds and quantization, then what is wrong: operators that are not supported, blobs
+that nothing writes, shapes that cannot be, scales that QNNPACK refuses. Exit status 1 where something is. Sizes that
+only a run tells are the largest that can be. A graph without its init net is shown without shapes.
 
 --convert IN OUT rewrites one file, binary or text by its name (.pb, .pbtxt), and makes sure that nothing is
 lost.
@@ -19,7 +20,7 @@ from caffe2_common.files import write_atomically
 from caffe2_mobile.commands.net_arguments import add_net_arguments, input_shapes, open_net
 from caffe2_mobile.commands.program import ArgumentParser
 from caffe2_models.files import TEXT_SUFFIXES, read_net, write_net
-from caffe2_models.inspection import find_idle, find_problems
+from caffe2_models.inspection import find_idle, find_problems, task_of
 from caffe2_models.net import Net
 from caffe2_models.preprocessing import get_preprocessing
 from caffe2_models.profiling import NetCost, cost
@@ -40,9 +41,11 @@ def main(argv: list[str]) -> int:
     for name, shape in shapes.items():
         print(f"input {name}: {'x'.join(map(str, shape))}")
     print(f"output {', '.join(net.outputs)}")
+    if (task := task_of(net, shapes if not problems and net.init_operators else None)) is not None:
+        print(f"task: {task}")
     if (recorded := get_preprocessing(net.predict)) is not None:
         print(f"preprocessing {recorded.to_json()}")
-    report = {"name": net.name, "inputs": shapes, "outputs": net.outputs, "problems": problems}
+    report = {"name": net.name, "inputs": shapes, "outputs": net.outputs, "task": task, "problems": problems}
     if not net.init_operators:
         print_graph(net)
     elif not problems:
@@ -77,13 +80,14 @@ def print_costs(costs: NetCost) -> None:
     print(f"\n{'':>4} {'operator':22} {'writes':30} {'shape':18} {'quantization':>15} "
           f"{'parameters':>11} {'M MAdds':>8}")  # fmt: skip
     for row in costs.operators:
-        writes, shape = " ".join(row.outputs), "x".join(map(str, row.shape))
+        writes = " ".join(row.outputs)
         scale = "" if row.scale is None else f"{row.scale:.6g}, {row.zero_point}"
         counts = f"{row.parameters:>11,} {row.macs / 1e6:>8.2f}"
-        print(f"{row.index:>4} {row.type:22} {writes[:30]:30} {shape:18} {scale:>15} {counts}")
+        print(f"{row.index:>4} {row.type:22} {writes[:30]:30} {row.shape_text:18} {scale:>15} {counts}")
     weights, activations = costs.weight_bytes / MIB, costs.peak_bytes / MIB
-    print(f"\n{costs.parameters:,} parameters in {weights:.1f} MiB, {costs.macs / 1e6:.1f} M multiply-adds")
-    print(f"activations of {activations:.1f} MiB at a time")
+    most = "" if costs.is_exact else "up to "
+    print(f"\n{costs.parameters:,} parameters in {weights:.1f} MiB, {most}{costs.macs / 1e6:.1f} M multiply-adds")
+    print(f"activations of {most}{activations:.1f} MiB at a time")
 
 
 def convert(source: str, target: str) -> None:

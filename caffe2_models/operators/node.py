@@ -205,8 +205,8 @@ class Body:
 class Step:
     """One operator at its own moment of a run: the types that it reads and writes then.
 
-    macs counts multiply-accumulates: at most so many, where sizes are not exact. within are the steps of the nets
-    that it holds and may run.
+    macs counts multiply-accumulates, with those of the nets that it holds: at most so many, where sizes are not
+    exact. within are the steps of these nets, where it is an operator that runs one of them.
     """
 
     node: Node
@@ -221,7 +221,9 @@ class Step:
 
     @property
     def macs(self) -> int:
-        if any(t.is_unknown for t in self.inputs) or self.within is not None:
+        if self.within is not None:
+            return sum(step.macs for step in self.within)
+        if any(t.is_unknown for t in self.inputs):
             return 0
         with self.node.context():
             return int(self.node.operator.macs(*self.inputs))

@@ -9,11 +9,12 @@ import pytest
 from google.protobuf import text_format
 from operator_cases import CASES
 from random_nets import random_net
+from test_detection import detector, feeds_of
 
 from caffe2_models import Int8Tensor, Net, load_net
 from caffe2_models.build import add_operator, make_init
 from caffe2_models.files import write_net
-from caffe2_models.inspection import find_idle, find_problems
+from caffe2_models.inspection import find_idle, find_problems, task_of
 from caffe2_models.profiling import cost, random_feeds, time_net, time_operators
 from caffe2_models.proto import caffe2_pb2
 
@@ -169,3 +170,32 @@ def test_every_case_has_a_cost():
 def test_the_list_of_operators_is_up_to_date(root):
     done = script(root, "scripts/list_operators.py")
     assert done.stdout == (root / "docs" / "operators.md").read_text(), "run scripts/list_operators.py"
+
+
+def test_detectors_are_shown_with_the_most_that_they_may_take(shared):
+    shapes = {name: value.shape for name, value in feeds_of(np.random.default_rng(0), 1).items()}
+    costs = cost(detector(), shapes)
+    rows = {row.type: row for row in costs.operators}
+    assert not costs.is_exact and rows["RoIAlign"].shape_text == "up to 20x3x2x2"
+    assert (rows["ConstantFill"].sizes, rows["ConstantFill"].shape_text) == ("exact", "1")
+    assert costs.peak_bytes >= 4 * (20 * 12 * 3)  # within the branch: soft, s and answer
+
+
+@pytest.mark.parametrize(
+    ("graph", "task"),
+    [
+        ("mask_rcnn_2go_model_int8_model", "object detection (boxes and masks)"),
+        ("detectron_e2e_faster_rcnn_R-50-C4_1x_predict_net", "object detection (boxes)"),
+        ("resnet50_predict_net", None),  # without its weights
+    ],
+)
+def test_the_task_shows(graph, task, shared):
+    assert task_of(load_net(shared / "published" / "others" / f"{graph}.pbtxt")) == task
+
+
+def test_the_task_of_classifiers():
+    predict = caffe2_pb2.NetDef(name="net", external_input=["x"], external_output=["y"])
+    add_operator(predict, "Softmax", ["x"], ["y"])
+    assert task_of(Net(predict), {"x": (2, 10)}) == "classification (10 classes)"
+    assert task_of(Net(predict), {"x": (1, 3, 5, 6)}) == "maps of scores (3x5x6)"
+    assert task_of(Net(predict), {"x": (2, 3, 4)}) is None
