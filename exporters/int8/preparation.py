@@ -114,7 +114,7 @@ class SumInPairs(Rule):
         if layer.type == "Add":
             layer.type, layer.arguments = "Sum", {}
             return
-        partial = Blob(layer.output.shapes, name=f"{layer.output}/of_first_two")
+        partial = Blob(layer.output.shapes, name=f"{layer.output}/partial/{len(layer.inputs) - 2}")
         graph.layers.insert(graph.layers.index(layer), Layer("Sum", layer.inputs[:2], [partial], name=partial.name))
         layer.inputs = [partial, *layer.inputs[2:]]
 
