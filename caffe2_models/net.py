@@ -54,14 +54,14 @@ class Net:
 
     @functools.cached_property
     def inputs(self) -> list[str]:
-        """The blobs a user feeds: external inputs that are read, and that init fills as stand-ins at most.
+        """The blobs a user feeds: external inputs that are read and not filled; where all are, those with stand-ins.
 
         Where the file names no external inputs, they are the blobs that are read before anything writes them.
         """
         listed = [name for name in self.predict.external_input if name in self._read]
         wanted = dict.fromkeys(listed if self.predict.external_input else self._undefined)
-        missing = [name for name in wanted if name not in self._filled or name in self._placeholders]
-        return missing or self._stand_ins
+        unfilled = [name for name in wanted if name not in self._filled]
+        return unfilled or [name for name in wanted if name in self._placeholders] or self._stand_ins
 
     @functools.cached_property
     def outputs(self) -> list[str]:

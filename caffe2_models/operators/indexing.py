@@ -201,6 +201,9 @@ class Scatter(Operator):
             np.put_along_axis(result, indices, updates, axis)
         return result
 
+    def lower(self, graph, data, indices, updates):
+        return graph.add("ScatterElements", data, indices, updates, axis=canonical_axis(self.axis, len(data.shape)))
+
 
 @operator("ScatterWeightedSum")
 @dataclass(frozen=True)

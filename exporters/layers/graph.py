@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from caffe2_common.errors import ModelError
 from caffe2_common.preprocessing import Preprocessing
 from caffe2_models.arguments import Arguments
 from caffe2_models.build import add_operator
 from caffe2_models.operators import OPERATORS, Operator
 from caffe2_models.operators import registry as traits
+from caffe2_models.operators.node import Node
 from caffe2_models.proto import caffe2_pb2
+from caffe2_models.tensors import TensorType
 
 FLOAT32 = np.dtype(np.float32)
 
@@ -61,6 +64,12 @@ class Blob:
     @property
     def is_image(self) -> bool:
         return self.rank == 4
+
+    def type_at(self, variant: int) -> TensorType:
+        """At the first or second of the sizes; a number is a vector of one in a net."""
+        value = None if self.value is None else np.atleast_1d(self.value)
+        shape = self.shapes[variant] if value is None else value.shape
+        return TensorType(shape, self.dtype, value=value)
 
     def is_fixed(self, axis: int) -> bool:
         """Whether the dimension is the same whatever the input's shape."""
@@ -109,6 +118,25 @@ class Layer:
         """The operator with its arguments decoded."""
         proto = add_operator(caffe2_pb2.NetDef(), self.type, [], [blob.name for blob in self.outputs], **self.arguments)
         return OPERATORS[self.type].decode(Arguments(proto))
+
+    def infer(self) -> None:
+        """Give the outputs their shapes and element types. Raises Unsupported as Caffe2 would refuse to run it."""
+        names = [f"x{index}" for index in range(len(self.inputs))]
+        proto = add_operator(
+            caffe2_pb2.NetDef(), self.type, names, [f"y{index}" for index in range(len(self.outputs))], **self.arguments
+        )
+        node = Node(proto, 0)
+        variants = 1 if all(blob.shapes[0] == blob.shapes[1] for blob in self.inputs) else 2
+        try:
+            types = [
+                node.infer({name: blob.type_at(variant) for name, blob in zip(names, self.inputs, strict=True)})[1]
+                for variant in range(variants)
+            ]
+        except ModelError as error:
+            raise Unsupported(f"Caffe2's {self.type} does not take it: {str(error).partition('): ')[2]}") from None
+        for blob, first, second in zip(self.outputs, types[0], types[-1], strict=True):
+            if first.is_exact and second.is_exact:
+                blob.shapes, blob.dtype = (first.shape, second.shape), first.dtype
 
     @property
     def activations(self) -> list[Blob]:
@@ -205,7 +233,10 @@ class Graph:
     preprocessing: Preprocessing | None = None
 
     def add(self, kind: str, inputs: Iterable[Blob | None], name: str, outputs: int, arguments: dict) -> Layer:
-        """Append a layer; inputs and arguments that are None are left out."""
+        """Append a layer, its outputs typed; inputs and arguments that are None are left out.
+
+        Raises Unsupported where Caffe2's operator does not take such inputs.
+        """
         inputs = [blob for blob in inputs if blob is not None]
         for blob in inputs:
             if blob.varies:
@@ -214,6 +245,8 @@ class Graph:
             arguments = {**arguments, "order": "NCHW"}
         arguments = {key: value for key, value in arguments.items() if value is not None}
         layer = Layer(kind, inputs, [Blob(name=name), *(Blob() for _ in range(outputs - 1))], arguments, name)
+        if all(blob.shapes is not None for blob in inputs):
+            layer.infer()
         self.layers.append(layer)
         return layer
 

@@ -25,7 +25,8 @@ def write_net(graph: Graph, release: bool = False) -> Net:
         for index, blob in enumerate(layer.inputs):
             if blob.is_constant and blob not in parameters:
                 parameters[blob] = names.of_parameter(layer, index)
-                add_fill(init, parameters[blob], _as_parameter(blob.value))
+                keeps_rank = layer.traits.identity  # what it copies is an output of the net
+                add_fill(init, parameters[blob], _as_parameter(blob.value, keeps_rank))
                 blob.value = None if release else blob.value
         inputs = [parameters.get(blob) or names.of(blob) for blob in layer.inputs]
         outputs = [names.of(blob) for blob in layer.outputs]
@@ -52,6 +53,7 @@ def add_clamp(net: caffe2_pb2.NetDef, layer: Layer, source: str, target: str) ->
     add_operator(net, "Clip", [source], [target], **limits)
 
 
-def _as_parameter(value: np.ndarray) -> np.ndarray:
+def _as_parameter(value: np.ndarray, keeps_rank: bool) -> np.ndarray:
     """As init nets hold it: no float64, and a vector of one for a number, which broadcasts alike."""
-    return np.atleast_1d(value.astype(np.float32) if value.dtype == np.float64 else value)
+    value = value.astype(np.float32) if value.dtype == np.float64 else value
+    return value if keeps_rank else np.atleast_1d(value)

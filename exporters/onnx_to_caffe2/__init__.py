@@ -1,5 +1,6 @@
 """ONNX to Caffe2: one small function per ONNX operator, then rewrites to the form of the published nets."""
 
+import numpy as np
 import onnx
 
 from caffe2_common.errors import ModelError, UnsupportedError
@@ -48,6 +49,7 @@ def _convert_nodes(source: Source) -> Graph:
                 results = convert_node(context, inputs, node.attributes)
                 if beyond := [name for name in node.outputs[len(results) :] if name in needed]:
                     raise Unsupported(f"its output {beyond[0]} has no counterpart in Caffe2")
+                results = [_as_declared(context, *pair) for pair in zip(results, outputs, strict=False)]
             except Unsupported as reason:
                 problems.append(f"{node}: {reason}")
                 results = None
@@ -60,8 +62,27 @@ def _convert_nodes(source: Source) -> Graph:
             blobs[name] = result
     _require_all_converted(unknown, problems)
     for name in source.outputs:
-        _add_output(graph, blobs, name, source)
+        try:
+            _add_output(graph, blobs, name, source)
+        except Unsupported as reason:
+            raise UnsupportedError(f"output {name}: {reason}") from None
     return graph
+
+
+def _as_declared(node: Node, made: Blob, declared: Blob) -> Blob:
+    """The blob in the shape that ONNX says it has: a vector of one, as nets hold numbers, may have to be one.
+
+    Raises Unsupported for any other shape, and for another element type.
+    """
+    if made.shapes is None or declared.shapes is None or made.is_constant:
+        return made
+    if made.shapes != declared.shapes:
+        if made.shapes == ((1,), (1,)) and declared.rank == 0:
+            return node.add("Squeeze", [made], dims=[0])
+        raise Unsupported(f"in Caffe2 its output would be {list(made.shape)}, not {list(declared.shape)}")
+    if made.dtype != declared.dtype:
+        raise Unsupported(f"in Caffe2 its output would be {made.dtype}, not {declared.dtype}")
+    return made
 
 
 def _live(source: Source) -> list[SourceNode]:
@@ -105,7 +126,9 @@ def _blob(name: str, source: Source) -> Blob:
 
 
 def _same_value(first: TensorType, second: TensorType) -> bool:
-    return second.value is not None and first.shape == second.shape and bool((first.value == second.value).all())
+    if second.value is None or first.shape != second.shape:
+        return False
+    return np.array_equal(first.value, second.value, equal_nan=first.dtype.kind == "f")
 
 
 def _layer(node: SourceNode) -> str:

@@ -76,7 +76,9 @@ def convert_node(node: Node, inputs: list[Blob | None], attributes: dict[str, ob
     try:
         signature.bind(node, *data, **keywords)
     except TypeError as error:
-        raise Unsupported(str(error)) from None
+        raise Unsupported(f"inputs or attributes that are not known: {error}") from None
+    if any(blob is not None and blob.shapes is None for blob in data):
+        raise Unsupported("an input of unknown shape")
     results = conversion.function(node, *data, **keywords)
     return list(results) if isinstance(results, (list, tuple)) else [results]
 

@@ -14,9 +14,11 @@ import onnx.inliner
 from onnx import numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
-from caffe2_common.errors import ModelError
+from caffe2_common.errors import ModelError, UnsupportedError
 from caffe2_models.tensors import MAX_BLOB_BYTES, TensorType
 from exporters.onnx_files import graph_inputs, opset_version
+from exporters.onnx_to_caffe2.functions import expand_node
+from exporters.onnx_to_caffe2.registry import CONVERSIONS
 
 # Every float type is computed as float32, the only one the mobile runtimes have.
 OTHER_FLOATS = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE}
@@ -110,8 +112,7 @@ def to_array(tensor: onnx.TensorProto) -> np.ndarray:
 
 def _single(array: np.ndarray) -> np.ndarray:
     array = np.asarray(array)
-    is_float = array.dtype.kind == "f" or array.dtype.name == "bfloat16"
-    return array.astype(np.float32) if is_float and array.dtype != np.float32 else array
+    return array.astype(np.float32) if array.dtype.name in ("float16", "bfloat16", "float64") else array
 
 
 class _Tracer:
@@ -134,8 +135,14 @@ class _Tracer:
                 self._set(proto.output[0], _shape_of(proto, known[0].shape))
             elif proto.op_type == "If" and constant and depth < MAX_DEPTH:
                 self._inline_branch(proto, bool(known[0].value.all()), depth)
+            elif proto.op_type == "Range" and constant:
+                self._set(proto.output[0], _range(proto, *(t.value.reshape(()) for t in known)))
             elif constant and known and self._is_pure(proto):
                 self._fold(proto)
+            elif proto.op_type == "CastLike" and known[0] is not None and known[0].value is not None:
+                self.visit([_as_cast(proto, known[1])], depth)
+            elif depth < MAX_DEPTH and (body := self._function(proto)) is not None:
+                self.visit(body, depth + 1)
             else:
                 self.trace.nodes.append(_source_node(proto))
                 self._infer(proto)
@@ -177,6 +184,16 @@ class _Tracer:
             raise ModelError(f"node {proto.name or proto.op_type}: cannot be computed ({error})") from error
         for name, value in zip([name for name in proto.output if name], results, strict=True):
             self._set(name, np.asarray(value))
+
+    def _function(self, proto: onnx.NodeProto) -> list[onnx.NodeProto] | None:
+        """The operators that ONNX says a node consists of, where no conversion is made for it."""
+        if proto.op_type in CONVERSIONS or not onnx.defs.has(proto.op_type, self.opset, proto.domain):
+            return None
+        schema = onnx.defs.get_schema(proto.op_type, self.opset, proto.domain)
+        types = [self.trace.types.get(name) for name in proto.input if name]
+        if any(known is None for known in types):
+            return None
+        return expand_node(proto, schema, [_type_proto(known) for known in types if known is not None], self.opset)
 
     def _inline_branch(self, proto: onnx.NodeProto, condition: bool, depth: int) -> None:
         """An If whose condition is known is the branch that it takes."""
@@ -268,6 +285,19 @@ def _with_single_floats(proto: onnx.NodeProto) -> onnx.NodeProto:
     return patched or proto
 
 
+def _range(proto: onnx.NodeProto, start: np.ndarray, limit: np.ndarray, delta: np.ndarray) -> np.ndarray:
+    """Of bounds that are numbers or, as ONNX's own functions have them, vectors of one."""
+    if not delta or not abs((limit - start) / delta) * start.itemsize < MAX_BLOB_BYTES:
+        raise ModelError(f"node {proto.name or proto.op_type}: a range from {start} to {limit} by {delta}")
+    return np.arange(start, limit, delta, start.dtype)
+
+
+def _as_cast(proto: onnx.NodeProto, like: TensorType) -> onnx.NodeProto:
+    """A CastLike of a type that is known, as a Cast."""
+    element = onnx.helper.np_dtype_to_tensor_dtype(like.dtype)
+    return onnx.helper.make_node("Cast", proto.input[:1], proto.output, name=proto.name, to=element)
+
+
 def _copy(proto: onnx.NodeProto) -> onnx.NodeProto:
     copy = onnx.NodeProto()
     copy.CopyFrom(proto)
@@ -278,7 +308,10 @@ def _input_shape(value: onnx.ValueInfoProto, size: int | None, variant: int) -> 
     """The input's shape, free dimensions at the first or second of their two sizes."""
     if not value.type.HasField("tensor_type") or not value.type.tensor_type.HasField("shape"):
         raise ModelError(f"input {value.name} has no shape in the ONNX file")
-    sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+    dims = value.type.tensor_type.shape.dim
+    sizes = [dim.dim_value for dim in dims]
+    if any(dim.HasField("dim_value") and dim.dim_value == 0 for dim in dims[1:]):  # old exporters' free batch is 0
+        raise UnsupportedError(f"input {value.name} has no elements: {sizes}")
     if size is not None and len(sizes) == 4 and any(fixed not in (0, size) for fixed in sizes[2:]):
         raise ModelError(f"input {value.name} is {sizes[2]} x {sizes[3]} in the ONNX file; its size cannot change")
     spatial = size if size is not None else DEFAULT_SIZE + FREE_SIZE_STEP * variant

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 
+from exporters.onnx_to_caffe2.operators.logic import bounded
 from exporters.onnx_to_caffe2.registry import converts
 
 SIXTH = 1 / 6
@@ -26,6 +27,14 @@ UNARY = {
     "Sign": "Sign",
     "Sin": "Sin",
     "Sqrt": "Sqrt",
+    "Acos": "Acos",
+    "Asin": "Asin",
+    "Atan": "Atan",
+    "Cosh": "Cosh",
+    "Erf": "Erf",
+    "Not": "Not",
+    "Sinh": "Sinh",
+    "Tan": "Tan",
 }
 
 
@@ -34,10 +43,21 @@ def unary(node, x):
     return node.add(UNARY[node.type], [x])
 
 
-@converts("Clip", constants={1: "min", 2: "max"})
-def clip(node, x, *, min=None, max=None):
-    low = None if min is None or min <= FLOAT32.min else float(min)
-    high = None if max is None or max >= FLOAT32.max else float(max)
+@converts("Clip")
+def clip(node, x, low_input=None, high_input=None, *, min=None, max=None):
+    """Bounds that are computed take a Max and a Min."""
+    for bound, kind in ((low_input, "Max"), (high_input, "Min")):
+        if bound is not None and not bound.is_constant:
+            x = bounded(node, x, bound, kind)
+    if low_input is not None and low_input.is_constant:
+        min = low_input.value
+    if high_input is not None and high_input.is_constant:
+        max = high_input.value
+    if min is None and max is None:
+        return x
+    low, high = (None if bound is None else float(np.reshape(bound, ())) for bound in (min, max))
+    low = None if low is None or low <= FLOAT32.min else low
+    high = None if high is None or high >= FLOAT32.max else high
     if high is None:
         return x if low is None else node.add("Relu", [x]) if low == 0 else node.add("Clip", [x], min=low)
     return node.add("Clip", [x], min=low, max=high)
@@ -103,6 +123,34 @@ def gelu(node, x, *, approximate="none"):
 @converts("LogSoftmax")
 def log_softmax(node, x, *, axis=None):
     return node.add("Log", [softmax(node, x, axis=axis)])
+
+
+@converts("ThresholdedRelu")
+def thresholded_relu(node, x, *, alpha=1.0):
+    return node.add("ThresholdedRelu", [x], alpha=alpha)
+
+
+@converts("Asinh")
+def asinh(node, x):
+    """log(|x| + sqrt(x^2 + 1)), with the sign of x."""
+    size, one = node.add("Abs", [x]), node.constant(np.float32(1))
+    root = node.add("Sqrt", [node.add("Add", [node.add("Sqr", [x]), one])])
+    return node.add("Mul", [node.add("Sign", [x]), node.add("Log", [node.add("Add", [size, root])])])
+
+
+@converts("Acosh")
+def acosh(node, x):
+    """log(x + sqrt(x^2 - 1))"""
+    root = node.add("Sqrt", [node.add("Sub", [node.add("Sqr", [x]), node.constant(np.float32(1))])])
+    return node.add("Log", [node.add("Add", [x, root])])
+
+
+@converts("Atanh")
+def atanh(node, x):
+    """log((1 + x) / (1 - x)) / 2"""
+    one = node.constant(np.float32(1))
+    ratio = node.add("Div", [node.add("Add", [one, x]), node.add("Sub", [one, x])])
+    return node.add("Mul", [node.add("Log", [ratio]), node.constant(np.float32(0.5))])
 
 
 @converts("Softmax")

@@ -2,8 +2,10 @@
 
 import numpy as np
 
-from exporters.layers import Unsupported
+from exporters.onnx_to_caffe2.operators.broadcasting import as_type, broadcast
 from exporters.onnx_to_caffe2.registry import converts
+
+FLOAT32 = np.dtype(np.float32)
 
 
 @converts("Add")
@@ -39,9 +41,7 @@ def extremum(node, *inputs):
     """A scalar constant bounds the others: Clip (or Relu). Blobs of one shape: Max, Min."""
     bounds = [float(blob.value.ravel()[0]) for blob in inputs if blob.is_constant and blob.value.size == 1]
     blobs = [blob for blob in inputs if not (blob.is_constant and blob.value.size == 1)]
-    if any(blob.shapes != blobs[0].shapes for blob in blobs):
-        raise Unsupported("tensors of different shapes")
-    result = blobs[0] if len(blobs) == 1 else node.add(node.type, blobs)
+    result = blobs[0] if len(blobs) == 1 else node.add(node.type, broadcast(node, blobs))
     if bounds and node.type == "Min":
         return node.add("Clip", [result], max=min(bounds))
     if bounds:
@@ -51,9 +51,12 @@ def extremum(node, *inputs):
 
 @converts("Pow")
 def power(node, x, exponent):
+    """Caffe2's is float32's, of blobs of one shape or with one exponent."""
+    base = as_type(node, x, FLOAT32)
     if exponent.is_constant and exponent.value.size == 1:
-        return node.add("Pow", [x], exponent=float(exponent.value.ravel()[0]))
-    raise Unsupported("an exponent that is no single constant")
+        return as_type(node, node.add("Pow", [base], exponent=float(exponent.value.ravel()[0])), x.dtype)
+    power = as_type(node, exponent, FLOAT32)
+    return as_type(node, node.add("Pow", broadcast(node, [base, power])), x.dtype)
 
 
 @converts("Reciprocal")

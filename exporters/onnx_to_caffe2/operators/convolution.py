@@ -21,19 +21,22 @@ dilations=None, group=1,
     adjust = tuple(output_padding or (0, 0))
     window = Window.of(x, node.output, weight.shape[2:], strides, pads, None)
     if output_shape is not None or auto_pad.startswith("SAME"):
-        window = _cropped_to(node.output.shape[2:], x.shape[2:], window, adjust, auto_pad)
+        window, adjust = _cropped_to(node.output.shape[2:], x.shape[2:], window, adjust, auto_pad)
     arguments = window.arguments(group)
     if adjust != (0, 0):
         arguments |= {"adj": adjust[0]} if adjust[0] == adjust[1] else {"adj_h": adjust[0], "adj_w": adjust[1]}
     return node.add("ConvTranspose", [x, weight, bias], **arguments)
 
 
-def _cropped_to(wanted, size, window: Window, adjust, auto_pad: str) -> Window:
-    """The padding that gives the wanted output size (ONNX's ConvTranspose: the odd one goes below for
-    SAME_UPPER).
+def _cropped_to(wanted, size, window: Window, adjust, auto_pad: str) -> tuple[Window, tuple[int, int]]:
+    """The padding, and the adjustment, that give the wanted output size.
+
+    ONNX's ConvTranspose: the odd pad goes below for SAME_UPPER.
     """
     full = [s * (n - 1) + a + k for s, n, a, k in zip(window.strides, size, adjust, window.kernel, strict=True)]
     totals = [max(0, have - want) for have, want in zip(full, wanted, strict=True)]
     begins = [total // 2 if auto_pad == "SAME_UPPER" else total - total // 2 for total in totals]
     ends = [total - begin for total, begin in zip(totals, begins, strict=True)]
-    return Window(window.kernel, window.strides, (*begins, *ends), window.dilations)
+    missing = [max(0, want - have) for have, want in zip(full, wanted, strict=True)]
+    adjust = tuple(have + more for have, more in zip(adjust, missing, strict=True))
+    return Window(window.kernel, window.strides, (*begins, *ends), window.dilations), adjust

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from exporters.layers import Blob, Unsupported
+from exporters.onnx_to_caffe2.operators.broadcasting import broadcast
 from exporters.onnx_to_caffe2.registry import Node, converts
 
 # Bounds of a slice beyond this mean the very end, or the beginning, of a dimension of any size.
@@ -14,7 +15,7 @@ FAR = 1 << 20
 
 @converts("Reshape")
 def reshape(node, x, shape=None, *, allowzero=0):
-    return _reshape_to(node, x, node.output)
+    return reshape_to(node, x, node.output)
 
 
 @converts("Flatten")
@@ -55,13 +56,18 @@ def split(node, x, *, axis=0, split=None, num_outputs=None):
 
 @converts("Slice", constants={1: "starts", 2: "ends", 3: "axes", 4: "steps"})
 def slice_(node, x, *, starts, ends, axes=None, steps=None):
-    """Caffe2 slices one dimension at a time, without steps; a pooling of single pixels steps over the map."""
+    """Caffe2 slices one dimension at a time, without steps; a pooling of single pixels steps over the map.
+
+    Backwards, a Gather of the places.
+    """
     axes = [axis % x.rank for axis in (range(len(starts)) if axes is None else axes)]
     strides = dict(zip(axes, steps or [1] * len(axes), strict=True))
-    if min(strides.values()) < 1:
-        raise Unsupported("negative steps")
     for start, end, axis in zip(starts, ends, axes, strict=True):
-        x = _slice_axis(node, x, axis, start, end)
+        if strides[axis] < 0:
+            places = np.arange(x.fixed_dim(axis))[start : end : strides.pop(axis)]
+            x = node.add("Gather", [x, node.constant(places)], axis=axis or None)
+        else:
+            x = slice_axis(node, x, axis, start, end)
     if x.rank == 4 and all(step == 1 or axis in (2, 3) for axis, step in strides.items()):
         return _step(node, x, strides.get(2, 1), strides.get(3, 1))
     for axis, step in strides.items():
@@ -77,28 +83,9 @@ def _step(node: Node, x: Blob, rows: int, columns: int) -> Blob:
     return _typed(node.add("MaxPool", [x], kernel=1, stride_h=rows, stride_w=columns), shapes)
 
 
-@converts("Gather")
-def gather(node, x, indices, *, axis=0):
-    """Constant indices that follow one another are a slice; a single one drops its dimension."""
-    axis %= x.rank
-    if not indices.is_constant:
-        raise Unsupported("indices that are computed while the net runs")
-    wanted = np.atleast_1d(indices.value) % x.fixed_dim(axis)
-    if wanted.ndim > 1 or (np.diff(wanted) != 1).any():
-        raise Unsupported("indices that do not follow one another")
-    x = _slice_axis(node, x, axis, int(wanted[0]), int(wanted[-1]) + 1)
-    return x if indices.value.ndim else node.add("Squeeze", [x], dims=[axis])
-
-
 @converts("Expand")
 def expand(node, x, shape=None):
-    while x.rank < node.output.rank:
-        x = _typed(node.add("ExpandDims", [x], dims=[0]), tuple((1, *s) for s in x.shapes))
-    for axis in range(x.rank):
-        if x.shape[axis] == 1 != node.output.shape[axis]:
-            tiles = node.output.fixed_dim(axis)
-            x = _typed(node.add("Tile", [x], tiles=tiles, axis=axis), tuple(_with(s, axis, tiles) for s in x.shapes))
-    return x
+    return broadcast(node, [x], node.output.shapes)[0]
 
 
 @converts("Tile", constants={1: "repeats"})
@@ -116,10 +103,10 @@ def pad(node, x, *, pads=None, paddings=None, value=0.0, axes=None, mode="consta
     sides = dict(zip(axes, zip(pads[: len(axes)], pads[len(axes) :], strict=True), strict=True))
     if mode not in ("constant", "reflect", "edge"):
         raise Unsupported(f"mode {mode}")
-    filling = {"value": float(value) or None} if mode == "constant" else {"mode": mode}
+    filling = {"value": float(np.reshape(value, ())) or None} if mode == "constant" else {"mode": mode}
     for axis, (begin, end) in sides.items():
         if min(begin, end) < 0:
-            x = _slice_axis(node, x, axis, max(-begin, 0), end if end < 0 else None)
+            x = slice_axis(node, x, axis, max(-begin, 0), end if end < 0 else None)
     sides = {axis: (max(begin, 0), max(end, 0)) for axis, (begin, end) in sides.items() if max(begin, end) > 0}
     if x.rank == 4 and sides.keys() <= {2, 3}:
         return _pad_map(node, x, *sides.get(2, (0, 0)), *sides.get(3, (0, 0)), **filling)
@@ -147,15 +134,15 @@ def depth_to_space(node, x, *, blocksize, mode="DCR"):
 
 
 @converts("SpaceToDepth")
-def space_to_depth(node, x, *, blocksize):
+def space_to_depth(node, x, *, blocksize, mode="DCR"):
     size, channels = blocksize, x.shape[1]
     height, width = x.fixed_dim(2) // size, x.fixed_dim(3) // size
     x = node.add("Reshape", [x], shape=[0, channels, height, size, width, size])
-    x = node.add("Transpose", [x], axes=[0, 3, 5, 1, 2, 4])
+    x = node.add("Transpose", [x], axes=[0, 3, 5, 1, 2, 4] if mode == "DCR" else [0, 1, 3, 5, 2, 4])
     return node.add("Reshape", [x], shape=[0, channels * size**2, height, width])
 
 
-def _reshape_to(node: Node, x: Blob, y: Blob) -> Blob:
+def reshape_to(node: Node, x: Blob, y: Blob) -> Blob:
     """Reshape x as y, without fixing what the input's shape leaves free."""
     if x.shapes == y.shapes:
         return x
@@ -175,7 +162,7 @@ def _reshape_to(node: Node, x: Blob, y: Blob) -> Blob:
     return node.add("Reshape", [x], shape=shape)
 
 
-def _slice_axis(node: Node, x: Blob, axis: int, start: int, end: int | None) -> Blob:
+def slice_axis(node: Node, x: Blob, axis: int, start: int, end: int | None) -> Blob:
     """x[start:end] along one axis. Caffe2 counts from the end with -1 for the end itself."""
     if x.is_fixed(axis):
         dim = x.shape[axis]

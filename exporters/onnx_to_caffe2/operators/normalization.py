@@ -2,17 +2,10 @@
 
 import numpy as np
 
-from caffe2_models.proto import caffe2_pb2
 from exporters.layers import Blob, Unsupported
+from exporters.onnx_to_caffe2.operators.broadcasting import as_type
+from exporters.onnx_to_caffe2.operators.layout import reshape_to
 from exporters.onnx_to_caffe2.registry import converts
-
-DataType = caffe2_pb2.TensorProto
-CAST_TYPES = {
-    "float32": DataType.FLOAT,
-    "int32": DataType.INT32,
-    "int64": DataType.INT64,
-    "bool": DataType.BOOL,
-}
 
 
 @converts("BatchNormalization")
@@ -43,9 +36,22 @@ def instance_normalization(node, x, scale, bias, *, epsilon=1e-5):
 
 @converts("LayerNormalization")
 def layer_normalization(node, x, scale, bias=None, *, axis=-1, epsilon=1e-5, stash_type=1):
-    normal = node.add("LayerNorm", [x], axis=axis % x.rank, epsilon=epsilon)
+    axis %= x.rank
+    count = 1 if len(node.outputs) == 1 else 3
+    normal, *moments = node.add_many("LayerNorm", [x], count, axis=axis, epsilon=epsilon)
     scaled = node.add("Mul", [normal, scale])
-    return scaled if bias is None else node.add("Add", [scaled, bias])
+    results = [scaled if bias is None else node.add("Add", [scaled, bias])]
+    if moments:
+        mean, deviation = (reshape_to(node, moment, declared) for moment, declared in
+                           zip(moments, _moments(x, axis), strict=True))  # fmt: skip
+        results += [mean, node.add("Pow", [deviation], exponent=-1.0)]
+    return results[: len(node.outputs)]
+
+
+def _moments(x: Blob, axis: int) -> list[Blob]:
+    """Mean and deviation as ONNX lays them out: with dimensions of 1 for those that they are taken over."""
+    shapes = tuple((*shape[:axis], *[1] * (len(shape) - axis)) for shape in x.shapes)
+    return [Blob(shapes), Blob(shapes)]
 
 
 @converts("LRN")
@@ -57,23 +63,28 @@ def local_response_normalization(node, x, *, size, alpha=1e-4, beta=0.75, bias=1
 
 @converts("LpNormalization")
 def lp_normalization(node, x, *, axis=-1, p=2):
-    if p != 2:
-        raise Unsupported(f"p = {p}; Caffe2 has 2")
-    return node.add("Normalize", [x], axis=axis % x.rank)
+    if p not in (1, 2):
+        raise Unsupported(f"p = {p}; Caffe2 has 1 and 2")
+    return node.add("Normalize" if p == 2 else "NormalizeL1", [x], axis=axis % x.rank)
 
 
-@converts("Dropout", "Identity", constants={1: "ratio", 2: "training_mode"})
-def identity(node, x, *, ratio=None, training_mode=False, is_test=1, seed=None):
+@converts("Identity")
+def identity(node, x):
+    return x
+
+
+@converts("Dropout", constants={2: "training_mode"})
+def dropout(node, x, ratio_input=None, *, training_mode=False, ratio=None, is_test=1, seed=None):
+    """The second output, a mask of what is kept, is all ones."""
     if training_mode:
         raise Unsupported("training; export the model in eval mode")
-    return x
+    if len(node.outputs) == 1:
+        return x
+    everywhere = node.add("ConstantFill", [x], value=1.0)
+    return x, as_type(node, everywhere, np.dtype(np.bool_))
 
 
 @converts("Cast", "CastLike")
 def cast(node, x, like=None, *, to=None, saturate=1, round_mode=None):
     """Between float types, which all are float32 here, nothing changes."""
-    if x.dtype == node.output.dtype:
-        return x
-    if node.output.dtype.name not in CAST_TYPES:
-        raise Unsupported(f"activations of type {node.output.dtype}")
-    return node.add("Cast", [x], to=CAST_TYPES[node.output.dtype.name])
+    return as_type(node, x, node.output.dtype)

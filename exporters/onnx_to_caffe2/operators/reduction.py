@@ -1,5 +1,6 @@
 """Reductions."""
 
+from exporters.layers import Unsupported
 from exporters.onnx_to_caffe2.operators.pooling import pool_map
 from exporters.onnx_to_caffe2.registry import converts
 
@@ -20,5 +21,7 @@ def reduce_mean(node, x, *, axes=None, keepdims=1, noop_with_empty_axes=0):
 def reduce(node, x, *, axes=None, keepdims=1, noop_with_empty_axes=0):
     if not axes and noop_with_empty_axes:
         return x
+    if 0 in x.shape:
+        raise Unsupported("a reduction of nothing")
     axes = sorted(axis % x.rank for axis in axes or range(x.rank))
     return node.add(node.type, [x], axes=axes, keepdims=keepdims)

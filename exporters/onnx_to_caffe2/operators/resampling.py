@@ -33,7 +33,10 @@ ROUNDINGS: dict[str, Callable] = {
 
 @converts("Upsample")
 def upsample(node, x, scales_input=None, *, scales=None, mode="nearest", height_scale=None, width_scale=None):
-    scales = scales_input.value if scales is None and scales_input is not None else scales
+    if scales is None and height_scale is not None:
+        scales = [1, 1, height_scale, width_scale]
+    if scales is None:
+        scales = _constant_scales(scales_input)
     return _resize(node, x, scales, mode, "asymmetric", "floor")
 
 
@@ -43,13 +46,23 @@ def resize(node, x, roi_or_scales=None, scales=None, sizes=None, *, mode="neares
            cubic_coeff_a=-0.75, exclude_outside=0, extrapolation_value=0.0, antialias=0, axes=None,
            keep_aspect_ratio_policy="stretch"):  # fmt: skip
     if node.opset < 11:
-        return _resize(node, x, roi_or_scales.value, mode, "asymmetric", "floor")
+        return _resize(node, x, _constant_scales(roi_or_scales), mode, "asymmetric", "floor")
     if antialias:
         raise Unsupported("antialias")
-    given = scales.value if scales is not None and scales.value is not None and scales.value.size else None
+    given = None
+    if sizes is None or sizes.is_constant or sizes.varies:
+        given = _constant_scales(scales) if scales is not None and scales.shape != (0,) else None
+    else:
+        raise Unsupported("sizes that are computed while the net runs")
     if given is not None and axes is not None:
         given = np.array([dict(zip([axis % 4 for axis in axes], given, strict=True)).get(i, 1) for i in range(4)])
     return _resize(node, x, given, mode, coordinate_transformation_mode, nearest_mode)
+
+
+def _constant_scales(scales: Blob | None) -> np.ndarray:
+    if scales is None or not scales.is_constant:
+        raise Unsupported("scales that are computed while the net runs")
+    return scales.value
 
 
 def _resize(node: Node, x: Blob, scales, mode: str, coordinates: str, nearest: str) -> Blob:
@@ -63,6 +76,12 @@ def _resize(node: Node, x: Blob, scales, mode: str, coordinates: str, nearest: s
         raise Unsupported(f"mode {mode} with coordinates {coordinates}; known are nearest and linear")
     given = [None if scales is None else np.float32(scales[axis]) for axis in SIDES]
     places = [_places(x, y, axis, scale, coordinates) for axis, scale in zip(SIDES, given, strict=True)]
+    if coordinates == "align_corners" and any(
+        scale is not None and abs(scale * s[axis] - t[axis]) > 1e-3
+        for axis, scale in zip(SIDES, given, strict=True)
+        for s, t in zip(x.shapes, y.shapes, strict=True)
+    ):
+        raise Unsupported("align_corners at scales that give no whole size, of which runtimes make different pixels")
     kind, wanted = None, [None, None]
     if mode == "nearest":
         places = [[_rounded(at, nearest, s[axis]) for at, s in zip(both, x.shapes, strict=True)]
@@ -125,7 +144,7 @@ def _by_matrices(node: Node, x: Blob, rows: np.ndarray, columns: np.ndarray) -> 
 
 
 def _along_last(node: Node, x: Blob, matrix: np.ndarray) -> Blob:
-    if np.array_equal(matrix, np.eye(*matrix.shape)):
+    if np.array_equal(matrix, np.eye(matrix.shape[1])):
         return x
     zeros = np.zeros(len(matrix), np.float32)
     return node.add("FC", [x, node.constant(matrix), node.constant(zeros)], axis=3)
