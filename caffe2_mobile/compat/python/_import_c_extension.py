@@ -1,15 +1,16 @@
 """caffe2.python._import_c_extension, by custom imported as C: what Caffe2's C++ core gave to Python.
 
-Nets and operators come as serialized messages here; caffe2.python.workspace takes the messages themselves.
+Where Caffe2's own takes serialized messages, the messages themselves do as well.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from google.protobuf.message import DecodeError
 
 from caffe2_mobile.compat.proto import caffe2_pb2
+from caffe2_mobile.compat.python import utils
 from caffe2_mobile.compat.runtime import predictor, types, workspace
 from caffe2_mobile.compat.runtime.benchmark import benchmark
 from caffe2_mobile.compat.runtime.blob import Blob as RuntimeBlob
@@ -17,7 +18,8 @@ from caffe2_mobile.compat.runtime.known import known_operators, nearby
 from caffe2_mobile.compat.runtime.serialization import deserialize, serialize_whole
 from caffe2_mobile.compat.runtime.tensors import TensorCPU
 from caffe2_mobile.compat.runtime.workspace import WORKSPACES
-from caffe2_models.tensors import Int8Tensor, TensorType
+from caffe2_models import tensors
+from caffe2_models.tensors import TensorType
 
 __all__ = ["TensorCPU"]
 
@@ -30,6 +32,14 @@ define_caffe2_no_operator_schema = False
 # ------------------------------------------------------------------------------------------------ blobs
 
 
+class Int8Tensor(NamedTuple):
+    """A quantized blob as it is fetched: real value = scale * (data - zero_point)."""
+
+    data: np.ndarray
+    scale: float
+    zero_point: int
+
+
 class Blob:
     """A blob of a workspace."""
 
@@ -37,7 +47,10 @@ class Blob:
         self._blob = blob
 
     def feed(self, value: Any, device_option: Any = None) -> bool:
-        return self._blob.feed(value, device_option)
+        """Put a copy of an array, a TensorProto or a string in."""
+        if isinstance(value, caffe2_pb2.TensorProto):
+            value = utils.Caffe2TensorToNumpyArray(value)
+        return self._blob.feed(value)
 
     _feed = feed
 
@@ -77,36 +90,36 @@ local_blobs = blobs
 
 
 def has_blob(name: str) -> bool:
-    return WORKSPACES.current.has_blob(_text(name))
+    return WORKSPACES.current.has_blob(as_text(name))
 
 
 def create_blob(name: str) -> bool:
-    WORKSPACES.current.create_blob(_text(name))
+    WORKSPACES.current.create_blob(as_text(name))
     return True
 
 
 def reset_blob(name: str) -> None:
-    WORKSPACES.current.blob(_text(name)).set(None)
+    WORKSPACES.current.blob(as_text(name)).set(None)
 
 
 def feed_blob(name: str, value: Any, device_option: Any = None) -> bool:
-    return WORKSPACES.current.create_blob(_text(name)).feed(value)
+    return Blob(WORKSPACES.current.create_blob(as_text(name))).feed(value)
 
 
 def fetch_blob(name: str) -> Any:
-    return WORKSPACES.current.blob(_text(name)).fetch()
+    return WORKSPACES.current.blob(as_text(name)).fetch()
 
 
 def serialize_blob(name: str) -> bytes:
-    return serialize_whole(_text(name), WORKSPACES.current.blob(_text(name)).content)
+    return serialize_whole(as_text(name), WORKSPACES.current.blob(as_text(name)).content)
 
 
 def deserialize_blob(name: str, content: bytes) -> None:
-    WORKSPACES.current.create_blob(_text(name)).set(deserialize([content]))
+    WORKSPACES.current.create_blob(as_text(name)).set(deserialize([content]))
 
 
 def get_blob_size_bytes(name: str) -> int:
-    content = WORKSPACES.current.blob(_text(name)).content
+    content = WORKSPACES.current.blob(as_text(name)).content
     return getattr(getattr(content, "data", content), "nbytes", 0) if content is not None else 0
 
 
@@ -117,14 +130,14 @@ def get_blob_numa_node(name: str) -> int:
 # ------------------------------------------------------------------------------------- nets, operators
 
 
-def create_net(net: bytes, overwrite: bool = False) -> bool:
-    WORKSPACES.current.create_net(_message(caffe2_pb2.NetDef, net), overwrite)
+def create_net(net: Any, overwrite: bool = False) -> bool:
+    WORKSPACES.current.create_net(as_message(caffe2_pb2.NetDef, net), overwrite)
     return True
 
 
 def run_net(name: str, num_iter: int = 1, allow_fail: bool = False) -> bool:
     try:
-        WORKSPACES.current.run_net(_text(name), num_iter)
+        WORKSPACES.current.run_net(as_text(name), num_iter)
     except RuntimeError:
         if not allow_fail:
             raise
@@ -132,8 +145,8 @@ def run_net(name: str, num_iter: int = 1, allow_fail: bool = False) -> bool:
     return True
 
 
-def run_net_once(net: bytes) -> bool:
-    WORKSPACES.current.run_net_once(_message(caffe2_pb2.NetDef, net))
+def run_net_once(net: Any) -> bool:
+    WORKSPACES.current.run_net_once(as_message(caffe2_pb2.NetDef, net))
     return True
 
 
@@ -146,28 +159,28 @@ def nets() -> list[str]:
     return sorted(WORKSPACES.current.nets)
 
 
-def run_operator_once(op: bytes) -> bool:
-    WORKSPACES.current.run_operator(_message(caffe2_pb2.OperatorDef, op))
+def run_operator_once(op: Any) -> bool:
+    WORKSPACES.current.run_operator(as_message(caffe2_pb2.OperatorDef, op))
     return True
 
 
-def run_operator_multiple(op: bytes, num_runs: int) -> bool:
+def run_operator_multiple(op: Any, num_runs: int) -> bool:
     for _ in range(num_runs):
         run_operator_once(op)
     return True
 
 
-def run_plan(plan: bytes) -> bool:
-    WORKSPACES.current.run_plan(_message(caffe2_pb2.PlanDef, plan))
+def run_plan(plan: Any) -> bool:
+    WORKSPACES.current.run_plan(as_message(caffe2_pb2.PlanDef, plan))
     return True
 
 
 def benchmark_net(name: str, warmup_runs: int, main_runs: int, run_individual: bool) -> list[float]:
-    return benchmark(WORKSPACES.current.net(_text(name)), warmup_runs, main_runs, run_individual)
+    return benchmark(WORKSPACES.current.net(as_text(name)), warmup_runs, main_runs, run_individual)
 
 
 def benchmark_net_once(name: str) -> float:
-    return benchmark(WORKSPACES.current.net(_text(name)), 0, 1, False)[0]
+    return benchmark(WORKSPACES.current.net(as_text(name)), 0, 1, False)[0]
 
 
 def registered_operators() -> list[str]:
@@ -188,22 +201,20 @@ def registered_dbs() -> list[str]:
 
 def infer_shapes_and_types_from_workspace(nets: list[bytes]) -> bytes:
     contents = {name: WORKSPACES.current.blob(name).content for name in blobs()}
-    known = {
-        name: TensorType.of(value) for name, value in contents.items() if isinstance(value, np.ndarray | Int8Tensor)
-    }
-    return types.infer([_message(caffe2_pb2.NetDef, net) for net in nets], known).SerializeToString()
+    known = {name: TensorType.of(value) for name, value in contents.items() if isinstance(value, tensors.Value)}
+    return types.infer([as_message(caffe2_pb2.NetDef, net) for net in nets], known).SerializeToString()
 
 
 def infer_shapes_and_types_from_map(
     nets: list[bytes], dimensions: Mapping[str, Any], data_types: Mapping[str, int] | None = None
 ) -> bytes:
     known = types.given(dimensions, data_types or {})
-    return types.infer([_message(caffe2_pb2.NetDef, net) for net in nets], known).SerializeToString()
+    return types.infer([as_message(caffe2_pb2.NetDef, net) for net in nets], known).SerializeToString()
 
 
 def infer_op_input_output_device(op: bytes) -> tuple[list[bytes], list[bytes]]:
     """Every blob of an operator is on the operator's device."""
-    parsed = _message(caffe2_pb2.OperatorDef, op)
+    parsed = as_message(caffe2_pb2.OperatorDef, op)
     device = parsed.device_option.SerializeToString()
     return [device] * len(parsed.input), [device] * len(parsed.output)
 
@@ -240,9 +251,11 @@ class Workspace(metaclass=_WorkspaceType):
     """A workspace: a new one without a name, or a handle of one that is there."""
 
     def __init__(self, held: "workspace.Workspace | Workspace | None" = None):
-        if isinstance(held, Workspace):
-            held = WORKSPACES.make(parent=held._held)
-        self._held = held if held is not None else WORKSPACES.make()
+        self._held: workspace.Workspace
+        if isinstance(held, workspace.Workspace):
+            self._held = held
+        else:
+            self._held = WORKSPACES.make(parent=held._held if held is not None else None)
 
     @property
     def blobs(self) -> dict[str, Blob]:
@@ -267,17 +280,28 @@ class Workspace(metaclass=_WorkspaceType):
     def _remove_blob(self, name: str) -> None:
         self._held.remove_blob(name)
 
-    def _create_net(self, net: bytes, overwrite: bool = False) -> Net:
-        return Net(self._held, self._held.create_net(_message(caffe2_pb2.NetDef, net), overwrite).name)
+    def feed_blob(self, name: Any, arr: Any, device_option: Any = None) -> bool:
+        return Blob(self._held.create_blob(str(name))).feed(arr)
 
-    def _run_net(self, net: bytes) -> None:
-        self._held.run_net_once(_message(caffe2_pb2.NetDef, net))
+    def fetch_int8_blob(self, name: str) -> Int8Tensor:
+        result = self.fetch_blob(name)
+        assert isinstance(result, tuple), f"You are not fetching an Int8Blob {name}. Please use fetch_blob"
+        return Int8Tensor(*result)
 
-    def _run_operator(self, op: bytes) -> None:
-        self._held.run_operator(_message(caffe2_pb2.OperatorDef, op))
+    def create_net(self, net: Any, overwrite: bool = False) -> Net:
+        return Net(self._held, self._held.create_net(as_message(caffe2_pb2.NetDef, net), overwrite).name)
 
-    def _run_plan(self, plan: bytes) -> None:
-        self._held.run_plan(_message(caffe2_pb2.PlanDef, plan))
+    def run(self, obj: Any) -> None:
+        """Run a net, a plan or an operator, once."""
+        obj = obj.Proto() if hasattr(obj, "Proto") else obj
+        if isinstance(obj, caffe2_pb2.PlanDef):
+            self._held.run_plan(obj)
+        elif isinstance(obj, caffe2_pb2.NetDef):
+            self._held.run_net_once(obj)
+        elif isinstance(obj, caffe2_pb2.OperatorDef):
+            self._held.run_operator(obj)
+        else:
+            raise ValueError(f"Don't know how to do Workspace.run() on {type(obj)}")
 
     def _last_failed_op_net_position(self) -> int:
         return self._held.failed_position
@@ -309,10 +333,10 @@ def root_folder() -> str:
 
 
 class Predictor(predictor.Predictor):
-    """A predictor from serialized nets."""
+    """A predictor from nets, serialized or not."""
 
-    def __init__(self, init_net: bytes, predict_net: bytes):
-        super().__init__(_message(caffe2_pb2.NetDef, init_net), _message(caffe2_pb2.NetDef, predict_net))
+    def __init__(self, init_net: Any, predict_net: Any):
+        super().__init__(as_message(caffe2_pb2.NetDef, init_net), as_message(caffe2_pb2.NetDef, predict_net))
 
 
 # ---------------------------------------------------------------------------------------------- process
@@ -358,15 +382,21 @@ class DummyName:
                 return name
 
 
-def _text(name: str | bytes) -> str:
+def as_text(name: str | bytes) -> str:
     return name.decode() if isinstance(name, bytes) else name
 
 
-def _message(kind: Any, content: bytes) -> Any:
-    """Raises TypeError for what is no serialized message, RuntimeError for one that is broken."""
-    if not isinstance(content, bytes):
-        raise TypeError(f"incompatible function arguments: a serialized {kind.__name__} is expected, not {content!r}")
+def as_message(kind: Any, obj: Any) -> Any:
+    """A message of this kind, from itself, from what has one (core.Net ...), or from its serialized form.
+
+    Raises TypeError for what is none of these, RuntimeError for a serialized one that is broken.
+    """
+    obj = obj.Proto() if hasattr(obj, "Proto") else obj
+    if isinstance(obj, kind):
+        return obj
+    if not isinstance(obj, bytes):
+        raise TypeError(f"incompatible function arguments: a {kind.__name__}, or its bytes, is expected, not {obj!r}")
     try:
-        return kind.FromString(content)
+        return kind.FromString(obj)
     except DecodeError as error:
         raise RuntimeError(f"Can't parse {kind.__name__}: {error}") from None

@@ -38,7 +38,7 @@ from caffe2_mobile.compat.python.helpers import (
 from caffe2_mobile.compat.python.helpers.arg_scope import arg_scope, get_current_scope
 from caffe2_mobile.compat.python.model_helper import ModelHelper
 
-_HELPERS = [
+_HELPERS: list[Any] = [
     *(dense.fc, dense.packed_fc, dense.fc_decomp, dense.fc_sparse, dense.fc_prune, dropouts.dropout),
     *(pooling.max_pool, pooling.average_pool, pooling.max_pool_with_index, normalization.lrn, normalization.softmax),
     *(normalization.instance_norm, normalization.spatial_bn, normalization.spatial_gn, normalization.layer_norm),

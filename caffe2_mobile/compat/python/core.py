@@ -593,7 +593,7 @@ class Net:
     def Const(self, array: Any, blob_out: Any = None, dtype: Any = None) -> Any:
         """A blob of this content."""
         if isinstance(array, bool):
-            return self.ConstantFill([], blob_out or 1, dtype=DataType.BOOL, value=array)
+            return self.ConstantFill([], blob_out or 1, dtype=caffe2_pb2.TensorProto.BOOL, value=array)
         array = np.array(array) if dtype is None else np.array(array, dtype=dtype)
         fills = {"int32": "GivenTensorIntFill", "int64": "GivenTensorInt64Fill", "bool": "GivenTensorBoolFill"}
         fill = "GivenTensorStringFill" if array.dtype.kind == "U" else fills.get(array.dtype.name, "GivenTensorFill")

@@ -39,18 +39,12 @@ class ModelHelper:
     ):
         self.name = name or "model"
         self.net = core.Net(self.name)
-        if param_model is not None:
-            self.param_init_net = param_model.param_init_net
-            self.param_to_grad = param_model.param_to_grad
-            self.params = param_model.params
-            self._parameters_info = param_model._parameters_info
-            self._computed_params = param_model._computed_params
-        else:
-            self.param_init_net = core.Net(self.name + "_init")
-            self.param_to_grad: dict[Any, Any] = {}
-            self.params: list[core.BlobReference] = []
-            self._parameters_info: dict[str, ParameterInfo] = {}
-            self._computed_params: list[core.BlobReference] = []
+        shared = param_model
+        self.param_init_net: core.Net = shared.param_init_net if shared else core.Net(self.name + "_init")
+        self.param_to_grad: dict[Any, Any] = shared.param_to_grad if shared else {}
+        self.params: list[core.BlobReference] = shared.params if shared else []
+        self._parameters_info: dict[str, ParameterInfo] = shared._parameters_info if shared else {}
+        self._computed_params: list[core.BlobReference] = shared._computed_params if shared else []
         self.gradient_ops_added = False
         self.init_params = init_params
         self.allow_not_known_ops = allow_not_known_ops

@@ -13,7 +13,7 @@ from caffe2_mobile.compat.proto import caffe2_pb2
 logger = logging.getLogger(__name__)
 
 try:
-    import pydot
+    import pydot  # type: ignore[import-not-found]
 except ImportError:
     pydot = None
     print("net_drawer will not run correctly. Please install the correct dependencies.")

@@ -104,16 +104,17 @@ def MakeArgument(key: str, value: Any) -> Any:
 
 
 def _set_single(argument: Any, value: Any) -> bool:
-    if type(value) is float:
+    """Whether the value is a single one, which is then set."""
+    if isinstance(value, caffe2_pb2.NetDef):
+        argument.n.CopyFrom(value)
+    elif isinstance(value, Message):
+        argument.s = value.SerializeToString()
+    elif type(value) is float:
         argument.f = value
     elif type(value) in (int, bool):
         argument.i = int(value)
     elif isinstance(value, bytes | str):
         argument.s = value.encode() if isinstance(value, str) else value
-    elif isinstance(value, caffe2_pb2.NetDef):
-        argument.n.CopyFrom(value)
-    elif isinstance(value, Message):
-        argument.s = value.SerializeToString()
     else:
         return False
     return True
@@ -122,7 +123,7 @@ def _set_single(argument: Any, value: Any) -> bool:
 def _set_list(argument: Any, value: Any) -> bool:
     if not isinstance(value, Iterable):
         return False
-    values = [item.item() if isinstance(item, np.float64 | np.int64) else item for item in value]
+    values: list[Any] = [item.item() if isinstance(item, np.float64 | np.int64) else item for item in value]
     kinds = {type(item) for item in values}
     if kinds <= {float}:
         argument.floats.extend(values)

@@ -1,6 +1,5 @@
 """caffe2.python.workspace: blobs and nets of the current workspace."""
 
-import collections
 import contextlib
 import logging
 import os
@@ -15,7 +14,7 @@ from google.protobuf.message import Message
 
 import caffe2_mobile.compat.python._import_c_extension as C
 from caffe2_mobile.compat.proto import caffe2_pb2
-from caffe2_mobile.compat.python import scope, utils
+from caffe2_mobile.compat.python import scope
 from caffe2_mobile.compat.runtime.workspace import WORKSPACES
 
 logger = logging.getLogger(__name__)
@@ -36,6 +35,7 @@ BenchmarkNet = C.benchmark_net
 BenchmarkNetOnce = C.benchmark_net_once
 GetStats = C.get_stats
 Workspace = C.Workspace
+Int8Tensor = C.Int8Tensor
 
 is_asan = C.is_asan
 has_cuda_support = C.has_cuda_support
@@ -88,12 +88,6 @@ def StringifyProto(obj: Any) -> Any:
     raise ValueError(f"Unexpected argument to StringifyProto of type {type(obj).__name__}")
 
 
-def _message(kind: Any, obj: Any) -> Any:
-    """The message itself, where it need not be serialized first."""
-    obj = obj.Proto() if hasattr(obj, "Proto") else obj
-    return obj if isinstance(obj, kind) else C._message(kind, StringifyProto(obj))
-
-
 def ResetWorkspace(root_folder: str | None = None) -> bool:
     """Empty the current workspace; its root folder stays, or is made."""
     if root_folder is None:
@@ -128,14 +122,14 @@ def CreateNet(net: Any, overwrite: bool = False, input_blobs: Iterable[str] | No
     """Make a net ready to run by its name. Raises RuntimeError where its inputs are not there yet."""
     for name in input_blobs or []:
         C.create_blob(name)
-    definition = _message(caffe2_pb2.NetDef, net)
+    definition = C.as_message(caffe2_pb2.NetDef, net)
     CallWithExceptionIntercept(WORKSPACES.current.create_net, _failed_position, GetNetName(net), definition, overwrite)
     return True
 
 
 def Predictor(init_net: Any, predict_net: Any) -> C.Predictor:
     """A net with a workspace of its own; nets are messages, core.Nets or serialized."""
-    return C.Predictor(StringifyProto(init_net), StringifyProto(predict_net))
+    return C.Predictor(init_net, predict_net)
 
 
 def RunNet(name: Any, num_iter: int = 1, allow_fail: bool = False) -> bool:
@@ -147,13 +141,13 @@ def RunNet(name: Any, num_iter: int = 1, allow_fail: bool = False) -> bool:
 
 def RunNetOnce(net: Any) -> bool:
     """Run a net that is not created by name."""
-    definition = _message(caffe2_pb2.NetDef, net)
+    definition = C.as_message(caffe2_pb2.NetDef, net)
     CallWithExceptionIntercept(WORKSPACES.current.run_net_once, _failed_position, GetNetName(net), definition)
     return True
 
 
 def RunOperatorOnce(operator: Any) -> bool:
-    WORKSPACES.current.run_operator(_message(caffe2_pb2.OperatorDef, operator))
+    WORKSPACES.current.run_operator(C.as_message(caffe2_pb2.OperatorDef, operator))
     return True
 
 
@@ -170,7 +164,7 @@ def RunPlan(plan_or_step: Any) -> bool:
     from caffe2_mobile.compat.python import core
 
     plan = core.Plan(plan_or_step) if isinstance(plan_or_step, core.ExecutionStep) else plan_or_step
-    WORKSPACES.current.run_plan(_message(caffe2_pb2.PlanDef, plan))
+    WORKSPACES.current.run_plan(C.as_message(caffe2_pb2.PlanDef, plan))
     return True
 
 
@@ -225,13 +219,7 @@ def GetNetName(net: Any) -> Any:
 
 def FeedBlob(name: Any, arr: Any, device_option: Any = None) -> bool:
     """Put a copy of an array, a TensorProto or a string into a blob, which is made where there is none."""
-    return _feed(WORKSPACES.current, name, arr)
-
-
-def _feed(held: Any, name: Any, value: Any) -> bool:
-    if isinstance(value, caffe2_pb2.TensorProto):
-        value = utils.Caffe2TensorToNumpyArray(value)
-    return held.create_blob(C._text(StringifyBlobName(name))).feed(value)
+    return C.feed_blob(StringifyBlobName(name), arr)
 
 
 def FetchBlobs(names: Iterable[Any]) -> list[Any]:
@@ -249,9 +237,6 @@ def FetchBlob(name: Any) -> Any:
 def FetchTorch(name: Any) -> Any:
     """A copy of a blob as a PyTorch tensor."""
     return C.Workspace.current.blobs[StringifyBlobName(name)].to_torch()
-
-
-Int8Tensor = collections.namedtuple("Int8Tensor", ["data", "scale", "zero_point"])
 
 
 def FetchInt8Blob(name: Any) -> Int8Tensor:
@@ -293,46 +278,6 @@ class _BlobDict:
 
 
 blobs = _BlobDict()
-
-
-# -------------------------------------------------------------- methods of C.Workspace that take messages
-
-
-def _create_net(held: C.Workspace, net: Any, overwrite: bool = False) -> Any:
-    return CallWithExceptionIntercept(
-        held._create_net, held._last_failed_op_net_position, GetNetName(net), StringifyProto(net), overwrite
-    )
-
-
-def _run(held: C.Workspace, obj: Any) -> Any:
-    obj = obj.Proto() if hasattr(obj, "Proto") else obj
-    runners = {
-        caffe2_pb2.PlanDef: held._run_plan,
-        caffe2_pb2.NetDef: held._run_net,
-        caffe2_pb2.OperatorDef: held._run_operator,
-    }
-    if type(obj) not in runners:
-        raise ValueError(f"Don't know how to do Workspace.run() on {type(obj)}")
-    return runners[type(obj)](obj.SerializeToString())
-
-
-def _feed_blob(held: C.Workspace, name: Any, arr: Any, device_option: Any = None) -> bool:
-    return _feed(held._held, name, arr)
-
-
-def _fetch_int8_blob(held: C.Workspace, name: Any) -> Int8Tensor:
-    result = held.fetch_blob(name)
-    assert isinstance(result, tuple), f"You are not fetching an Int8Blob {name}. Please use fetch_blob"
-    return Int8Tensor(*result)
-
-
-for _name, _method in [
-    ("create_net", _create_net),
-    ("run", _run),
-    ("feed_blob", _feed_blob),
-    ("fetch_int8_blob", _fetch_int8_blob),
-]:
-    setattr(Workspace, _name, _method)
 
 
 # --------------------------------------------------------------------------------------- immediate mode

@@ -1,5 +1,6 @@
 """BenchmarkNet: the lines that Caffe2 prints, with the times that a net takes here."""
 
+import functools
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -64,7 +65,7 @@ def _costs(part: Part, runs: int) -> list[Cost]:
         read = [values[name] for name in node.inputs]
         types = [TensorType.of(value) for value in read]
         written = [Blob(name) for name in node.outputs]
-        ms = _mean_ms(lambda node=node, read=read, written=written: run_node(node, read, written), 1)
+        ms = _mean_ms(functools.partial(run_node, node, read, written), 1)
         values.update((blob.name, blob.tensor()) for blob in written)
         cost = Cost(node.proto, ms)
         if macs := node.operator.macs(*types):

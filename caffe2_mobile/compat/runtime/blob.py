@@ -74,7 +74,7 @@ class Blob:
             return content
         raise RuntimeError(f"blob {self.name}: contains {kind_of(content)} while the caller expects a Tensor")
 
-    def feed(self, value: Any, device_option: object = None) -> bool:
+    def feed(self, value: Any) -> bool:
         """Put a copy of an array, or a string, in. Raises RuntimeError for what Caffe2 takes no feed of."""
         self.set(to_content(value), fed=True)
         return True

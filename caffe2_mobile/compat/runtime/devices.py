@@ -7,7 +7,18 @@ from caffe2_models.proto import caffe2_pb2
 
 logger = logging.getLogger(__name__)
 
+# Copies between devices, which all are the CPU.
+COPIES = ("CopyCPUToGPU", "CopyGPUToCPU")
+
 ON_CPU = {caffe2_pb2.PROTO_CPU, caffe2_pb2.PROTO_MKLDNN, caffe2_pb2.PROTO_IDEEP}
+
+
+def put_on_cpu(net: caffe2_pb2.NetDef) -> None:
+    """Make a net one for the CPU, in place; say once what it asked for."""
+    warn_of_devices(net)
+    for op in net.op:
+        if op.type in COPIES:
+            op.type = "Copy"
 
 
 def warn_of_devices(net: caffe2_pb2.NetDef) -> None:

@@ -16,7 +16,7 @@ from caffe2_models.arguments import Arguments
 from caffe2_models.net import Node
 from caffe2_models.operators import OPERATORS
 from caffe2_models.operators.fills import RandomFill
-from caffe2_models.proto import caffe2_pb2
+from caffe2_models.proto.caffe2_pb2 import OperatorDef
 from caffe2_models.tensors import TensorType
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Surroundings(Protocol):
     def blob_names(self) -> list[str]: ...
 
 
-Effect = Callable[[Surroundings, caffe2_pb2.OperatorDef, list[Blob], list[Blob]], None]
+Effect = Callable[[Surroundings, OperatorDef, list[Blob], list[Blob]], None]
 
 EFFECTS: dict[str, Effect] = {}
 
@@ -57,16 +57,16 @@ def effect(*types: str) -> Callable[[Effect], Effect]:
 
 
 @effect("CreateDB")
-def create_db(workspace, op, inputs, outputs):
+def create_db(workspace: Surroundings, op: OperatorDef, inputs: list[Blob], outputs: list[Blob]) -> None:
     arguments = Arguments(op)
-    outputs[0].set(open_database(arguments.get_str("db", ""), arguments.get_str("db_type", "leveldb")))
+    outputs[0].set(open_database(_text(arguments, "db"), _text(arguments, "db_type", "leveldb")))
 
 
 @effect("Save")
-def save(workspace, op, inputs, outputs):
+def save(workspace: Surroundings, op: OperatorDef, inputs: list[Blob], outputs: list[Blob]) -> None:
     """Blobs into a database; their names there may be others, or shorter by strip_prefix."""
     arguments = Arguments(op)
-    path, kind = _database_path(workspace, arguments), arguments.get_str("db_type", "")
+    path, kind = _database_path(workspace, arguments), _text(arguments, "db_type")
     require_readable(kind, str(path))
     names = _strings(arguments, "blob_name_overrides") or [_stripped(name, arguments) for name in op.input]
     if len(names) != len(inputs):
@@ -75,7 +75,7 @@ def save(workspace, op, inputs, outputs):
 
 
 @effect("Load")
-def load(workspace, op, inputs, outputs):
+def load(workspace: Surroundings, op: OperatorDef, inputs: list[Blob], outputs: list[Blob]) -> None:
     """Blobs out of a database, by name or all of them."""
     arguments = Arguments(op)
     if inputs:
@@ -83,13 +83,13 @@ def load(workspace, op, inputs, outputs):
         if not all(isinstance(reader, Database) for reader in readers):
             raise RuntimeError(f"blob {inputs[0].name}: contains {kind_of(readers[0])}, not a DBReader")
     else:
-        paths = _strings(arguments, "dbs") or [arguments.get_str("db", "")]
-        kind = arguments.get_str("db_type", "")
+        paths = _strings(arguments, "dbs") or [_text(arguments, "db")]
+        kind = _text(arguments, "db_type")
         root = None if arguments.get_bool("absolute_path") else workspace.root_folder
         readers = [open_database(str(Path(root, path) if root else path), kind) for path in paths]
     found = {name: records for reader in readers for name, records in reader.blobs().items()}
     if arguments.get_bool("load_all"):
-        prefix = arguments.get_str("add_prefix", "")
+        prefix = _text(arguments, "add_prefix")
         for name, records in found.items():
             workspace.create_blob(prefix + _stripped(name, arguments)).set(deserialize(records))
         return
@@ -106,14 +106,14 @@ def load(workspace, op, inputs, outputs):
 
 
 @effect("DBExists")
-def db_exists(workspace, op, inputs, outputs):
+def db_exists(workspace: Surroundings, op: OperatorDef, inputs: list[Blob], outputs: list[Blob]) -> None:
     arguments = Arguments(op)
     root = "" if arguments.get_bool("absolute_path") else workspace.root_folder
-    outputs[0].set(np.array(Path(root, arguments.get_str("db_name", "")).exists()))
+    outputs[0].set(np.array(Path(root, _text(arguments, "db_name")).exists()))
 
 
 def _database_path(workspace: Surroundings, arguments: Arguments) -> Path:
-    path = arguments.get_str("db", "")
+    path = _text(arguments, "db")
     return Path(path) if arguments.get_bool("absolute_path") else Path(workspace.root_folder, path)
 
 
@@ -125,8 +125,12 @@ def _records(name: str, blob: Blob):
 
 def _stripped(name: str, arguments: Arguments) -> str:
     """The name after the first occurrence of strip_prefix, as Caffe2 takes it."""
-    prefix = arguments.get_str("strip_prefix", "")
+    prefix = _text(arguments, "strip_prefix")
     return name[name.find(prefix) + len(prefix) :] if prefix and prefix in name else name
+
+
+def _text(arguments: Arguments, name: str, default: str = "") -> str:
+    return arguments.get_str(name) or default
 
 
 def _strings(arguments: Arguments, name: str) -> list[str]:
@@ -137,14 +141,15 @@ def _strings(arguments: Arguments, name: str) -> list[str]:
 # -------------------------------------------------------------------------- random numbers, text, time
 
 
-def random_fill(workspace, op, inputs, outputs):
+def random_fill(workspace: Surroundings, op: OperatorDef, inputs: list[Blob], outputs: list[Blob]) -> None:
     """From the operator's seed, where it has one, or from numbers that no other fill has drawn."""
     node = Node(op, 0)
+    operator: Any = node.operator
     types = {blob.name: TensorType.of(blob.tensor()) for blob in inputs}
     ((shape,),) = ([found.shape for found in node.infer(types)[1]],)
     seeded = op.device_option.HasField("random_seed")
     random = np.random.default_rng(op.device_option.random_seed) if seeded else workspace.random
-    outputs[0].set(node.operator.draw(random, shape).astype(np.float32))
+    outputs[0].set(operator.draw(random, shape).astype(np.float32))
 
 
 for name, kind in OPERATORS.items():
@@ -153,7 +158,7 @@ for name, kind in OPERATORS.items():
 
 
 @effect("GivenTensorStringFill")
-def string_fill(workspace, op, inputs, outputs):
+def string_fill(workspace: Surroundings, op: OperatorDef, inputs: list[Blob], outputs: list[Blob]) -> None:
     arguments = Arguments(op)
     values, shape = arguments.proto("values"), arguments.get_ints("shape", ())
     strings = list(values.strings) if values is not None else []
@@ -161,7 +166,7 @@ def string_fill(workspace, op, inputs, outputs):
 
 
 @effect("Print")
-def print_blob(workspace, op, inputs, outputs):
+def print_blob(workspace: Surroundings, op: OperatorDef, inputs: list[Blob], outputs: list[Blob]) -> None:
     """To the log, as Caffe2 does, which shows it only where the log's level says so."""
     value = inputs[0].fetch()
     shown = np.asarray(value[0] if isinstance(value, tuple) else value)
@@ -170,7 +175,7 @@ def print_blob(workspace, op, inputs, outputs):
 
 
 @effect("WallClockTime")
-def wall_clock_time(workspace, op, inputs, outputs):
+def wall_clock_time(workspace: Surroundings, op: OperatorDef, inputs: list[Blob], outputs: list[Blob]) -> None:
     outputs[0].set(np.array(time.time_ns(), np.int64))
 
 
@@ -178,20 +183,20 @@ def wall_clock_time(workspace, op, inputs, outputs):
 
 
 @effect("Free")
-def free(workspace, op, inputs, outputs):
+def free(workspace: Surroundings, op: OperatorDef, inputs: list[Blob], outputs: list[Blob]) -> None:
     for blob in inputs:
         blob.set(None)
 
 
 @effect("GetAllBlobNames")
-def all_blob_names(workspace, op, inputs, outputs):
+def all_blob_names(workspace: Surroundings, op: OperatorDef, inputs: list[Blob], outputs: list[Blob]) -> None:
     outputs[0].set(np.array([name.encode() for name in workspace.blob_names()], object))
 
 
 @effect("Python")
-def python_function(workspace, op, inputs, outputs):
+def python_function(workspace: Surroundings, op: OperatorDef, inputs: list[Blob], outputs: list[Blob]) -> None:
     """A function of the script's own: f(inputs, outputs), and the workspace where it asked for it."""
-    token = Arguments(op).get_str("token", "")
+    token = _text(Arguments(op), "token")
     if token not in workspace.functions:
         raise RuntimeError("Python operator: no function of this process; pickled ones are not run")
     function, pass_workspace = workspace.functions[token]

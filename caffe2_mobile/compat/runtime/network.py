@@ -14,6 +14,7 @@ import numpy as np
 
 from caffe2_common.errors import ModelError
 from caffe2_mobile.compat.runtime.blob import Blob, Pending
+from caffe2_mobile.compat.runtime.devices import put_on_cpu
 from caffe2_mobile.compat.runtime.effects import EFFECTS, Surroundings
 from caffe2_mobile.compat.runtime.known import refusal
 from caffe2_models.net import Net, Node
@@ -224,6 +225,7 @@ class Network:
     def __init__(self, proto: caffe2_pb2.NetDef, workspace: Surroundings, once: bool = False):
         self.proto = caffe2_pb2.NetDef()
         self.proto.CopyFrom(proto)
+        put_on_cpu(self.proto)
         self.name = proto.name
         _check_sources(self.proto)
         _check_operators(self.proto.op)

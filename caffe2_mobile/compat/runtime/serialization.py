@@ -32,7 +32,7 @@ FIELDS = {
     "object": ("string_data", object),
 }
 
-CODES = {**CODE_OF_NUMPY, "object": caffe2_pb2.TensorProto.STRING}
+CODES: dict[str, Any] = {**CODE_OF_NUMPY, "object": caffe2_pb2.TensorProto.STRING}
 DTYPES = {**NUMPY_OF_CODE, caffe2_pb2.TensorProto.STRING: np.dtype(object)}
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from caffe2_mobile.compat.runtime.blob import Blob
-from caffe2_mobile.compat.runtime.devices import warn_of_devices
 from caffe2_mobile.compat.runtime.network import FailedOperator, Network, multiplies
 from caffe2_models.operators import OPERATORS
 from caffe2_models.proto import caffe2_pb2
@@ -136,11 +135,10 @@ class Workspace:
                 self._run_step(substep)
             for name in step.network:
                 self.run_net(name)
-            if step.HasField("should_stop_blob") and np.any(self.blob(step.should_stop_blob).tensor()):
+            if step.HasField("should_stop_blob") and np.any(self.blob(step.should_stop_blob).content):
                 break
 
     def _make(self, net: caffe2_pb2.NetDef, once: bool = False) -> Network:
-        warn_of_devices(net)
         try:
             return Network(net, self, once)
         except FailedOperator as error:
@@ -161,7 +159,7 @@ class Workspace:
 class Workspaces:
     """The workspaces of a process, by name, and what they share: the functions that Python operators call."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.functions: dict[str, tuple[Callable, bool]] = {}
         self._named: dict[str, Workspace] = {DEFAULT: self.make()}
         self._current = DEFAULT

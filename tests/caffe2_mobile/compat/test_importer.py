@@ -62,7 +62,9 @@ from caffe2.proto import caffe2_pb2
 with core.DeviceScope(core.DeviceOption(caffe2_pb2.CUDA, 0)):
     workspace.FeedBlob("x", np.array([-1, 1], np.float32))
     net = core.Net("gpu")
-    net.Relu("x", "y")
+    net.CopyCPUToGPU("x", "x_gpu")
+    net.Relu("x_gpu", "y_gpu")
+    net.CopyGPUToCPU("y_gpu", "y")
 net.RunAllOnGPU()
 for _ in range(3):
     workspace.RunNetOnce(net)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from caffe2_mobile.compat.python.helpers.parameters import XAVIER, filled, output_name, parameter
+from caffe2_mobile.compat.python.helpers.parameters import XAVIER, ZEROS, filled, output_name, parameter
 from caffe2_mobile.compat.python.modeling.parameter_info import ParameterTags
 
 
@@ -81,7 +81,6 @@ def fc_prune(
 ) -> Any:
     """With weights that training prunes."""
     blob_out = output_name(model, blob_out)
-    zeros = ("ConstantFill", {})
 
     def value(number: float) -> tuple[str, dict[str, Any]]:
         return "ConstantFill", {"value": number}
@@ -89,9 +88,9 @@ def fc_prune(
     lower = filled(model, blob_out + "_lb", [1], value(comp_lb))
     weight = filled(model, blob_out + "_w", [dim_out, dim_in], weight_init or XAVIER)
     mask = filled(model, blob_out + "_m", [dim_out, dim_in], value(1.0))
-    change = filled(model, blob_out + "_ag_dw", [dim_out, dim_in], mask_init or zeros)
-    bias = filled(model, blob_out + "_b", [dim_out], bias_init or zeros)
-    sequence = filled(model, blob_out + "_mask_seq", [dim_out, dim_in], mask_init or zeros)
+    change = filled(model, blob_out + "_ag_dw", [dim_out, dim_in], mask_init or ZEROS)
+    bias = filled(model, blob_out + "_b", [dim_out], bias_init or ZEROS)
+    sequence = filled(model, blob_out + "_mask_seq", [dim_out, dim_in], mask_init or ZEROS)
     limit = filled(model, blob_out + "_thres", [1], value(threshold))
     model.AddParameter(weight)
     model.AddParameter(bias)

@@ -6,8 +6,10 @@ from caffe2_mobile.compat.python import core
 from caffe2_mobile.compat.python.modeling import initializers
 from caffe2_mobile.compat.python.modeling.parameter_info import ParameterTags
 
-XAVIER = ("XavierFill", {})
-ZEROS = ("ConstantFill", {})
+Fill = tuple[str, dict[str, Any]]  # an operator and its arguments
+
+XAVIER: Fill = ("XavierFill", {})
+ZEROS: Fill = ("ConstantFill", {})
 
 
 def output_name(model: Any, blob_out: Any) -> Any:

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from caffe2_mobile.compat.python.core import BlobReference, DataType, Net, ScopedBlobReference
+from caffe2_mobile.compat.proto.caffe2_pb2 import TensorProto
+from caffe2_mobile.compat.python.core import BlobReference, Net, ScopedBlobReference
 from caffe2_mobile.compat.python.modeling.parameter_info import ParameterInfo
 
 
@@ -45,7 +46,7 @@ class PseudoFP16Initializer(Initializer):
     def create_param(self, param_name: Any, init_net: Net, shape: Any) -> ParameterInfo:
         full = self._fill(param_name + "_fp32", init_net, shape)
         half = init_net.FloatToHalf(full, param_name)
-        return ParameterInfo(None, half, shape=shape, blob_copy={DataType.FLOAT: full})  # type: ignore[attr-defined]
+        return ParameterInfo(None, half, shape=shape, blob_copy={TensorProto.FLOAT: full})
 
 
 class ReversePseudoFP16Initializer(Initializer):
@@ -54,7 +55,7 @@ class ReversePseudoFP16Initializer(Initializer):
     def create_param(self, param_name: Any, init_net: Net, shape: Any) -> ParameterInfo:
         full = self._fill(param_name, init_net, shape)
         half = init_net.FloatToHalf(full, param_name + "_fp16")
-        return ParameterInfo(None, full, shape=shape, blob_copy={DataType.FLOAT16: half})  # type: ignore[attr-defined]
+        return ParameterInfo(None, full, shape=shape, blob_copy={TensorProto.FLOAT16: half})
 
 
 def update_initializer(

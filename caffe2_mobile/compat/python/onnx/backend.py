@@ -80,7 +80,7 @@ class Caffe2Backend(Backend):
         return cls.prepare(model, device, **kwargs).run(inputs)
 
     @classmethod
-    def run_node(
+    def run_node(  # type: ignore[override]  # ONNX's interface has got its own order of arguments since
         cls,
         node: onnx.NodeProto,
         inputs: Any,

@@ -1,8 +1,7 @@
 """caffe2.python.predictor.predictor_exporter: a net and its parameters in one database."""
 
-import collections
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import caffe2_mobile.compat.python.predictor.predictor_py_utils as utils
 from caffe2_mobile.compat.proto import caffe2_pb2, metanet_pb2
@@ -10,13 +9,22 @@ from caffe2_mobile.compat.python import core, scope, workspace
 from caffe2_mobile.compat.python.predictor import serde
 from caffe2_mobile.compat.python.predictor_constants import predictor_constants
 
-_FIELDS = [
-    *("predict_net", "parameters", "inputs", "outputs", "shapes", "name", "extra_init_net", "global_init_net"),
-    *("net_type", "num_workers", "trainer_prefix"),
-]
+
+class _Meta(NamedTuple):
+    predict_net: Any
+    parameters: list[str]
+    inputs: list[str]
+    outputs: list[str]
+    shapes: Mapping[str, Any]
+    name: str
+    extra_init_net: Any
+    global_init_net: Any
+    net_type: str | None
+    num_workers: int | None
+    trainer_prefix: str | None
 
 
-class PredictorExportMeta(collections.namedtuple("PredictorExportMeta", _FIELDS)):
+class PredictorExportMeta(_Meta):
     """What is exported: a net (core.Net, NetDef or PlanDef), and its parameters, inputs and outputs by name.
 
     shapes: of inputs and outputs, where the workspace does not have them. name: tells several nets of a database
@@ -37,16 +45,29 @@ class PredictorExportMeta(collections.namedtuple("PredictorExportMeta", _FIELDS)
         num_workers: int | None = None,
         trainer_prefix: str | None = None,
     ) -> "PredictorExportMeta":
-        inputs, outputs, parameters = ([str(blob) for blob in blobs] for blobs in (inputs, outputs, parameters))
-        assert len(set(inputs)) == len(inputs), "All inputs to the predictor should be unique"
-        for kind, blobs in (("inputs", inputs), ("outputs", outputs)):
+        names = {"inputs": list(map(str, inputs)), "outputs": list(map(str, outputs))}
+        parameters = list(map(str, parameters))
+        assert len(set(names["inputs"])) == len(names["inputs"]), "All inputs to the predictor should be unique"
+        for kind, blobs in names.items():
             both = set(parameters) & set(blobs)
             assert not both, f"Parameters and {kind} are required to be disjoint. Intersection: {both}"
         if isinstance(predict_net, core.Net | core.Plan):
             predict_net = predict_net.Proto()
         assert isinstance(predict_net, caffe2_pb2.NetDef | caffe2_pb2.PlanDef)
-        rest = (extra_init_net, global_init_net, net_type, num_workers, trainer_prefix)
-        return super().__new__(cls, predict_net, parameters, inputs, outputs, shapes or {}, name, *rest)
+        return super().__new__(
+            cls,
+            predict_net,
+            parameters,
+            names["inputs"],
+            names["outputs"],
+            shapes or {},
+            name,
+            extra_init_net,
+            global_init_net,
+            net_type,
+            num_workers,
+            trainer_prefix,
+        )
 
     def _named(self, kind: str) -> str:
         return utils.get_comp_name(kind, self.name)
