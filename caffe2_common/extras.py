@@ -13,6 +13,7 @@ EXTRAS = {
     "sklearn": "demo",
     "tensorboard": "logs",
     "ray": "cluster",
+    "ai_edge_litert": "litert",
 }
 
 

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from caffe2_mobile.api.quantize import QuantizeResult as QuantizeResult
     from caffe2_mobile.api.quantize import Recipe as Recipe
     from caffe2_mobile.api.quantize import quantize as quantize
+    from caffe2_mobile.api.to_tflite import ToTfliteOptions as ToTfliteOptions
+    from caffe2_mobile.api.to_tflite import ToTfliteResult as ToTfliteResult
+    from caffe2_mobile.api.to_tflite import to_tflite as to_tflite
     from caffe2_models import Int8Tensor as Int8Tensor
     from caffe2_models import Net as Net
     from caffe2_models import load_net as load_net
@@ -45,6 +48,7 @@ _NAMES = {
     "caffe2_mobile.api.export": ["ExportOptions", "ExportResult", "export"],
     "caffe2_mobile.api.optimize": ["OptimizeResult", "optimize"],
     "caffe2_mobile.api.quantize": ["QuantizeOptions", "QuantizeResult", "Recipe", "quantize"],
+    "caffe2_mobile.api.to_tflite": ["ToTfliteOptions", "ToTfliteResult", "to_tflite"],
     "caffe2_models": ["Int8Tensor", "Net", "load_net"],
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}

@@ -24,6 +24,7 @@ VERBS = {
     "benchmark": "time a Caffe2 net here, operator by operator",
     "optimize": "an ONNX file through ONNX Runtime's optimizations",
     "to-onnx": "a Caffe2 net to ONNX",
+    "to-tflite": "a Caffe2 net to TensorFlow Lite, for LiteRT",
     "train": "train a network of the zoo",
     "search": "search a network for a latency on a device",
     "build-lut": "measure a latency table",
