@@ -294,6 +294,9 @@ def check_names(net: caffe2_pb2.NetDef) -> None:
     try:
         for op in net.op:
             names += (op.type, op.name, op.engine, *op.input, *op.output, *(argument.name for argument in op.arg))
+            for argument in op.arg:
+                if argument.HasField("n"):
+                    check_names(argument.n)
         are_text = all(isinstance(name, str) for name in names)
     except UnicodeDecodeError:
         are_text = False

@@ -51,9 +51,19 @@ def mutate_net(rng: np.random.Generator, net: caffe2_pb2.NetDef) -> caffe2_pb2.N
     for _ in range(int(rng.integers(1, 4))):
         if not net.op:
             break
-        op = net.op[int(rng.integers(0, len(net.op)))]
+        operators = list(all_operators(net))
+        op = operators[int(rng.integers(0, len(operators)))]
         MUTATIONS[int(rng.integers(0, len(MUTATIONS)))](rng, net, op)
     return net
+
+
+def all_operators(net: caffe2_pb2.NetDef):
+    """A net's operators, with those of the nets that they hold."""
+    for op in net.op:
+        yield op
+        for argument in op.arg:
+            if argument.HasField("n"):
+                yield from all_operators(argument.n)
 
 
 def mutate_feeds(rng: np.random.Generator, feeds: dict) -> dict:

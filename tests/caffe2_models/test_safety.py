@@ -8,6 +8,7 @@ import pytest
 from net_mutants import mutate_bytes, mutate_feeds, mutate_net
 from operator_cases import CASES
 from random_nets import random_net
+from test_detection import detector, feeds_of
 
 from caffe2_models import Int8Tensor, ModelError, Net, UnsupportedError, load_net
 from caffe2_models.build import add_operator, make_init, set_argument
@@ -23,9 +24,10 @@ MUTANTS = 2000
 
 @pytest.fixture(scope="module")
 def victims() -> list[tuple[bytes, bytes, dict]]:
-    """(predict, init, feeds) of nets with every operator."""
+    """(predict, init, feeds) of nets with every operator, with nets within operators and boxes."""
     nets = [(case.net(), case.feeds) for case in (make(np.random.default_rng(3)) for make in CASES.values())]
     nets += [random_net(np.random.default_rng(seed))[:2] for seed in range(40)]
+    nets += [(detector(), feeds_of(np.random.default_rng(seed), seed % 2)) for seed in range(10)]
     return [(net.predict.SerializeToString(), net.init.SerializeToString(), feeds) for net, feeds in nets]
 
 
