@@ -276,14 +276,16 @@ def load_net(path: str | os.PathLike, init_path: str | os.PathLike | None = None
 
 
 def _is_single_zero(fill: Node) -> bool:
-    """Whether a fill makes one value, of one or two dimensions, that is 0."""
+    """Whether a fill makes a single 0, as exporters do so that a blob exists: [[0]], or [0] without content."""
     if fill.type not in OPERATORS or fill.inputs:
         return False
     try:
         made = fill.step({}).outputs[0]
     except ModelError:
         return False  # said where the parameters are read
-    return made.shape in ((1,), (1, 1)) and isinstance(made.value, np.ndarray) and not made.value.any()
+    shapes = ((1, 1),) if fill.type.startswith("GivenTensor") else ((1,), (1, 1))
+    is_float = isinstance(made.value, np.ndarray) and made.dtype == np.float32
+    return is_float and made.shape in shapes and not made.value.any()
 
 
 def check_names(net: caffe2_pb2.NetDef) -> None:

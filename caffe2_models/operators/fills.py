@@ -166,6 +166,12 @@ class RandomFill(Fill):
     mean: float = 0.0
     std: float = 1.0
 
+    def infer(self, x=None):
+        arguments = (self.min, self.max, self.mean, self.std)
+        if not all(map(math.isfinite, arguments)) or self.std < 0 or self.min > self.max:
+            raise ModelError(f"random values from {self.min} to {self.max}, or {self.mean} +- {self.std}")
+        return super().infer(x)
+
     def fill(self, shape):
         return self.draw(np.random.default_rng(0), shape).astype(np.float32)
 

@@ -107,7 +107,8 @@ class SpaceToBatch(SpaceBatch):
         x = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
         count, channels, rows, columns = x.shape
         blocks = x.reshape(count, channels, rows // block, block, columns // block, block)
-        return blocks.transpose(3, 5, 0, 1, 2, 4).reshape(-1, channels, rows // block, columns // block)
+        shape = (count * block**2, channels, rows // block, columns // block)
+        return blocks.transpose(3, 5, 0, 1, 2, 4).reshape(shape)
 
     def lower(self, graph, x):
         (top, left, bottom, right), block = self.window.pads, self.block_size

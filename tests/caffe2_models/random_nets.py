@@ -292,6 +292,35 @@ def segment(net, x):
     return net.add("PackSegments", lengths[lengths > 0], x, outputs=1)
 
 
+def cut_regions(net, x):
+    """Regions of an image; of proposals, so that only a run tells how many."""
+    images, _, height, width = net.shape(x)
+    size = {"pooled_h": int(net.rng.integers(1, 6)), "pooled_w": int(net.rng.integers(1, 6))}
+    size |= {"sampling_ratio": int(net.rng.integers(0, 3)), "aligned": int(flip(net.rng)), "spatial_scale": 0.25}
+    if flip(net.rng) or images > 1:
+        start = net.rng.uniform(-4, 4 * max(height, width) - 4, (3, 2))
+        corners = np.concatenate([start, start + net.rng.uniform(1, 30, (3, 2))], 1)
+        owners = np.sort(net.rng.integers(0, images, (3, 1)), axis=0)
+        return net.add("RoIAlign", x, np.concatenate([owners, corners], 1).astype(np.float32), **size)
+    scores = net.rng.random((1, 2, height, width), np.float32)
+    info = np.array([[4 * height, 4 * width, 1]], np.float32)
+    anchors = np.array([[-6, -6, 9, 9], [-12, -3, 15, 6]], np.float32)
+    inputs = [scores, normal(net.rng, 1, 8, height, width, scale=0.2), info, anchors]
+    rules = {"spatial_scale": 0.25, "post_nms_topN": 5, "min_size": 0.0}
+    rois = net.add("GenerateProposals", *inputs, outputs=2, **rules)
+    return net.add("RoIAlign", x, rois, **size)
+
+
+def branch(net, x):
+    """One of two nets, among the blobs around them."""
+    then_net, else_net = caffe2_pb2.NetDef(name="then"), caffe2_pb2.NetDef(name="else")
+    result = f"if_{net.count + 1}"
+    add_operator(then_net, "Relu", [x], [f"{result}_side"])
+    add_operator(then_net, "Sum", [f"{result}_side", x], [result])
+    add_operator(else_net, "Scale", [x], [result], scale=-1.5)
+    return net.add("If", np.array([flip(net.rng)]), x, then_net=then_net, else_net=else_net)
+
+
 def group_norm(net, x):
     channels = net.shape(x)[1]
     vectors = [normal(net.rng, channels), normal(net.rng, channels)]
@@ -303,8 +332,8 @@ def space_to_batch(net, x):
     return net.add("SpaceToBatch", x, block_size=2) if height % 2 == 0 and width % 2 == 0 else None
 
 
-WILD_STEPS = [smooth, logit, select, gather, top_k, repeat, row_norm, side_reduction, segment]
-WILD_IMAGE_STEPS = [*WILD_STEPS, group_norm, space_to_batch]
+WILD_STEPS = [smooth, logit, select, gather, top_k, repeat, row_norm, side_reduction, segment, branch]
+WILD_IMAGE_STEPS = [*WILD_STEPS, group_norm, space_to_batch, cut_regions]
 
 IMAGE_STEPS = [
     *(
