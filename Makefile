@@ -1,16 +1,21 @@
 # make install | demo | test : each works on a fresh machine; the first sets up .venv, the others begin with it.
+#
+# PYTHON=python3.13 VENV=.venv-3.13 takes another Python; PARTS=plots,demo,dev leaves PyTorch out.
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
+PARTS ?= torch,litert,plots,demo,dev
+CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: install demo test test-arm lint zoo-sweep proto clean
+.PHONY: install demo test test-minimum test-arm lint docs zoo-sweep proto clean
 
 install: $(VENV)/.installed
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt $(wildcard setup.py)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[torch,litert,plots,demo,dev]"
+	$(if $(findstring torch,$(PARTS)),$(PIP) -c $(CONSTRAINTS) torch)
+	$(PIP) -c $(CONSTRAINTS) -e ".[$(PARTS)]"
 	touch $@
 
 demo: install
@@ -18,6 +23,10 @@ demo: install
 
 test: install lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The oldest versions that setup.cfg promises, on the oldest Python, without PyTorch.
+test-minimum:
+	$(MAKE) test VENV=.venv-minimum PARTS=plots,demo,dev CONSTRAINTS=constraints-minimum.txt
 
 # The kernels for 64-bit ARM, cross-compiled and run in qemu; .arm is set up where it is not there yet.
 test-arm: install
@@ -27,6 +36,12 @@ test-arm: install
 
 lint: install
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
+
+# The documentation as a site, in build/site; any warning is an error.
+docs: install
+	$(PIP) -c constraints.txt -e ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 # Minutes; goes on where it was interrupted. CAFFE2_PYTHON adds the real Caffe2 to the table.
 zoo-sweep: install
@@ -40,4 +55,4 @@ proto:
 		caffe2_models/proto/caffe2.proto caffe2_mobile/compat/proto/*.proto
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf .venv* build *.egg-info

@@ -5,7 +5,27 @@ from pathlib import Path
 
 import pytest
 
+# What tests may do without, and the extra that installs it.
+OPTIONAL = {"torch": "torch", "onnxscript": "torch", "sklearn": "demo", "matplotlib": "plots", "ray": "cluster"}
+
 ROOT = Path(__file__).resolve().parent.parent
+
+
+class Module(pytest.Module):
+    """A file of tests, skipped where it imports an optional dependency that is not installed."""
+
+    def collect(self):
+        try:
+            return super().collect()
+        except self.CollectError as error:
+            for name, extra in OPTIONAL.items():
+                if f"No module named '{name}'" in str(error):
+                    pytest.skip(f"{name} is not installed (the extra `{extra}`)", allow_module_level=True)
+            raise
+
+
+def pytest_pycollect_makemodule(module_path, parent):
+    return Module.from_parent(parent, path=module_path)
 
 
 @pytest.fixture(scope="session")
