@@ -26,13 +26,13 @@ def open_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Its mode is what the umask leaves of 0666. Raises OSError that names the file, never the temporary one.
     """
     path = Path(path)
-    with _naming(path):
+    with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with _naming(path, temporary), open(handle, "wb") as file:
+        with naming(path, temporary), open(handle, "wb") as file:
             yield file
-        with _naming(path):
+        with naming(path):
             os.chmod(temporary, 0o666 & ~_umask())
             os.replace(temporary, path)
     except BaseException:
@@ -57,8 +57,8 @@ def require_writable(path: str | os.PathLike[str]) -> None:
 
 
 @contextlib.contextmanager
-def _naming(path: Path, temporary: str | None = None) -> Iterator[None]:
-    """Errors of writing one file, naming it.
+def naming(path: Path, temporary: str | None = None) -> Iterator[None]:
+    """A block in which errors of writing one file name it, whatever temporary file they are of.
 
     With `temporary`, only errors without a file's name of their own, or with that one, are of this file.
     """

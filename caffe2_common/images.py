@@ -84,7 +84,7 @@ def decode(content: bytes, channels: int = 3, max_pixels: int = MAX_PIXELS) -> I
     except UnidentifiedImageError:
         raise ModelError(f"not an image ({', '.join(FORMATS)})") from None
     if image.width * image.height > max_pixels:
-        raise ModelError(f"{image.width} x {image.height} pixels exceed the limit of {max_pixels:,} (max_pixels)")
+        raise ModelError(f"{image.width} x {image.height} pixels exceed {max_pixels:,} (--max-pixels allows more)")
     mode = MODES[channels]
     return image.convert(mode)
 

@@ -8,6 +8,8 @@ the last bit on the same pixels; but by default TensorFlow decodes JPEG with the
 with the accurate one, which makes 1.2 grey levels on average (22 at most, on 100 images).
 """
 
+import functools
+
 import numpy as np
 
 PADDING = 32
@@ -46,12 +48,11 @@ def resize_bicubic(pixels: np.ndarray, size: int) -> np.ndarray:
         weights = (outside[offset], inside[offset], inside[TABLE_SIZE - offset], outside[TABLE_SIZE - offset])
         shape = [1] * pixels.ndim
         shape[axis] = size
-        total = None
+        terms = []
         for tap, weight in enumerate(weights, start=-1):
             index = np.clip(source.index + tap, 0, source.length - 1)
-            term = pixels.take(index, axis).astype(np.float32) * weight.reshape(shape)
-            total = term if total is None else total + term
-        pixels = total
+            terms.append(pixels.take(index, axis).astype(np.float32) * weight.reshape(shape))
+        pixels = functools.reduce(np.add, terms)
     return pixels
 
 

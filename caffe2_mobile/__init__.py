@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from caffe2_common.errors import ModelError as ModelError
     from caffe2_common.errors import UnsupportedError as UnsupportedError
     from caffe2_common.preprocessing import Preprocessing as Preprocessing
+    from caffe2_mobile.api.benchmark import BenchmarkOptions as BenchmarkOptions
+    from caffe2_mobile.api.benchmark import BenchmarkResult as BenchmarkResult
+    from caffe2_mobile.api.benchmark import benchmark as benchmark
+    from caffe2_mobile.api.build_lut import BuildLutOptions as BuildLutOptions
+    from caffe2_mobile.api.build_lut import BuildLutResult as BuildLutResult
+    from caffe2_mobile.api.build_lut import build_lut as build_lut
     from caffe2_mobile.api.convert import ConvertOptions as ConvertOptions
     from caffe2_mobile.api.convert import ConvertResult as ConvertResult
     from caffe2_mobile.api.convert import convert as convert
@@ -26,6 +32,12 @@ if TYPE_CHECKING:
     from caffe2_mobile.api.export import ExportOptions as ExportOptions
     from caffe2_mobile.api.export import ExportResult as ExportResult
     from caffe2_mobile.api.export import export as export
+    from caffe2_mobile.api.inspect import InspectOptions as InspectOptions
+    from caffe2_mobile.api.inspect import InspectResult as InspectResult
+    from caffe2_mobile.api.inspect import inspect as inspect
+    from caffe2_mobile.api.latency import LatencyOptions as LatencyOptions
+    from caffe2_mobile.api.latency import LatencyResult as LatencyResult
+    from caffe2_mobile.api.latency import latency as latency
     from caffe2_mobile.api.optimize import OptimizeResult as OptimizeResult
     from caffe2_mobile.api.optimize import optimize as optimize
     from caffe2_mobile.api.quantize import QuantizeOptions as QuantizeOptions
@@ -35,6 +47,12 @@ if TYPE_CHECKING:
     from caffe2_mobile.api.to_tflite import ToTfliteOptions as ToTfliteOptions
     from caffe2_mobile.api.to_tflite import ToTfliteResult as ToTfliteResult
     from caffe2_mobile.api.to_tflite import to_tflite as to_tflite
+    from caffe2_mobile.api.validate import Caffe2Model as Caffe2Model
+    from caffe2_mobile.api.validate import OnnxModel as OnnxModel
+    from caffe2_mobile.api.validate import TorchModel as TorchModel
+    from caffe2_mobile.api.validate import ValidateOptions as ValidateOptions
+    from caffe2_mobile.api.validate import ValidateResult as ValidateResult
+    from caffe2_mobile.api.validate import validate as validate
     from caffe2_models import Int8Tensor as Int8Tensor
     from caffe2_models import Net as Net
     from caffe2_models import load_net as load_net
@@ -43,12 +61,24 @@ if TYPE_CHECKING:
 _NAMES = {
     "caffe2_common.errors": ["ModelError", "UnsupportedError"],
     "caffe2_common.preprocessing": ["Preprocessing"],
+    "caffe2_mobile.api.benchmark": ["BenchmarkOptions", "BenchmarkResult", "benchmark"],
+    "caffe2_mobile.api.build_lut": ["BuildLutOptions", "BuildLutResult", "build_lut"],
     "caffe2_mobile.api.convert": ["ConvertOptions", "ConvertResult", "convert"],
     "caffe2_mobile.api.download": ["download"],
     "caffe2_mobile.api.export": ["ExportOptions", "ExportResult", "export"],
+    "caffe2_mobile.api.inspect": ["InspectOptions", "InspectResult", "inspect"],
+    "caffe2_mobile.api.latency": ["LatencyOptions", "LatencyResult", "latency"],
     "caffe2_mobile.api.optimize": ["OptimizeResult", "optimize"],
     "caffe2_mobile.api.quantize": ["QuantizeOptions", "QuantizeResult", "Recipe", "quantize"],
     "caffe2_mobile.api.to_tflite": ["ToTfliteOptions", "ToTfliteResult", "to_tflite"],
+    "caffe2_mobile.api.validate": [
+        "Caffe2Model",
+        "OnnxModel",
+        "TorchModel",
+        "ValidateOptions",
+        "ValidateResult",
+        "validate",
+    ],
     "caffe2_models": ["Int8Tensor", "Net", "load_net"],
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}

@@ -34,6 +34,11 @@ class Settings:
     threads: int = 1
 
 
+def cores() -> set[int]:
+    """The numbers of the cores that this process may use."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+
+
 def pin(core: int) -> None:
     """Keep this process, and those it starts, on one core."""
     try:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from pathlib import Path
 
 from caffe2_common.errors import ModelError
@@ -126,10 +127,28 @@ def to_csv(latencies: list[NetLatency]) -> str:
     return file.getvalue()
 
 
-def save_plot(latencies: list[NetLatency], path: str) -> None:
-    """A bar per operator, a panel per net; the format follows the name (.png, .svg, .pdf). Needs
-    matplotlib.
+FORMS = ("json", "csv", "html", "plot")
+PLOT_SUFFIXES = (".png", ".svg", ".pdf")
+
+
+def save(latencies: list[NetLatency], path: str | os.PathLike[str], form: str | None = None) -> None:
+    """Write the latencies to one file in one of FORMS, by default the one that its name's ending tells.
+
+    Raises ModelError for an ending that tells none.
     """
+    suffix = Path(path).suffix
+    form = form or ("plot" if suffix in PLOT_SUFFIXES else suffix.removeprefix("."))
+    renderers = {"json": to_json, "csv": to_csv, "html": to_html}
+    if form == "plot":
+        save_plot(latencies, path)
+    elif form in renderers:
+        write_atomically(path, renderers[form](latencies))
+    else:
+        raise ModelError(f"invalid file name {path}: expected one in .json, .csv, .html, {', '.join(PLOT_SUFFIXES)}")
+
+
+def save_plot(latencies: list[NetLatency], path: str | os.PathLike[str]) -> None:
+    """A bar per operator, a panel per net; the format follows the name (.png, .svg, .pdf). Needs matplotlib."""
     try:
         import matplotlib
 

@@ -23,12 +23,12 @@ from caffe2_common.images import complete
 from caffe2_common.machine import cores
 from caffe2_common.preprocessing import Preprocessing
 from caffe2_mobile.commands.program import ArgumentParser, run
-from caffe2_mobile.commands.validation import BATCH_SIZE
 from validate.classifier import Classifier, load_caffe2, load_onnx
 from validate.dataset import Dataset, open_dataset, select
 from validate.loader import Loader
 from validate.outcomes import Outcomes
 from validate.runner import Resources, Run
+from validate.validation import BATCH_SIZE
 
 
 def main(argv: list[str]) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from caffe2_common.errors import ModelError
-from caffe2_common.images import complete, normalize, pixel_table, read_crop
+from caffe2_common.images import MAX_PIXELS, complete, normalize, pixel_table, read_crop
 from caffe2_common.preprocessing import Preprocessing
 from validate.dataset import Dataset, open_dataset, open_unlabelled, select
 
@@ -16,9 +16,17 @@ CACHE_BYTES = 1 << 28  # of decoded crops; what does not fit is decoded again
 class FolderImages:
     """Images of a folder: float32 [channels, size, size] each. labels: int64 [n], or None where there are none."""
 
-    def __init__(self, dataset: Dataset, indices: np.ndarray, preprocessing: Preprocessing, channels: int = 3):
+    def __init__(
+        self,
+        dataset: Dataset,
+        indices: np.ndarray,
+        preprocessing: Preprocessing,
+        channels: int = 3,
+        max_pixels: int = MAX_PIXELS,
+    ):
         self.dataset, self.indices, self.channels = dataset, indices, channels
         self.preprocessing = complete(preprocessing, channels)
+        self.max_pixels = max_pixels
         self._crops: list[np.ndarray] = []
 
     def __len__(self) -> int:
@@ -46,7 +54,7 @@ class FolderImages:
             return self._crops[position]
         index = int(self.indices[position])
         try:
-            crop = read_crop(self.dataset.read(index), self.preprocessing, self.channels)
+            crop = read_crop(self.dataset.read(index), self.preprocessing, self.channels, self.max_pixels)
         except Exception as error:  # whatever a decoder makes of broken content
             reason = " ".join(str(error).split()) or type(error).__name__
             raise ModelError(f"{self.dataset.path / self.dataset.names[index]}: {reason}") from None
@@ -56,15 +64,20 @@ class FolderImages:
 
 
 def open_images(
-    path: str | os.PathLike, limit: int | None, preprocessing: Preprocessing, channels: int
+    path: str | os.PathLike[str],
+    limit: int | None,
+    preprocessing: Preprocessing,
+    channels: int,
+    max_pixels: int = MAX_PIXELS,
 ) -> FolderImages:
     """`limit` images of a folder or archive, evenly spaced over all of them; labels are known where class folders or
     a ground truth tell them.
 
-    Raises ModelError where there are no images, or the preprocessing cannot be.
+    An image of more than max_pixels is refused when it is read. Raises ModelError where there are no images, and for
+    preprocessing that is not possible.
     """
     try:
         dataset = open_dataset(path)
     except ModelError:
         dataset = open_unlabelled(path)
-    return FolderImages(dataset, select(dataset, limit), preprocessing, channels)
+    return FolderImages(dataset, select(dataset, limit), preprocessing, channels, max_pixels)

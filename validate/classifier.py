@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +10,10 @@ import numpy as np
 
 from caffe2_common.errors import ModelError
 from caffe2_common.preprocessing import KEY, Preprocessing
-from caffe2_models import Int8Tensor, Net, load_net
+from caffe2_models import Int8Tensor, Net
+from caffe2_models.find import find_net
 from caffe2_models.preprocessing import get_preprocessing
-from caffe2_models.runtimes import fastest_exact
+from caffe2_models.runtimes import fastest_exact, missing_kernels
 
 MAX_ONNX_BYTES = 1 << 31
 SOFTMAX = {"Softmax", "Int8Softmax"}
@@ -28,9 +29,10 @@ class Classifier:
     open_session() gives a function from float32 [n, channels, size, size] to scores [n, classes] for the
     use of one thread; it may be called several times, and sessions run side by side, each on one core,
     unless the net is to have only a lone_session, which then takes all cores. form is caffe2-fp32,
-    caffe2-int8, onnx, onnx-int8, pytorch or pytorch-int8; preprocessing and size are what the file itself
-    tells; param_count counts numbers; fixed_batch is the only batch size the net takes, if there is one;
-    probabilities says that the scores are a softmax's; fingerprint tells one net from another.
+    caffe2-int8, onnx, onnx-int8, pytorch or pytorch-int8; preprocessing, size and outputs (how many scores) are what
+    the file itself tells; param_count counts numbers; fixed_batch is the only batch size the net takes, if there is
+    one; probabilities says that the scores are a softmax's; fingerprint tells one net from another; notes are what the
+    user should know of how it runs.
     """
 
     name: str
@@ -45,6 +47,8 @@ class Classifier:
     probabilities: bool = False
     fingerprint: str = ""
     lone_session: bool = False
+    outputs: int | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def weights(self) -> str:
@@ -74,8 +78,10 @@ def from_caffe2(
         raise ModelError(f"{name}: input {data} has shape {list(own)}; square images in NCHW layout were expected")
     batch = 2
     shape, _ = net.infer_shapes({data: (batch, *own[1:])})[scores]
-    backend = fastest_exact(net) if backend == "auto" else backend
-
+    notes: tuple[str, ...] = ()
+    if backend == "auto":
+        backend = fastest_exact(net)
+        notes = tuple(filter(None, [missing_kernels(net, backend)]))
     lone = backend == "caffe2"  # whose workspace belongs to the whole process
 
     def open_session() -> Infer:
@@ -99,6 +105,8 @@ def from_caffe2(
         size=size,
         channels=own[1],
         fixed_batch=None if shape[0] == batch else 1,
+        outputs=int(np.prod(shape[1:])) if shape[0] == batch else None,
+        notes=notes,
         lone_session=lone,
         probabilities=bool(writers) and writers[-1] in SOFTMAX,
         fingerprint=_digest(*(part.SerializeToString(deterministic=True) for part in (net.predict, net.init))),
@@ -106,27 +114,27 @@ def from_caffe2(
 
 
 def load_caffe2(
-    predict: str,
-    init: str | None = None,
+    place: str | os.PathLike[str],
+    init: str | os.PathLike[str] | None = None,
     backend: str = "auto",
     size: int | None = None,
     approximate: bool = False,
 ) -> Classifier:
-    """From files or a model folder, as load_net takes them; named by the folder, or the files' prefix."""
-    path = Path(predict).resolve()
+    """From files or a model folder, as find_net takes them; named by the folder, or the files' prefix."""
+    path = Path(place).resolve()
     name = path.name.removesuffix(".pbtxt").removesuffix(".pb").removesuffix(".predict")
-    name = path.parent.name if name in ("model", "predict", "predict_net") and not path.is_dir() else name
-    return from_caffe2(load_net(predict, init), name, backend, size, approximate)
+    name = path.parent.name if name in ("model", "predict", "predict_net") and path.is_file() else name
+    return from_caffe2(find_net(place, init), name if path.exists() else str(place), backend, size, approximate)
 
 
-def load_onnx(path: str) -> Classifier:
+def load_onnx(place: str | os.PathLike[str]) -> Classifier:
     """An ONNX file, run by ONNX Runtime; raises ModelError where it is no classifier of images."""
     import onnx
     import onnxruntime
 
     from caffe2_models.runtimes.onnx_runtime import open_session
 
-    path = Path(path)
+    path = Path(place)
     if path.stat().st_size > MAX_ONNX_BYTES:
         raise ModelError(f"{path}: is larger than {MAX_ONNX_BYTES >> 30} GiB, which no mobile net is")
     options = onnxruntime.SessionOptions()
@@ -162,9 +170,16 @@ def load_onnx(path: str) -> Classifier:
         size=height,
         channels=channels or 3,
         fixed_batch=batch,
+        outputs=_count(session.get_outputs()[0].shape[1:]),
         probabilities=bool(producers) and producers[-1] in SOFTMAX,
         fingerprint=_digest(path.read_bytes()),
     )
+
+
+def _count(dims: Sequence[object]) -> int | None:
+    """How many numbers of an image, None where a dimension is known only when the net runs."""
+    sizes = [dim for dim in dims if isinstance(dim, int)]
+    return int(np.prod(sizes)) if sizes and len(sizes) == len(dims) else None
 
 
 def _digest(*parts: bytes) -> str:

@@ -11,7 +11,15 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from caffe2_common.errors import ModelError
-from validate.labels import find_ground_truth, label_folders, read_ground_truth, read_label_map, synset_labels
+from validate.labels import (
+    FolderRule,
+    find_ground_truth,
+    folder_rule,
+    label_folders,
+    read_ground_truth,
+    read_label_map,
+    synset_labels,
+)
 
 SUFFIXES = {".jpeg", ".jpg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
 MAX_IMAGE_BYTES = 1 << 28
@@ -24,7 +32,8 @@ class Dataset:
 
     names are paths relative to the folder or archive; labels int64 [n]. `is_imagenet` says that labels are
     indices into the standard order of 1000 synsets; `spans` holds (offset, bytes) in an archive, else
-    nothing.
+    nothing. `labelled_by` says what told the labels; `sorted_classes` is how many class folders had to be numbered in
+    sorted order, for want of names that tell their labels (else 0).
     """
 
     path: Path
@@ -32,6 +41,8 @@ class Dataset:
     labels: np.ndarray
     is_imagenet: bool
     spans: list[tuple[int, int]] | None = None
+    labelled_by: str = ""
+    sorted_classes: int = 0
 
     def __len__(self) -> int:
         return len(self.names)
@@ -65,9 +76,9 @@ class Dataset:
 
 
 def open_dataset(
-    path: str | os.PathLike,
-    ground_truth: str | os.PathLike | None = None,
-    label_map: str | os.PathLike | None = None,
+    path: str | os.PathLike[str],
+    ground_truth: str | os.PathLike[str] | None = None,
+    label_map: str | os.PathLike[str] | None = None,
 ) -> Dataset:
     """List the images of a folder of class folders, or of a flat folder with its ground truth, or of a .tar
     of either.
@@ -77,14 +88,21 @@ def open_dataset(
     path = Path(path)
     names, spans = _list(path)
     mapping = read_label_map(Path(label_map)) if label_map is not None else None
-    labels = _labels(path, names, ground_truth, mapping)
-    is_imagenet = mapping is None and (
-        ground_truth is not None or not _has_classes(names) or _class_of(names[0]) in synset_labels()
-    )
-    return Dataset(path, names, np.array(labels, np.int64), is_imagenet, spans)
+    if ground_truth is None and _has_classes(names):
+        classes = list(dict.fromkeys(map(_class_of, names)))
+        labels, labelled_by, rule = _labels_of_folders(path, names, classes, mapping)
+        is_imagenet = rule is FolderRule.SYNSETS
+        sorted_classes = len(classes) if rule is FolderRule.SORTED else 0
+    else:
+        truth = Path(ground_truth) if ground_truth is not None else _find_ground_truth(path)
+        labels = read_ground_truth(truth, [PurePosixPath(name).name for name in names], mapping)
+        labelled_by, is_imagenet, sorted_classes = f"ground truth {truth}", mapping is None, 0
+    if label_map is not None:
+        labelled_by += f", label map {label_map}"
+    return Dataset(path, names, np.array(labels, np.int64), is_imagenet, spans, labelled_by, sorted_classes)
 
 
-def open_unlabelled(path: str | os.PathLike) -> Dataset:
+def open_unlabelled(path: str | os.PathLike[str]) -> Dataset:
     """List the images of a folder or .tar, whatever they show: every label is UNKNOWN.
 
     Raises ModelError (or OSError) in one line: no such path, no images.
@@ -148,21 +166,27 @@ def _list_archive(path: Path) -> dict[str, tuple[int, int]]:
     return members
 
 
-def _labels(path: Path, names: list[str], ground_truth, mapping: Mapping[str, int] | None) -> list[int]:
-    if ground_truth is None and _has_classes(names):
-        classes = list(dict.fromkeys(map(_class_of, names)))
-        known = mapping if mapping is not None else label_folders(classes)
-        unknown = [name for name in classes if name not in known]
-        if unknown:
-            raise ModelError(f"{path}: class folder {unknown[0]} is not in the label map")
-        return [known[_class_of(name)] for name in names]
-    truth = Path(ground_truth) if ground_truth is not None else find_ground_truth(path)
+def _labels_of_folders(
+    path: Path, names: list[str], classes: list[str], mapping: Mapping[str, int] | None
+) -> tuple[list[int], str, FolderRule | None]:
+    """(label of each image, what told them, the rule where it was the folders' names)."""
+    rule = folder_rule(classes) if mapping is None else None
+    known = mapping if mapping is not None else label_folders(classes)
+    unknown = [name for name in classes if name not in known]
+    if unknown:
+        raise ModelError(f"{path}: class folder {unknown[0]} is not in the label map")
+    count = f"{len(classes)} class folder{'s' * (len(classes) != 1)}"
+    return [known[_class_of(name)] for name in names], f"{count} {rule.value}" if rule else count, rule
+
+
+def _find_ground_truth(path: Path) -> Path:
+    truth = find_ground_truth(path)
     if truth is None:
         raise ModelError(
             f"{path}: images without class folders need their labels: --ground-truth FILE, "
             "or ILSVRC2012_validation_ground_truth.txt beside them"
         )
-    return read_ground_truth(truth, [PurePosixPath(name).name for name in names], mapping)
+    return truth
 
 
 def _has_classes(names: list[str]) -> bool:
@@ -181,5 +205,5 @@ def _is_image(name: str) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
 
 
-def _raise(error: OSError):
+def _raise(error: OSError) -> None:
     raise error

@@ -4,10 +4,11 @@ A label is an index into the standard order of the 1000 synsets (sorted by WordN
 unless a label map says otherwise.
 """
 
+import enum
 import functools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import resources
 from pathlib import Path, PurePosixPath
 
@@ -37,22 +38,38 @@ def synset_labels() -> dict[str, int]:
     return {synset: label for label, synset in enumerate(synsets())}
 
 
-def label_folders(names: Sequence[str]) -> dict[str, int]:
-    """The label of each class folder.
+class FolderRule(enum.Enum):
+    """How class folders tell their labels."""
 
-    Folders named by synset take the standard order, so that any subset works; folders named by number are
-    that label; all others are numbered in sorted order. Raises ModelError where synsets and other names mix.
-    """
+    SYNSETS = "named by synset"
+    NUMBERS = "named by number"
+    SORTED = "numbered in sorted order"
+
+
+def folder_rule(names: Collection[str]) -> FolderRule:
+    """The rule for class folders of these names. Raises ModelError where synsets and other names mix."""
     known = synset_labels()
     strangers = [name for name in names if name not in known]
     if not strangers:
-        return {name: known[name] for name in names}
+        return FolderRule.SYNSETS
     if len(strangers) < len(names):
         raise ModelError(
             f"class folder {strangers[0]} is none of the 1000 ImageNet synsets, though others are; "
             "remove it, or map every folder with --label-map"
         )
-    if all(name.isdecimal() for name in names):
+    return FolderRule.NUMBERS if all(name.isdecimal() for name in names) else FolderRule.SORTED
+
+
+def label_folders(names: Collection[str]) -> dict[str, int]:
+    """The label of each class folder.
+
+    Folders named by synset take the standard order, so that any subset works; folders named by number are
+    that label; all others are numbered in sorted order. Raises ModelError where synsets and other names mix.
+    """
+    rule = folder_rule(names)
+    if rule is FolderRule.SYNSETS:
+        return {name: synset_labels()[name] for name in names}
+    if rule is FolderRule.NUMBERS:
         return {name: int(name) for name in names}
     return {name: label for label, name in enumerate(sorted(names))}
 
@@ -127,8 +144,9 @@ def _classes_by_name(path: Path, rows: list[list[str]], names: Sequence[str]) ->
 
 def _classes_by_number(path: Path, classes: list[str], names: Sequence[str]) -> list[str]:
     numbers = [IMAGE_NUMBER.search(PurePosixPath(name).stem) for name in names]
-    if all(numbers):
-        indices = [int(match.group(1)) - 1 for match in numbers]
+    found = [match for match in numbers if match]
+    if len(found) == len(names):
+        indices = [int(match.group(1)) - 1 for match in found]
     elif len(names) == len(classes):
         indices = list(range(len(names)))
     else:

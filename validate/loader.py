@@ -16,11 +16,12 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from typing import Any
 
 import numpy as np
 
 from caffe2_common.errors import ModelError
-from caffe2_common.images import normalize, pixel_table, read_crop
+from caffe2_common.images import MAX_PIXELS, normalize, pixel_table, read_crop
 from caffe2_common.preprocessing import Preprocessing
 from validate.dataset import Dataset
 
@@ -54,6 +55,7 @@ class Loader:
         batch_size: int,
         workers: int,
         extra_slots: int,
+        max_pixels: int = MAX_PIXELS,
     ):
         """batches are arrays of positions in `indices`; extra_slots: how many batches the net has in hand."""
         # Forked workers start at once and share what is loaded; elsewhere than on Linux fork is not safe.
@@ -64,9 +66,10 @@ class Loader:
         slots = workers * SLOTS_PER_WORKER + extra_slots
         shape = (slots, batch_size, channels, preprocessing.size, preprocessing.size)
         memory = context.RawArray(ctypes.c_float, int(np.prod(shape)))
-        self._pixels = np.frombuffer(memory, np.float32).reshape(shape)
+        self._pixels = _as_array(memory, shape)
         self._workers = [
-            _Worker(context, (dataset, indices, preprocessing, channels, memory, shape)) for _ in range(workers)
+            _Worker(context, (dataset, indices, preprocessing, channels, memory, shape, max_pixels))
+            for _ in range(workers)
         ]
         for slot in range(slots):
             self._fill(slot)
@@ -76,6 +79,7 @@ class Loader:
         with self._receiving:
             while busy := {worker.connection: worker for worker in self._workers if worker.tasks}:
                 for connection in wait(list(busy), timeout=1):
+                    assert isinstance(connection, Connection)
                     try:
                         slot, good, broken = connection.recv()
                     except (EOFError, OSError):
@@ -115,6 +119,11 @@ class Loader:
                 worker.connection.send((slot, positions))
 
 
+def _as_array(memory: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Shared floats as float32 of this shape."""
+    return np.frombuffer(memory, np.float32).reshape(shape)
+
+
 class _Worker:
     """A decoding process, this process's end of its pipe, and how many batches it has to do."""
 
@@ -135,12 +144,13 @@ def _decode(
     channels: int,
     memory: ctypes.Array,
     shape: tuple[int, ...],
+    max_pixels: int,
 ) -> None:
     """A worker's life: (slot, positions) in; (slot, positions decoded, broken ones with the reason) out."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's business
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     warnings.simplefilter("ignore")  # Pillow's, of odd metadata
-    pixels = np.frombuffer(memory, np.float32).reshape(shape)
+    pixels = _as_array(memory, shape)
     table = pixel_table(preprocessing)
     while True:
         while not connection.poll(1):
@@ -150,10 +160,11 @@ def _decode(
             slot, positions = connection.recv()
         except EOFError:
             return
-        good, broken = [], []
+        good: list[int] = []
+        broken: list[tuple[int, str]] = []
         for position in positions.tolist():
             try:
-                crop = read_crop(dataset.read(indices[position]), preprocessing, channels)
+                crop = read_crop(dataset.read(indices[position]), preprocessing, channels, max_pixels)
             except Exception as error:  # whatever a decoder makes of broken content
                 broken.append((position, " ".join(str(error).split()) or type(error).__name__))
             else:

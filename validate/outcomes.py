@@ -68,6 +68,12 @@ class Outcomes:
         self.rank[position] = BROKEN
         self.broken[position] = reason
 
+    def put(self, positions: np.ndarray, rows: "Outcomes") -> None:
+        """Fill in the rows at these positions from another's."""
+        for name in ("rank", "top", "loss"):
+            getattr(self, name)[positions] = getattr(rows, name)
+        self.broken.update({int(positions[row]): reason for row, reason in rows.broken.items()})
+
     @property
     def pending(self) -> np.ndarray:
         """Positions of the images that are still to be run."""
@@ -86,8 +92,8 @@ class Outcomes:
     def save(self, path: str | os.PathLike, identity: dict) -> None:
         """Write the state of a run, whole or not at all; identity says which run it is."""
         with open_atomically(path) as file:
-            texts = {"identity": json.dumps(identity), "broken": json.dumps(self.broken)}
-            np.savez(file, **texts, rank=self.rank, top=self.top, loss=self.loss)
+            identity_text, broken_text = (np.array(json.dumps(value)) for value in (identity, self.broken))
+            np.savez(file, identity=identity_text, broken=broken_text, rank=self.rank, top=self.top, loss=self.loss)
 
     @classmethod
     def load(cls, path: str | os.PathLike, identity: dict, n: int) -> "Outcomes":

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,14 +151,3 @@ def compare_predictions(first: Predictions, second: Predictions) -> Agreement:
         neither=int((~right_one & ~right_two).sum()),
         flips=[(first.images[k], int(first.labels[k]), int(one[k]), int(two[k])) for k in differing.tolist()],
     )
-
-
-def join_predictions(parts: Sequence[Predictions]) -> Predictions:
-    """Those of disjoint shards as one, sorted by image."""
-    images = [image for part in parts for image in part.images]
-    order = sorted(range(len(images)), key=images.__getitem__)
-    table = Outcomes(len(images))
-    for name in ("rank", "top", "loss"):
-        setattr(table, name, np.concatenate([getattr(part.outcomes, name) for part in parts])[order])
-    labels = np.concatenate([part.labels for part in parts])[order]
-    return Predictions([images[row] for row in order], labels, table)

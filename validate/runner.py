@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from caffe2_common.errors import ModelError
+from caffe2_common.images import MAX_PIXELS
 from caffe2_common.preprocessing import Preprocessing
 from caffe2_common.progress import progress
 from validate.classifier import Classifier
@@ -30,6 +31,11 @@ class Resources:
     batch_size: int
 
 
+def batches_of(pending: np.ndarray, size: int) -> list[np.ndarray]:
+    """Positions by batch: batch k has the positions k * size ... (k + 1) * size - 1 that are among them."""
+    return np.split(pending, np.flatnonzero(np.diff(pending // size)) + 1) if len(pending) else []
+
+
 class Run:
     """Fills in the pending rows of `outcomes`, one for each of the images at `indices` of the dataset.
 
@@ -46,10 +52,11 @@ class Run:
         outcomes: Outcomes,
         resources: Resources,
         skip_broken: bool = False,
+        max_pixels: int = MAX_PIXELS,
     ):
         self.classifier, self.dataset, self.indices = classifier, dataset, indices
         self.preprocessing, self.outcomes, self.resources = preprocessing, outcomes, resources
-        self.skip_broken = skip_broken
+        self.skip_broken, self.max_pixels = skip_broken, max_pixels
         self.seconds = 0.0
         self.done = 0
         self._hits = np.zeros(2, np.int64)
@@ -62,7 +69,7 @@ class Run:
         """
         pending = self.outcomes.pending
         size = self.resources.batch_size
-        batches = np.split(pending, np.flatnonzero(np.diff(pending // size)) + 1) if len(pending) else []
+        batches = batches_of(pending, size)
         if not batches:
             return
         started = time.perf_counter()
@@ -75,6 +82,7 @@ class Run:
             size,
             min(self.resources.workers, len(batches)),
             self.resources.threads,
+            self.max_pixels,
         )
         try:
             with loader, progress(total=len(pending), unit="image", desc=self.classifier.name) as bar:

@@ -5,7 +5,6 @@ Converters are imported where they are used: most latencies need none of them, a
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +14,13 @@ import numpy as np
 from caffe2_common.errors import ModelError
 from caffe2_common.extras import explaining_extras
 from caffe2_common.preprocessing import Preprocessing
-from caffe2_models import Net, load_net
-from runtime_lut.models import Converters, init_beside
+from caffe2_models import Net
+from caffe2_models.find import Place, find_net, is_net, not_found
 
 if TYPE_CHECKING:
     from torch import nn
+
+Source = Net | Place
 
 
 def from_onnx(path: Path) -> Net:
@@ -67,21 +68,36 @@ def to_int8(net: Net, shapes: Mapping[str, tuple[int, ...]]) -> Net:
     return quantize(net, [noise], find_recipe("minmax"), shapes).net
 
 
-CONVERTERS = Converters(from_onnx, from_zoo, to_int8)
-
-
-def read_net(source: Net | str | os.PathLike[str], init: str | os.PathLike[str] | None = None) -> Net:
+def read_net(source: Source, init: Place | None = None) -> Net:
     """The net that files hold: a folder, P of P.predict.pb and P.init.pb, a predict file with its init file, or ONNX.
 
-    init: of a predict file, where it does not stand beside it under the usual name. A net is passed through.
-    Raises ModelError for files that are missing or hold no net.
+    init: of a predict file, where it does not stand beside it under the usual name. A net is passed through; a
+    published name means what was downloaded. Raises ModelError for files that are missing or hold no net.
     """
     if isinstance(source, Net):
         return source
-    path = Path(source)
-    if path.suffix == ".onnx":
-        return from_onnx(path)
-    predict = Path(f"{path}.predict.pb")
-    if not path.exists() and predict.exists():
-        path = predict
-    return load_net(path, init if init is not None or path.is_dir() else init_beside(path))
+    return from_onnx(Path(source)) if Path(source).suffix == ".onnx" else find_net(source, init)
+
+
+def open_net(source: Source, init: Place | None = None) -> Net:
+    """The net that a name means, for what it costs rather than for what it says: its weights may be stand-ins.
+
+    What read_net reads; then a published net that was not downloaded, or lies in a folder as a graph alone; then a
+    model of the zoo, or a definition F.json. Raises ModelError for a name that means nothing.
+    """
+    if isinstance(source, Net):
+        return source
+    suffix = Path(source).suffix
+    if suffix == ".onnx":
+        return read_net(source)
+    if suffix != ".json" and is_net(source):
+        return find_net(source, init, stand_in_weights=True)
+    try:
+        return from_zoo(str(source))
+    except ModelError as error:
+        raise ModelError(f"{not_found(source)}; the zoo says: {error}") from None
+
+
+def net_name(source: Source) -> str:
+    """What to call the net of a source."""
+    return source.name if isinstance(source, Net) else str(source)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from caffe2_common.errors import ModelError
+from caffe2_common.images import MAX_PIXELS
 from caffe2_common.preprocessing import Preprocessing
 from caffe2_mobile.api.nets import read_net
 from caffe2_mobile.api.options import PreprocessingOptions, require_positive
@@ -39,6 +40,7 @@ class QuantizeOptions(PreprocessingOptions):
 
     calibration_images: how many of the folder's, evenly spaced. recipe: what the quantizer does, by name (best, fast,
     minmax), from a file F.json, or as a Recipe. img_size: height and width in pixels, where the net does not record it.
+    max_pixels: of an image that is read.
     threads: default all cores. evaluation_data: labelled images on which both nets answer, evaluation_images of them
     (default: all). max_drop: points of top-1 (of agreement, without labels) that int8 may lose.
     """
@@ -46,13 +48,14 @@ class QuantizeOptions(PreprocessingOptions):
     calibration_images: int = 100
     recipe: str | Recipe = DEFAULT
     img_size: int | None = None
+    max_pixels: int = MAX_PIXELS
     threads: int | None = None
     evaluation_data: Data | None = None
     evaluation_images: int | None = None
     max_drop: float | None = None
 
     def __post_init__(self) -> None:
-        require_positive(self, "calibration_images", "img_size", "threads", "evaluation_images")
+        require_positive(self, "calibration_images", "img_size", "max_pixels", "threads", "evaluation_images")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,10 +106,11 @@ def quantize(
     net = read_net(source)
     shape = image_shape(net, options.img_size)
     preprocessing = options.applied_to(get_preprocessing(net.predict) or Preprocessing(), shape[2])
-    images = _images(calibration_data, options.calibration_images, preprocessing, shape[1])
+    images = _images(calibration_data, options.calibration_images, preprocessing, shape[1], options.max_pixels)
     others = None
     if options.evaluation_data is not None:
-        others = _images(options.evaluation_data, options.evaluation_images, preprocessing, shape[1])
+        data, count = options.evaluation_data, options.evaluation_images
+        others = _images(data, count, preprocessing, shape[1], options.max_pixels)
     started = time.monotonic()
     quantized = quantizer.quantize(net, images, recipe, {net.inputs[0]: shape}, options.threads)
     seconds = time.monotonic() - started
@@ -119,6 +123,7 @@ def image_shape(net: Net, size: int | None = None) -> tuple[int, int, int, int]:
     """(1, C, H, W) of a net's one input; raises ModelError where that is no square image.
 
     size: height and width, where the net does not record it.
+    max_pixels: of an image that is read.
     """
     try:
         shapes = net.input_shapes(size)
@@ -148,12 +153,12 @@ def labels_for(net: Net, images: Images, shape: tuple[int, ...]) -> np.ndarray |
     return labels if fits else None
 
 
-def _images(data: Data, limit: int | None, preprocessing: Preprocessing, channels: int) -> Images:
+def _images(data: Data, limit: int | None, preprocessing: Preprocessing, channels: int, max_pixels: int) -> Images:
     if not isinstance(data, str | os.PathLike):
         return data
     if not Path(data).is_dir():
         raise ModelError(f"{os.fspath(data)}: no such folder of calibration images")
-    return open_images(data, limit, preprocessing, channels)
+    return open_images(data, limit, preprocessing, channels, max_pixels)
 
 
 def _measure(

@@ -1,58 +1,60 @@
-"""The command get_runtime.py: the latency of nets on a device, operator by operator."""
+"""The latency of nets on a device, operator by operator (get_runtime.py)."""
 
 import argparse
-import json
-import sys
 from pathlib import Path
 
 from caffe2_common.dtypes import CODE_OF_NUMPY, NUMPY_OF_CODE
 from caffe2_common.errors import ModelError
-from caffe2_common.files import write_atomically
-from caffe2_mobile.api.nets import CONVERTERS
-from caffe2_mobile.commands.program import ArgumentParser
-from caffe2_models import Net
-from caffe2_models.tensors import TensorType
+from caffe2_common.files import require_writable
+from caffe2_mobile.api.latency import LatencyOptions, LatencyResult, latency
+from caffe2_mobile.commands.net_arguments import dims
+from caffe2_mobile.commands.program import ArgumentParser, note, options_from
 from runtime_lut import report
 from runtime_lut.estimate import DEFAULT_DEVICE
-from runtime_lut.latency import NetLatency, net_latency
-from runtime_lut.models import find_net
 from runtime_lut.sources import find_sources
 from runtime_lut.table import POLICIES
+
+STDOUT = "-"
 
 
 def main(argv: list[str]) -> int:
     """Print each net's latency; 1 where --strict and an operator is not in the table."""
     args = parse(argv)
+    names = [*args.net, *filter(None, (args.model_path or "").split(","))]
+    if not names:
+        raise ModelError("name a net: NET, or --model_path, which names no model")
+    files = {form: path for form in report.FORMS if (path := getattr(args, form)) and path != STDOUT}
+    for path in files.values():
+        require_writable(path)
+    options = options_from(LatencyOptions, args)
     sources = find_sources(args.device, args.db_dir, args.mode, args.estimate)
     if sources.note:
-        print(sources.note, file=sys.stderr)
-    names = [name for name in args.model_path.split(",") if name]
-    if not names:
-        raise ModelError("--model_path names no model")
-    latencies = []
-    for name in names:
-        net = find_net(name, CONVERTERS)
-        shapes = input_types(net, args)
-        if args.int8 and not net.is_quantized:
-            net = quantized(net, shapes, name)
-        latencies.append(net_latency(net, shapes, sources.table, sources.estimator, name))
-    for latency in latencies:
-        print_latency(latency, args, heading=len(latencies) > 1)
-    write_files(latencies, args)
-    return int(args.strict and not all(latency.all_found for latency in latencies))
+        note(sources.note)
+    results = [latency(name, options, sources) for name in names]
+    latencies = [result.latency for result in results]
+    if args.json == STDOUT:
+        print(report.to_json(latencies), end="")
+    else:
+        print_results(results, args)
+    for form, path in files.items():
+        report.save(latencies, path, form)
+    return int(args.strict and not all(result.all_found for result in results))
+
+
+def print_results(results: list[LatencyResult], args: argparse.Namespace) -> None:
+    for result in results:
+        if len(results) > 1:
+            print(f"{result.latency.model} on {result.latency.device}")
+        print(result.to_text(args.top, args.by == "type"))
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = ArgumentParser(
         description="Latency of Caffe2 nets from a device's table of operator times, or estimated (µs).",
     )
-    parser.add_argument(
-        "--model_path",
-        "--model-path",
-        required=True,
-        metavar="DIR_OR_NAME[,..]",
-        help="model folder, .pb, .pbtxt or .onnx file, published name (ChamNet-A/int8) or zoo name",
-    )
+    kinds = "model folder, .pb, .pbtxt or .onnx file, published name (ChamNet-A/int8) or zoo name"
+    parser.add_argument("net", nargs="*", metavar="NET", help=kinds)
+    parser.add_argument("--model_path", "--model-path", metavar="NET[,..]", help="the same, between commas")
     parser.add_argument(
         "--input_dims",
         "--input-dims",
@@ -78,7 +80,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--db-dir",
         type=Path,
         metavar="D",
-        help="folder with DEVICE-op_lut_database.json (default: where scripts/download.py puts it)",
+        help="folder with DEVICE-op_lut_database.json (default: where `caffe2-mobile download` puts it)",
     )
     parser.add_argument("--device", metavar="NAME", help=f"default: {DEFAULT_DEVICE}, or the only one in --db_dir")
     parser.add_argument("--mode", choices=POLICIES, default="ave", help="what several records of one operator give")
@@ -96,55 +98,3 @@ def parse(argv: list[str]) -> argparse.Namespace:
         if getattr(args, name) is not None and getattr(args, name) < 1:
             parser.error(f"--{name} must be at least 1")
     return args
-
-
-def dims(text: str) -> dict[str, tuple[int, ...]]:
-    """Shapes of inputs from JSON, for argparse."""
-    try:
-        shapes = {name: tuple(shape) for name, shape in json.loads(text).items()}
-    except (ValueError, AttributeError, TypeError):
-        shapes = None
-    sizes = [dim for shape in shapes.values() for dim in shape] if shapes else [None]
-    if not all(isinstance(dim, int) and not isinstance(dim, bool) and dim > 0 for dim in sizes):
-        raise argparse.ArgumentTypeError(f'{text!r} is not of the form {{"data": [1, 3, 224, 224]}}')
-    return shapes
-
-
-def input_types(net: Net, args: argparse.Namespace) -> dict[str, TensorType]:
-    """Types of the net's inputs: as --input_dims says, or the net's own."""
-    shapes = args.input_dims or net.input_shapes(args.img_size, args.batch or 1)
-    dtype = NUMPY_OF_CODE[args.input_dtype]
-    return {name: TensorType(shape, dtype) for name, shape in shapes.items()}
-
-
-def quantized(net: Net, types: dict[str, TensorType], name: str) -> Net:
-    """The int8 net with the operators that a float net's would have; what it computes is of no use."""
-    if len(types) != 1:
-        raise ModelError(f"{name}: only nets with one input are quantized here")
-    return CONVERTERS.to_int8(net, {blob: kind.shape for blob, kind in types.items()})
-
-
-def print_latency(latency: NetLatency, args: argparse.Namespace, heading: bool) -> None:
-    if args.json == "-":
-        return
-    lines = [f"{latency.model} on {latency.device}"] if heading else []
-    if args.top:
-        lines += report.top_lines(latency, args.top)
-    if args.by:
-        lines += report.type_lines(latency)
-    if not (args.top or args.by):
-        lines += report.operator_lines(latency)
-    print("\n".join([*lines, *report.summary_lines(latency)]))
-
-
-def write_files(latencies: list[NetLatency], args: argparse.Namespace) -> None:
-    if args.json == "-":
-        print(report.to_json(latencies), end="")
-    elif args.json:
-        write_atomically(args.json, report.to_json(latencies))
-    if args.csv:
-        write_atomically(args.csv, report.to_csv(latencies))
-    if args.html:
-        write_atomically(args.html, report.to_html(latencies))
-    if args.plot:
-        report.save_plot(latencies, args.plot)

@@ -1,11 +1,9 @@
 """The flags by which commands override the preprocessing that a net's file records."""
 
-import argparse
 from collections.abc import Iterable
 
-from caffe2_common.preprocessing import Preprocessing
-from caffe2_mobile.api.options import PreprocessingOptions
-from caffe2_mobile.commands.program import options_from
+from caffe2_common.images import MAX_PIXELS
+from caffe2_mobile.commands.program import positive
 
 
 def add_preprocessing_arguments(group, interpolations: Iterable[str] | None = None) -> None:
@@ -24,6 +22,8 @@ def add_preprocessing_arguments(group, interpolations: Iterable[str] | None = No
     )
 
 
-def override(base: Preprocessing, args: argparse.Namespace, size: int | None) -> Preprocessing:
-    """The base with what these flags, and the size, say instead."""
-    return options_from(PreprocessingOptions, args).applied_to(base, size)
+def add_max_pixels_argument(group) -> None:
+    """How large an image may be that is read."""
+    group.add_argument(
+        "--max-pixels", type=positive, default=MAX_PIXELS, metavar="N", help="of an image, default %(default)s"
+    )

@@ -62,6 +62,11 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
+def note(line: str) -> None:
+    """Say what the user should know beside the results, on stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def positive(text: str) -> int:
     """An integer above zero, for argparse."""
     number = int(text)

@@ -9,7 +9,7 @@ from caffe2_common.files import require_writable
 from caffe2_mobile.api.convert import ConvertOptions, convert
 from caffe2_mobile.api.nets import read_net
 from caffe2_mobile.api.quantize import QuantizeOptions, quantize
-from caffe2_mobile.commands.preprocessing_arguments import add_preprocessing_arguments
+from caffe2_mobile.commands.preprocessing_arguments import add_max_pixels_argument, add_preprocessing_arguments
 from caffe2_mobile.commands.program import ArgumentParser, options_from, positive, require_writable_net
 from caffe2_models import Net
 from exporters.int8.ranges import METHODS
@@ -114,6 +114,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--threads", type=positive, metavar="N", help="default: all cores")
     rules = parser.add_argument_group("calibration images", "Default: what the net's file records.")
     add_preprocessing_arguments(rules)
+    add_max_pixels_argument(rules)
     output = parser.add_argument_group("int8 report")
     output.add_argument("--report", nargs="+", default=[], metavar="FILE", help="write it as .html, .json or .txt")
     output.add_argument(

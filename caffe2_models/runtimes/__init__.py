@@ -36,6 +36,18 @@ def create_session(net: Net, backend: str = "auto", threads: int | None = None, 
     return ReferenceSession(net, threads)
 
 
+def missing_kernels(net: Net, backend: str) -> str | None:
+    """What is said once where an int8 net runs on `reference` for want of the kernels; None elsewhere."""
+    from caffe2_models.kernels import is_available
+
+    if backend != "reference" or not net.is_quantized or is_available():
+        return None
+    return (
+        "int8 runs on `reference`, which is many times slower than `exact`: its kernels were not built when this was "
+        "installed; install a C++ compiler, then install this again"
+    )
+
+
 def fastest_exact(net: Net) -> str:
     """The name of the fastest runtime here that computes exactly what Caffe2 does."""
     if not net.is_quantized:

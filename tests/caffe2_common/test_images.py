@@ -88,7 +88,7 @@ def test_an_elongated_image_takes_no_memory_without_bound():
 
 def test_more_pixels_than_the_limit_are_refused_and_a_higher_limit_takes_them():
     content = encode(np.zeros((200, 300), np.uint8), "PNG")
-    with pytest.raises(ModelError, match=r"300 x 200 pixels exceed the limit of 59,999 \(max_pixels\)"):
+    with pytest.raises(ModelError, match=r"300 x 200 pixels exceed 59,999"):
         read_crop(content, SMALL, max_pixels=59_999)
     assert read_crop(content, SMALL, max_pixels=60_000).shape == (24, 24, 3)
     assert Image.MAX_IMAGE_PIXELS is not None  # Pillow's own limit stands for everyone else

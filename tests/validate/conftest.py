@@ -4,22 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from image_cases import encode
-from validation_cases import COLOURS, colour_net
+from image_cases import colour_net, write_coloured
 
 
 @pytest.fixture
 def coloured(tmp_path) -> Path:
     """A folder blue/, green/, red/ of four images each, of which red/3.jpg is blue."""
-    for name, colour in COLOURS.items():
-        (tmp_path / "images" / name).mkdir(parents=True)
-        for k in range(4):
-            shown = COLOURS["blue"] if (name, k) == ("red", 3) else colour
-            pixels = np.tile(np.array(shown, np.uint8), (40 + k, 50, 1))
-            (tmp_path / "images" / name / f"{k}.jpg").write_bytes(encode(pixels))
-    return tmp_path / "images"
+    return write_coloured(tmp_path / "images")
 
 
 @pytest.fixture

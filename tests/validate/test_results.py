@@ -10,7 +10,7 @@ import pytest
 from caffe2_common.errors import ModelError
 from caffe2_common.preprocessing import Preprocessing
 from validate.outcomes import Outcomes, Totals
-from validate.predictions import Predictions, compare_predictions, join_predictions
+from validate.predictions import Predictions, compare_predictions
 from validate.results import Result, merge
 
 RESULT = Result(
@@ -131,10 +131,3 @@ def test_two_forms_compared():
     assert "agree on 3 of 6 images (50.00 %), 3 flips" in agreement.to_text("x", "y")
     with pytest.raises(ModelError, match="different images"):
         compare_predictions(first, predictions("abc", [0, 1, 2], [0, 1, 2]))
-
-
-def test_predictions_of_shards_join_by_image():
-    whole = join_predictions([predictions("bd", [1, 3], [1, 3]), predictions("ac", [0, 2], [0, 0])])
-    assert whole.images == ["a", "b", "c", "d"]
-    assert whole.labels.tolist() == [0, 1, 2, 3]
-    assert whole.outcomes.rank.tolist() == [0, 0, 1, 0]

@@ -7,8 +7,7 @@ import threading
 
 import numpy as np
 import pytest
-from image_cases import encode, noise
-from validation_cases import colour_net
+from image_cases import colour_net, encode, noise
 
 from caffe2_common.errors import ModelError
 from caffe2_common.images import pixel_table, read_crop

@@ -9,8 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from image_cases import encode, noise
-from validation_cases import colour_net
+from image_cases import colour_net, encode, noise
 
 from caffe2_common.files import write_atomically
 from caffe2_common.preprocessing import Preprocessing

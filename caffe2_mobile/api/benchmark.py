@@ -1,0 +1,118 @@
+"""The time of a Caffe2 net here, as a whole and operator by operator."""
+
+import json
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from caffe2_common.errors import ModelError
+from caffe2_common.files import write_atomically
+from caffe2_mobile.api.inspect import MIB, InputOptions, Shapes
+from caffe2_mobile.api.nets import Source, open_net
+from caffe2_mobile.api.options import require_one_of, require_positive
+from caffe2_models.profiling import NetCost, cost, random_feeds, time_net, time_operators
+from caffe2_models.runtimes import BACKENDS, missing_kernels
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkOptions(InputOptions):
+    """How to time: the runtime, its threads, medians of so many runs after the warm-up.
+
+    approximate: let onnxruntime run int8 nets in QDQ form. whole_only: no times of operators.
+    """
+
+    backend: str = "auto"
+    threads: int = 1
+    runs: int = 20
+    warmup: int = 2
+    approximate: bool = False
+    whole_only: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, "threads", "runs")
+        require_one_of("backend", self.backend, BACKENDS)
+        if self.warmup < 0:
+            raise ModelError(f"invalid warmup {self.warmup}: expected 0 or more runs")
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """A net's cost with its times in ms, on a runtime with so many threads.
+
+    is_approximate: the runtime ran an int8 net in QDQ form. has_operators: operators were timed too. note: what the
+    user should know of the runtime.
+    """
+
+    cost: NetCost
+    backend: str
+    threads: int
+    inputs: Shapes
+    is_approximate: bool = False
+    has_operators: bool = True
+    note: str | None = None
+
+    @property
+    def ms(self) -> float:
+        """Median of whole runs, ms."""
+        return self.cost.ms or 0.0
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def to_text(self, top: int | None = None) -> str:
+        """A line for each operator in order, or for the slowest ones, slowest first; then the whole."""
+        lines = [*self._operator_lines(top), ""] if self.has_operators else []
+        return "\n".join([*lines, *self._whole_lines()])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """All figures, as JSON."""
+        measured: dict[str, Any] = {"backend": self.backend, "threads": self.threads, "inputs": self.inputs}
+        write_atomically(path, json.dumps(measured | self.cost.to_dict(), indent=1) + "\n")
+
+    def _operator_lines(self, top: int | None) -> list[str]:
+        operators = self.cost.operators
+        total = sum(row.ms or 0.0 for row in operators) or 1.0
+        lines = [f"{'':>4} {'operator':22} {'output':20} {'M MAdds':>9} {'parameters':>11} {'ms':>9} {'%':>6}"]
+        for row in operators if top is None else sorted(operators, key=lambda row: -(row.ms or 0.0))[:top]:
+            ms = row.ms or 0.0
+            counts = f"{row.macs / 1e6:>9.2f} {row.parameters:>11,}"
+            lines.append(
+                f"{row.index:>4} {row.type:22} {row.shape_text:20} {counts} {ms:>9.4f} {100 * ms / total:>6.1f}"
+            )
+        return lines
+
+    def _whole_lines(self) -> list[str]:
+        cost, threads = self.cost, f"{self.threads} thread{'s' * (self.threads > 1)}"
+        backend = self.backend + " (QDQ form, an approximation)" * self.is_approximate
+        return [
+            f"{cost.name or 'net'} on {backend}, {threads}: {self.ms:.3f} ms",
+            f"  {len(cost.operators)} operators, {cost.macs / 1e6:.1f} M multiply-adds "
+            f"({cost.macs / self.ms / 1e6:.1f} G/s)",
+            f"  {cost.parameters:,} parameters, {cost.weight_bytes / MIB:.1f} MiB",
+            f"  activations: {cost.peak_bytes / MIB:.1f} MiB at a time, "
+            f"{cost.largest_pair_bytes / MIB:.1f} MiB around one operator",
+        ]
+
+
+def benchmark(net: Source, options: BenchmarkOptions | None = None) -> BenchmarkResult:
+    """Time a net (anything open_net takes) on random inputs.
+
+    Raises ModelError for what is no net, shapes that do not fit, and a runtime that is not here.
+    """
+    options = options or BenchmarkOptions()
+    found = open_net(net)
+    shapes = options.shapes(found)
+    session = found.session(options.backend, options.threads, approximate=options.approximate)
+    feeds = random_feeds(shapes)
+    whole = time_net(session, feeds, options.runs, options.warmup)
+    operators = [] if options.whole_only else time_operators(session, feeds, options.runs, options.warmup)
+    return BenchmarkResult(
+        cost=cost(found, shapes).with_times(whole, operators),
+        backend=session.backend,
+        threads=options.threads,
+        inputs=shapes,
+        is_approximate=options.approximate and found.is_quantized,
+        has_operators=not options.whole_only,
+        note=missing_kernels(found, session.backend) if options.backend == "auto" else None,
+    )
