@@ -58,6 +58,10 @@ class PadImage(Operator):
             image = x if self.order == "NCHW" else graph.to_nchw(x)
             y = graph.pad(image, self.window.pads, self.value)
             return y if self.order == "NCHW" else graph.to_nhwc(y)
+        if min(self.window.pads) >= 0:
+            top, left, bottom, right = self.window.pads
+            before, behind = ordered((0, 0, top, left), self.order), ordered((0, 0, bottom, right), self.order)
+            return graph.add("Pad", x, graph.ints([*before, *behind]), mode=self.mode)
         for axis, (positions, _) in self._sources(x.shape):
             x = graph.add("Gather", x, graph.ints(positions), axis=axis)
         return x

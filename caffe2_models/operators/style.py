@@ -56,15 +56,18 @@ class StylizerPreprocess(Operator):
         return np.ascontiguousarray(y.transpose(0, 3, 1, 2))
 
     def lower(self, graph, x, mean, noise):
+        """In NCHW order from the start: ONNX Runtime is slow where the last dimension is 3."""
         _, height, width, _ = x.shape
         size = height * width * COLOURS
-        colours = graph.add("Slice", x, graph.ints([0]), graph.ints([COLOURS]), graph.ints([3]))
-        y = graph.add("Sub", graph.cast(colours, np.float32), graph.add("Reshape", mean, graph.ints([COLOURS])))
+        colours = graph.add("Slice", graph.to_nchw(x), graph.ints([0]), graph.ints([COLOURS]), graph.ints([1]))
+        centre = graph.add("Reshape", mean, graph.ints([1, COLOURS, 1, 1]))
+        y = graph.add("Sub", graph.cast(colours, np.float32), centre)
         cycle = graph.add("Reshape", noise, graph.ints([-1]))
         cycle = graph.add("Slice", cycle, graph.ints([0]), graph.ints([self.noise_size]))
         cycles = graph.add("Tile", cycle, graph.ints([-(-size // self.noise_size)]))
         cycles = graph.add("Slice", cycles, graph.ints([0]), graph.ints([size]))
-        return graph.to_nchw(graph.add("Add", y, graph.add("Reshape", cycles, graph.ints([1, height, width, COLOURS]))))
+        image = graph.add("Reshape", cycles, graph.ints([1, height, width, COLOURS]))
+        return graph.add("Add", y, graph.to_nchw(image))
 
 
 @operator("BRGNCHWCToPackedInt8BGRAStylizerDeprocess")
