@@ -133,8 +133,8 @@ class Variadic(Operator):
 
 for caffe2_name, function, onnx_name in [
     ("Sum", np.add, "Sum"),
-    ("Max", np.maximum, "Max"),
-    ("Min", np.minimum, "Min"),
+    ("Max", lambda a, b: np.where(a < b, b, a), "Max"),  # as std::max takes NaN: the first stays
+    ("Min", lambda a, b: np.where(b < a, b, a), "Min"),
 ]:
     operator(caffe2_name, function=staticmethod(function), onnx_type=onnx_name)(Variadic)
 
@@ -159,7 +159,8 @@ class SumRelu(Variadic):
     onnx_type = "Sum"
 
     def compute(self, *inputs):
-        return np.maximum(super().compute(*inputs), 0)
+        total = super().compute(*inputs)
+        return np.where(total > 0, total, total.dtype.type(0))
 
     def lower(self, graph, *inputs):
         return graph.add("Relu", super().lower(graph, *inputs))

@@ -95,7 +95,7 @@ class SparseToDenseMask(Operator):
         result = np.empty((each.size, len(self.mask), *default.shape), values.dtype)
         result[:] = default
         present = np.zeros((each.size, len(self.mask)), np.bool_)
-        result[rows[found], columns[found]] = values[found].reshape(-1, *default.shape)
+        result[rows[found], columns[found]] = values[found].reshape(found.sum(), *default.shape)
         present[rows[found], columns[found]] = True
         return (result, present) if lengths is not None else (result[0], present[0])
 

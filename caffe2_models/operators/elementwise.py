@@ -17,6 +17,11 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return ONE / (ONE + np.exp(-x))
 
 
+def sign(x: np.ndarray) -> np.ndarray:
+    """-1, 0 or 1; 0 for NaN."""
+    return (x > 0).astype(x.dtype) - (x < 0).astype(x.dtype)
+
+
 def softplus(x: np.ndarray) -> np.ndarray:
     return np.log1p(np.exp(-np.abs(x))) + np.maximum(x, 0)
 
@@ -83,7 +88,7 @@ operator("Relu", function=staticmethod(lambda x: np.maximum(x, 0)), onnx_type="R
 
 
 @operator("Negative", function=staticmethod(np.negative), onnx_type="Neg")
-@operator("Sign", function=staticmethod(np.sign), onnx_type="Sign")
+@operator("Sign", function=staticmethod(sign), onnx_type="Sign")
 @dataclass(frozen=True)
 class UnaryOfNumbers(Unary):
     """A function of integers too."""

@@ -225,7 +225,8 @@ class ScatterWeightedSum(Operator):
         result, indices = data.copy(), indices.ravel()
         np.multiply.at(result, indices, weight.ravel()[0])
         for blob, factor in zip(others[::2], others[1::2], strict=True):
-            np.add.at(result, indices, blob.reshape(indices.size, *data.shape[1:]) * factor.ravel()[0])
+            if factor.ravel()[0] != 0:  # then nothing is added, NaN or not
+                np.add.at(result, indices, blob.reshape(indices.size, *data.shape[1:]) * factor.ravel()[0])
         return result
 
 

@@ -291,51 +291,6 @@ class Softmax(SameType):
         return graph.add("Reshape", y, graph.ints(x.shape))
 
 
-@dataclass(frozen=True)
-class Reduction(Operator):
-    """Over `axes` (all where none is given), which stay as 1 with keepdims."""
-
-    axes: tuple[int, ...] | None = None
-    keepdims: bool = True
-
-    def infer(self, x):
-        axes = self._axes(len(x.shape))
-        kept = [1 if axis in axes else dim for axis, dim in enumerate(x.shape) if self.keepdims or axis not in axes]
-        return x.with_shape(tuple(kept))
-
-    def compute(self, x):
-        axes = self._axes(x.ndim)
-        if not x.size:
-            return np.full(self.infer(TensorType.of(x)).shape, self.of_nothing, x.dtype)
-        return self.function(x, axis=axes, keepdims=self.keepdims).astype(x.dtype)
-
-    def lower(self, graph, x):
-        axes = self._axes(len(x.shape))
-        if self.onnx_type == "ReduceSum":  # its axes became an input in opset 13, the others' in 18
-            return graph.add("ReduceSum", x, graph.ints(axes), keepdims=int(self.keepdims))
-        return graph.add(self.onnx_type, x, axes=axes, keepdims=int(self.keepdims))
-
-    def _axes(self, rank):
-        return (
-            tuple(range(rank))
-            if self.axes is None
-            else tuple(sorted({canonical_axis(axis, rank) for axis in self.axes}))
-        )
-
-
-LOWEST = float(np.finfo(np.float32).min)
-
-for caffe2_name, function, of_nothing in [
-    ("ReduceMean", lambda x, **where: np.mean(x, dtype=np.float64, **where), 0.0),
-    ("ReduceSum", lambda x, **where: np.sum(x, dtype=np.float64, **where), 0.0),
-    ("ReduceMax", np.max, LOWEST),
-    ("ReduceMin", np.min, -LOWEST),
-    ("ReduceL1", lambda x, **where: np.sum(np.abs(x), dtype=np.float64, **where), 0.0),
-    ("ReduceL2", lambda x, **where: np.sqrt(np.sum(np.square(x, dtype=np.float64), **where)), 0.0),
-]:
-    operator(caffe2_name, function=staticmethod(function), onnx_type=caffe2_name, of_nothing=of_nothing)(Reduction)
-
-
 @operator("GroupNorm")
 @dataclass(frozen=True)
 class GroupNorm(Operator):
@@ -393,7 +348,7 @@ class RMSNorm(Operator):
         axis = canonical_axis(self.axis, len(x.shape))
         check_same_type(x, scale, bias)
         for vector in (scale, bias):
-            if vector.size != math.prod(x.shape[axis:]):
+            if vector.size != math.prod(x.shape[axis:]) or not vector.size:
                 raise ModelError(f"{vector.size} values for {list(x.shape[axis:])}")
         return x.with_shape(x.shape), x.with_shape(x.shape[:axis])
 

@@ -129,7 +129,8 @@ class BatchBucketize(Operator):
         result = np.empty((x.shape[0], columns.size), np.int32)
         starts = np.cumsum(lengths) - lengths
         for i, column in enumerate(columns.ravel()):
-            result[:, i] = buckets(x[:, column], boundaries[starts[i] : starts[i] + lengths[i]])
+            below = buckets(x[:, column], boundaries[starts[i] : starts[i] + lengths[i]])
+            result[:, i] = np.where(np.isnan(x[:, column]), lengths[i], below)  # NaN is above all here
         return result
 
 

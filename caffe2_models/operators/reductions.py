@@ -8,6 +8,70 @@ import numpy as np
 from caffe2_common.errors import ModelError
 from caffe2_models.operators.checks import canonical_axis, check_rank
 from caffe2_models.operators.registry import FLOAT32, FLOATS, INT32, NUMBERS, Operator, operator
+from caffe2_models.tensors import TensorType
+
+
+def largest(x: np.ndarray, axis: int | tuple[int, ...], keepdims: bool = False) -> np.ndarray:
+    """As std::max finds it from the first on: NaN where that is NaN, and else any NaN is passed over."""
+    return _extreme(np.fmax, x, axis, keepdims)
+
+
+def smallest(x: np.ndarray, axis: int | tuple[int, ...], keepdims: bool = False) -> np.ndarray:
+    """As std::min finds it; see largest."""
+    return _extreme(np.fmin, x, axis, keepdims)
+
+
+def _extreme(function: np.ufunc, x: np.ndarray, axis: int | tuple[int, ...], keepdims: bool) -> np.ndarray:
+    found = function.reduce(x, axis=axis, keepdims=True)
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    first = x[tuple(slice(0, 1) if i in {a % x.ndim for a in axes} else slice(None) for i in range(x.ndim))]
+    found = np.where(np.isnan(first), first, found)
+    return found if keepdims else found.squeeze(axes)
+
+
+@dataclass(frozen=True)
+class Reduction(Operator):
+    """Over `axes` (all where none is given), which stay as 1 with keepdims."""
+
+    axes: tuple[int, ...] | None = None
+    keepdims: bool = True
+
+    def infer(self, x):
+        axes = self._axes(len(x.shape))
+        kept = [1 if axis in axes else dim for axis, dim in enumerate(x.shape) if self.keepdims or axis not in axes]
+        return x.with_shape(tuple(kept))
+
+    def compute(self, x):
+        axes = self._axes(x.ndim)
+        if not x.size:
+            return np.full(self.infer(TensorType.of(x)).shape, self.of_nothing, x.dtype)
+        return self.function(x, axis=axes, keepdims=self.keepdims).astype(x.dtype)
+
+    def lower(self, graph, x):
+        axes = self._axes(len(x.shape))
+        if self.onnx_type == "ReduceSum":  # its axes became an input in opset 13, the others' in 18
+            return graph.add("ReduceSum", x, graph.ints(axes), keepdims=int(self.keepdims))
+        return graph.add(self.onnx_type, x, axes=axes, keepdims=int(self.keepdims))
+
+    def _axes(self, rank):
+        return (
+            tuple(range(rank))
+            if self.axes is None
+            else tuple(sorted({canonical_axis(axis, rank) for axis in self.axes}))
+        )
+
+
+LOWEST = float(np.finfo(np.float32).min)
+
+for caffe2_name, function, of_nothing in [
+    ("ReduceMean", lambda x, **where: np.mean(x, dtype=np.float64, **where), 0.0),
+    ("ReduceSum", lambda x, **where: np.sum(x, dtype=np.float64, **where), 0.0),
+    ("ReduceMax", largest, LOWEST),
+    ("ReduceMin", smallest, -LOWEST),
+    ("ReduceL1", lambda x, **where: np.sum(np.abs(x), dtype=np.float64, **where), 0.0),
+    ("ReduceL2", lambda x, **where: np.sqrt(np.sum(np.square(x, dtype=np.float64), **where)), 0.0),
+]:
+    operator(caffe2_name, function=staticmethod(function), onnx_type=caffe2_name, of_nothing=of_nothing)(Reduction)
 
 
 @dataclass(frozen=True)
@@ -135,7 +199,7 @@ class ReduceSideMax(ReduceSide):
         return np.finfo(dtype).min
 
     def reduce(self, rows, axis, count):
-        return rows.max(axis=axis)
+        return largest(rows, axis)
 
     def lower_reduce(self, graph, rows, axis, count):
         return graph.add("ReduceMax", rows, axes=[axis], keepdims=0)
@@ -172,7 +236,7 @@ class MatrixMax(Operator):
         return x.with_shape(tuple(dim for axis, dim in enumerate(x.shape) if axis != self.axis))
 
     def compute(self, x):
-        return x.max(axis=self.axis)
+        return largest(x, self.axis)
 
     def lower(self, graph, x):
         return graph.add("ReduceMax", x, axes=[self.axis], keepdims=0)
@@ -290,6 +354,9 @@ class Moments(Operator):
         return x.with_shape(tuple(kept)), x.with_shape(tuple(kept))
 
     def compute(self, x):
+        if not x.size:
+            nothing = np.zeros(self.infer(TensorType.of(x))[0].shape, x.dtype)
+            return nothing, nothing
         over = {"axis": self._axes(x.ndim), "keepdims": self.keepdims, "dtype": np.float64}
         return np.mean(x, **over).astype(x.dtype), np.var(x, **over).astype(x.dtype)
 

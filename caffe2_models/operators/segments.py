@@ -30,7 +30,18 @@ def mean_runs(rows: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 
 
 def max_runs(rows: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    return reduce_runs(rows, lengths, np.maximum)
+    """As std::max finds it from the first row on: NaN where that is NaN, and else any NaN is passed over."""
+    result = reduce_runs(rows, lengths, np.fmax)
+    filled = lengths > 0
+    first = rows[(np.cumsum(lengths) - lengths)[filled]]
+    result[filled] = np.where(np.isnan(first), first, result[filled])
+    return result
+
+
+def range_max_runs(rows: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """From the lowest float on: any NaN is passed over."""
+    largest = reduce_runs(rows, lengths, np.fmax)
+    return np.where(np.isnan(largest), np.finfo(np.float32).min, largest)
 
 
 REDUCERS = {"Sum": sum_runs, "WeightedSum": sum_runs, "Mean": mean_runs, "Max": max_runs}
@@ -70,10 +81,8 @@ class SegmentReduction(Operator):
         if indices is not None:
             check_indices(indices, data.shape[0])
             data = data[indices]
-        rows = self.floats(data)
+        rows = self.floats(data, weights)
         lengths, order = self.runs(groups, rows.shape[0])
-        if weights is not None:
-            rows = rows * weights[:, None]
         if order is not None:
             rows = rows[order]
         return self.reducer(rows, lengths).reshape(lengths.size, *self.row_shape(data.shape))
@@ -98,9 +107,13 @@ class SegmentReduction(Operator):
         """The shape of one reduced row of data of this shape."""
         return shape[1:]
 
-    def floats(self, data: np.ndarray) -> np.ndarray:
-        """Rows of data as float32 [N, D]."""
-        return data.reshape(data.shape[0], math.prod(data.shape[1:])).astype(np.float32, copy=False)
+    def floats(self, data: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+        """Rows of data as float32 [N, D], times their weights; a row of weight 0 counts as zeros, NaN or not."""
+        rows = data.reshape(data.shape[0], math.prod(data.shape[1:])).astype(np.float32, copy=False)
+        if weights is None:
+            return rows
+        weights = weights[:, None]
+        return np.where(weights == 0, np.float32(0), rows * weights)
 
     def group_count(self, groups: TensorType, count: int) -> int:
         """How many groups of `count` rows there are."""
@@ -189,19 +202,19 @@ register("SparseUnsortedSegment", UnsortedReduction, ("Sum", "Mean", "WeightedSu
 
 
 def log_sum_exp_runs(rows: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    largest = max_runs(rows, lengths)
+    largest = range_max_runs(rows, lengths)
     return np.log(sum_runs(np.exp(rows - np.repeat(largest, lengths, axis=0)), lengths)) + largest
 
 
 def log_mean_exp_runs(rows: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    largest = max_runs(rows, lengths)
+    largest = range_max_runs(rows, lengths)
     return np.log(mean_runs(np.exp(rows - np.repeat(largest, lengths, axis=0)), lengths)) + largest
 
 
 for caffe2_name, reducer in [
     ("SortedSegmentRangeSum", sum_runs),
     ("SortedSegmentRangeMean", mean_runs),
-    ("SortedSegmentRangeMax", max_runs),
+    ("SortedSegmentRangeMax", range_max_runs),
     ("SortedSegmentRangeLogSumExp", log_sum_exp_runs),
     ("SortedSegmentRangeLogMeanExp", log_mean_exp_runs),
 ]:

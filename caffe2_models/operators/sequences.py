@@ -41,7 +41,7 @@ class LengthsPad(Operator):
 
     def compute(self, data, lengths):
         packed = pack(data, lengths, self.target_length, self.padding_value)
-        return packed.reshape(-1, *data.shape[1:]) if packed.size else packed.reshape(0, *data.shape[1:])
+        return packed.reshape(lengths.size * self.target_length, *data.shape[1:])
 
 
 def pack(data: np.ndarray, lengths: np.ndarray, longest: int, padding: float) -> np.ndarray:

@@ -43,9 +43,11 @@ class FusedRows:
         elements = rows[:, : -self.tail, None] >> shifts & np.uint8(2**self.bits - 1)
         return elements.reshape(rows.shape[0], self.width(rows.shape[1])), tails[:, :1], tails[:, 1:]
 
-    def decode(self, rows: np.ndarray) -> np.ndarray:
-        """Rows [N, bytes] as float32 [N, width]."""
+    def decode(self, rows: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        """Rows [N, bytes] as float32 [N, width], times their weights [N]."""
         elements, scales, biases = self.unpack(rows)
+        if weights is not None:
+            scales, biases = scales * weights[:, None], biases * weights[:, None]
         return elements * scales + biases
 
     def pack(self, elements: np.ndarray, scales: np.ndarray, biases: np.ndarray) -> np.ndarray:
@@ -221,6 +223,10 @@ class SparseLengths(LengthsReduction):
 
     indexed = True
 
+    def floats(self, data, weights):
+        rows = super().floats(data, None)
+        return rows if weights is None else rows * weights[:, None]
+
     def runs(self, groups, count):
         return super().runs(groups, count) if count else (np.zeros(groups.size, np.int64), None)  # lengths are not read
 
@@ -236,8 +242,8 @@ class SparseLengthsFused(SparseLengths):
             raise ModelError(f"a table of shape {list(shape)}; two dimensions are expected")
         return (self.rows.width(shape[1]),)
 
-    def floats(self, data):
-        return self.rows.decode(data)
+    def floats(self, data, weights):
+        return self.rows.decode(data, weights)
 
     def runs(self, groups, count):
         return LengthsReduction.runs(self, groups, count)
@@ -319,9 +325,9 @@ class SparseLengths8BitsRowwise(Operator):
         check_indices(indices, table.shape[0])
         check_lengths(lengths, indices.size)
         scales, biases = parameters[indices, :1], parameters[indices, 1:]
-        rows = table[indices].reshape(indices.size, math.prod(table.shape[1:])) * scales + biases
         if weights:
-            rows = rows * weights[0].reshape(-1, 1)
+            scales, biases = scales * weights[0].reshape(-1, 1), biases * weights[0].reshape(-1, 1)
+        rows = table[indices].reshape(indices.size, math.prod(table.shape[1:])) * scales + biases
         return self.reducer(rows, lengths.astype(np.int64)).reshape(lengths.size, *table.shape[1:])
 
     def workspace(self, table, *others):
@@ -374,9 +380,7 @@ class SparseLengthsCompressed(Operator):
         present = indices != -1
         check_indices(indices[present], table.shape[0])
         decoded = np.zeros((indices.size, self.rows.width(table.shape[1])), np.float32)
-        decoded[present] = self.rows.decode(table[indices[present]])
-        if weights:
-            decoded *= weights[0][:, None]
+        decoded[present] = self.rows.decode(table[indices[present]], weights[0][present] if weights else None)
         return REDUCERS["Mean" if self.mean else "Sum"](decoded, lengths.astype(np.int64))
 
     def workspace(self, table, *others):
