@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from caffe2_common.errors import ModelError
 from caffe2_mobile.compat.proto import caffe2_pb2
 from caffe2_mobile.compat.python import utils
 from caffe2_mobile.compat.runtime import predictor, types, workspace
@@ -19,6 +20,7 @@ from caffe2_mobile.compat.runtime.serialization import deserialize, serialize_wh
 from caffe2_mobile.compat.runtime.tensors import TensorCPU
 from caffe2_mobile.compat.runtime.workspace import WORKSPACES
 from caffe2_models import tensors
+from caffe2_models.net import Node
 from caffe2_models.tensors import TensorType
 
 __all__ = ["TensorCPU"]
@@ -61,7 +63,8 @@ class Blob:
         return self._blob.is_tensor
 
     def tensor(self) -> TensorCPU:
-        return TensorCPU(self._blob)
+        """Its tensor, which may be written to."""
+        return TensorCPU(self._blob, is_output=True)
 
     as_tensor = tensor
 
@@ -181,6 +184,17 @@ def benchmark_net(name: str, warmup_runs: int, main_runs: int, run_individual: b
 
 def benchmark_net_once(name: str) -> float:
     return benchmark(WORKSPACES.current.net(as_text(name)), 0, 1, False)[0]
+
+
+def get_operator_cost(op: Any, blobs: list[str]) -> tuple[int, int]:
+    """(floating-point operations, bytes written), of multiplications and the sums that go with them."""
+    node = Node(as_message(caffe2_pb2.OperatorDef, op), 0)
+    types = {name: TensorType.of(WORKSPACES.current.blob(name).tensor()) for name in blobs}
+    try:
+        inputs, outputs = node.infer(types)
+        return 2 * node.operator.macs(*inputs), sum(t.nbytes for t in outputs)
+    except ModelError as error:
+        raise RuntimeError(str(error)) from error
 
 
 def registered_operators() -> list[str]:

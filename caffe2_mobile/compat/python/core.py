@@ -41,6 +41,9 @@ def GetGlobalInitArgs() -> list[str]:
     return list(_GLOBAL_INIT_ARGS)
 
 
+_REGISTERED_OPERATORS = known_operators()
+
+
 def RefreshRegisteredOperators(trigger_lazy: bool = True) -> None:
     """No library adds operators here."""
 
@@ -590,6 +593,25 @@ class Net:
         proto.external_output.extend(op.output)
         proto.external_input.extend(op.input)
 
+    def reroute_tensor(self, tensor: Any, new_producer: Any, can_modify: Iterable[Any] | None = None) -> int:
+        """Put an operator that reads a blob behind the operators that write what it reads; those of can_modify read its
+        output instead of the blob. Gives how many do."""
+        old, new = str(tensor), new_producer.output[0]
+        is_input = old in self._net.external_input
+        assert is_input or old in new_producer.input, f"new producer {new_producer.type} is not taking in {old}"
+        writers = [i for i, op in enumerate(self._net.op) if set(op.output) & set(new_producer.input)]
+        self.insert_op_at_idx(new_producer, max(writers, default=-1) + 1)
+        self._net.external_output[:] = [new if name == old else name for name in self._net.external_output]
+        readers = [op for op in self._net.op if op in list(can_modify or [])]
+        for op in readers:
+            remap_input(op, {old: new})
+        return len(readers)
+
+    def PopulateProtoWithFileName(self) -> None:
+        """Name operators by where the script made them: FILE:LINE:FUNCTION."""
+        for position, frames in workspace.operator_tracebacks.get(self.Name(), {}).items():
+            self._net.op[position].name = ":".join(map(str, frames[0]))
+
     def Const(self, array: Any, blob_out: Any = None, dtype: Any = None) -> Any:
         """A blob of this content."""
         if isinstance(array, bool):
@@ -632,6 +654,9 @@ class Net:
         if use_cudnn:
             for op in self._net.op:
                 op.engine = "CUDNN"
+        for op in self._net.op:
+            for step in (arg.n for arg in op.arg if op.type == "RecurrentNetwork" and arg.name == "step_net"):
+                step.device_option.CopyFrom(self._net.device_option)
 
     def RunAllOnMKL(self) -> None:
         self._net.device_option.CopyFrom(caffe2_pb2.DeviceOption(device_type=caffe2_pb2.MKLDNN))

@@ -123,10 +123,14 @@ class ModelHelper:
     def GetAllParams(self, namescope: str | None = None) -> list[core.BlobReference]:
         return self.GetParams(namescope) + self.GetComputedParams(namescope)
 
+    def _Validate(self) -> list[str]:
+        """Parameters that are there more than once."""
+        names = [str(param) for param in self.params]
+        return sorted({name for name in names if names.count(name) > 1})
+
     def Validate(self) -> None:
         """Raises AssertionError for a parameter that is there twice."""
-        names = [str(param) for param in self.params]
-        duplicates = sorted({name for name in names if names.count(name) > 1})
+        duplicates = self._Validate()
         assert not duplicates, f"Duplicate params: {duplicates}"
 
     # -------------------------------------------------------------------------------------- operators

@@ -1,4 +1,4 @@
-"""caffe2.python.net_printer: nets, plans and operators as text for people."""
+"""caffe2.python.net_printer: nets as the Python that would write them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 from caffe2_mobile.compat.proto import caffe2_pb2
 from caffe2_mobile.compat.python import utils
 
-MAX_VALUES = 10  # of a list
+MAX_TEXT = 100  # of one value
 
 
 def to_string(obj: Any) -> str:
-    """An operator a line: outputs = Type(inputs, argument=value); nets and steps indented below their names."""
-    return "\n".join(_lines(obj.Proto() if hasattr(obj, "Proto") else obj)) + "\n"
+    """A net's operators, a line each; of plans and steps also their names."""
+    return "\n".join(_lines(obj.Proto() if hasattr(obj, "Proto") else obj))
 
 
 def debug_net(net: Any) -> str:
@@ -19,32 +19,37 @@ def debug_net(net: Any) -> str:
 
 
 def _lines(proto: Any) -> Iterator[str]:
-    if isinstance(proto, caffe2_pb2.OperatorDef):
-        yield _operator(proto)
-        return
-    yield f"{type(proto).__name__} {proto.name}:"
-    parts: list[Any] = []
     if isinstance(proto, caffe2_pb2.NetDef):
-        parts = list(proto.op)
+        yield f"{proto.name} = core.Net({proto.name!r})"
+        yield from (f"{proto.name}.{_operator(op)}" for op in proto.op)
+    elif isinstance(proto, caffe2_pb2.OperatorDef):
+        yield _operator(proto)
     elif isinstance(proto, caffe2_pb2.PlanDef):
-        parts = [*proto.network, *proto.execution_step]
+        for part in [*proto.network, *proto.execution_step]:
+            yield from _lines(part)
     elif isinstance(proto, caffe2_pb2.ExecutionStep):
-        parts = list(proto.substep)
-        yield from (f"    run {name}" for name in proto.network)
-    for part in parts:
-        yield from (f"    {line}" for line in _lines(part))
+        yield f"step {proto.name}: {', '.join(proto.network)}"
+        for step in proto.substep:
+            yield from (f"    {line}" for line in _lines(step))
+    else:
+        raise TypeError(f"Printer: unsupported object type: {type(proto)}")
 
 
 def _operator(op: Any) -> str:
-    arguments = [f"{name}={_value(value)}" for name, value in utils.ArgsToDict(op.arg).items()]
-    outputs = f"{', '.join(op.output)} = " if op.output else ""
-    return f"{outputs}{op.type}({', '.join([*op.input, *arguments])})"
+    arguments = {name: _value(value) for name, value in utils.ArgsToDict(op.arg).items()}
+    if op.HasField("device_option"):
+        option = op.device_option
+        arguments["device_option"] = f"DeviceOption({option.device_type}, {option.device_id}, {option.node_name!r})"
+    given = [f"{list(op.input)}", f"{list(op.output)}", *(f"{name}={value}" for name, value in arguments.items())]
+    return f"{op.type}({', '.join(given)})"
 
 
 def _value(value: Any) -> str:
-    if isinstance(value, bytes):
-        return repr(value.decode(errors="replace")) if len(value) < 100 else f"{len(value)} bytes"
-    if hasattr(value, "__len__"):
-        shown = ", ".join(str(item) for item in value[:MAX_VALUES])
-        return f"[{shown}{', ...' if len(value) > MAX_VALUES else ''}]"
-    return str(value)
+    if value is None:
+        value = []
+    elif isinstance(value, bytes):
+        value = value.decode(errors="replace")
+    elif hasattr(value, "__len__"):
+        value = list(value)
+    text = repr(value)
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}..."

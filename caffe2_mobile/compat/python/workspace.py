@@ -168,6 +168,11 @@ def RunPlan(plan_or_step: Any) -> bool:
     return True
 
 
+def GetOperatorCost(operator: Any, blobs: Iterable[Any]) -> tuple[int, int]:
+    """(floating-point operations, bytes written) of an operator on the blobs as they are."""
+    return C.get_operator_cost(operator, [str(blob) for blob in blobs])
+
+
 def ClearGlobalNetObserver() -> None:
     """Nothing observes nets here."""
 

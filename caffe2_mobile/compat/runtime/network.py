@@ -28,7 +28,8 @@ logger = logging.getLogger(__name__)
 
 Blobs = Callable[[str], Blob]
 
-DOUBLE = np.dtype(np.float64)
+# Sessions take float64 as float32, which Caffe2's operators do not, and strings not at all.
+NOT_PLANNED = {np.dtype(np.float64), np.dtype(object)}
 
 
 class FailedOperator(RuntimeError):
@@ -41,7 +42,7 @@ class FailedOperator(RuntimeError):
 
 
 class NotPlanned(Exception):
-    """float64 is there: sessions take it as float32, which Caffe2's operators do not."""
+    """Content that sessions do not take is there."""
 
 
 class Part:
@@ -136,7 +137,7 @@ class Segment(Part):
             if blob.is_pending or (self.taken_as_data[blob.name] and (blob.fed or blob.tensor().dtype.kind == "f")):
                 self.varying.add(blob.name)
         constants = {blob.name: blob.tensor() for blob in self.reads if blob.name not in self.varying}
-        if any(value.dtype == DOUBLE for value in constants.values()):
+        if any(value.dtype in NOT_PLANNED for value in constants.values()):
             raise NotPlanned
         session = BoundNet(self.net, constants).session()
         for name in constants:
@@ -164,7 +165,7 @@ class Plan:
         feeds: dict[str, Value] = {}
         for blob in self.inputs:
             feeds[blob.name] = value = blob.tensor()
-            if value.dtype == DOUBLE:
+            if value.dtype in NOT_PLANNED:
                 raise NotPlanned
         return Run(self.session, feeds, self.session.run(feeds, list(wanted)), wanted)
 
