@@ -38,15 +38,27 @@ if TYPE_CHECKING:
     from caffe2_mobile.api.latency import LatencyOptions as LatencyOptions
     from caffe2_mobile.api.latency import LatencyResult as LatencyResult
     from caffe2_mobile.api.latency import latency as latency
+    from caffe2_mobile.api.models import ListOptions as ListOptions
+    from caffe2_mobile.api.models import ModelList as ModelList
+    from caffe2_mobile.api.models import list_models as list_models
     from caffe2_mobile.api.optimize import OptimizeResult as OptimizeResult
     from caffe2_mobile.api.optimize import optimize as optimize
     from caffe2_mobile.api.quantize import QuantizeOptions as QuantizeOptions
     from caffe2_mobile.api.quantize import QuantizeResult as QuantizeResult
     from caffe2_mobile.api.quantize import Recipe as Recipe
     from caffe2_mobile.api.quantize import quantize as quantize
+    from caffe2_mobile.api.search import SearchOptions as SearchOptions
+    from caffe2_mobile.api.search import SearchResult as SearchResult
+    from caffe2_mobile.api.search import search as search
+    from caffe2_mobile.api.to_onnx import ToOnnxOptions as ToOnnxOptions
+    from caffe2_mobile.api.to_onnx import ToOnnxResult as ToOnnxResult
+    from caffe2_mobile.api.to_onnx import to_onnx as to_onnx
     from caffe2_mobile.api.to_tflite import ToTfliteOptions as ToTfliteOptions
     from caffe2_mobile.api.to_tflite import ToTfliteResult as ToTfliteResult
     from caffe2_mobile.api.to_tflite import to_tflite as to_tflite
+    from caffe2_mobile.api.train import TrainOptions as TrainOptions
+    from caffe2_mobile.api.train import TrainResult as TrainResult
+    from caffe2_mobile.api.train import train as train
     from caffe2_mobile.api.validate import Caffe2Model as Caffe2Model
     from caffe2_mobile.api.validate import OnnxModel as OnnxModel
     from caffe2_mobile.api.validate import TorchModel as TorchModel
@@ -68,9 +80,13 @@ _NAMES = {
     "caffe2_mobile.api.export": ["ExportOptions", "ExportResult", "export"],
     "caffe2_mobile.api.inspect": ["InspectOptions", "InspectResult", "inspect"],
     "caffe2_mobile.api.latency": ["LatencyOptions", "LatencyResult", "latency"],
+    "caffe2_mobile.api.models": ["ListOptions", "ModelList", "list_models"],
     "caffe2_mobile.api.optimize": ["OptimizeResult", "optimize"],
     "caffe2_mobile.api.quantize": ["QuantizeOptions", "QuantizeResult", "Recipe", "quantize"],
+    "caffe2_mobile.api.search": ["SearchOptions", "SearchResult", "search"],
+    "caffe2_mobile.api.to_onnx": ["ToOnnxOptions", "ToOnnxResult", "to_onnx"],
     "caffe2_mobile.api.to_tflite": ["ToTfliteOptions", "ToTfliteResult", "to_tflite"],
+    "caffe2_mobile.api.train": ["TrainOptions", "TrainResult", "train"],
     "caffe2_mobile.api.validate": [
         "Caffe2Model",
         "OnnxModel",

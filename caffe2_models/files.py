@@ -44,12 +44,12 @@ PAIRS = [
 ]
 
 # What files that are no nets begin with, what they are, and the remedy.
-ONNX = "an ONNX model (onnx_to_caffe.py converts it)"
+ONNX = "an ONNX model (caffe2-mobile convert makes a net of it)"
 STRANGERS = [
     (re.compile(rb"version https://git-lfs"), "a Git LFS pointer, not the file itself (`git lfs pull` fetches it)"),
     (re.compile(rb"\x08[\x01-\x20](\x12|\x1a|\x22|\x3a|\x42)", re.DOTALL), ONNX),
     (re.compile(rb".{4}TFL3", re.DOTALL), "a TFLite model"),
-    (re.compile(rb"PK\x03\x04"), "a zip archive, as PyTorch writes (onnx_export.py reads PyTorch models)"),
+    (re.compile(rb"PK\x03\x04"), "a zip archive, as PyTorch writes (caffe2-mobile export reads PyTorch models)"),
 ]
 
 

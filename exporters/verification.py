@@ -139,14 +139,6 @@ def verify_net(net: Net, model, samples: Sequence[Sample], tolerance: float = TO
     return comparisons
 
 
-def report(comparisons: Iterable[Comparison]) -> int:
-    """Print the comparisons; the exit status of a command that made them."""
-    comparisons = list(comparisons)
-    for comparison in comparisons:
-        print(comparison, flush=True)
-    return 0 if all(comparison.holds for comparison in comparisons) else 1
-
-
 def input_shapes(
     model: onnx.ModelProto, preprocessing: Preprocessing | None, size: int | None = None, batch: int = 1
 ) -> dict[str, tuple[int, ...]]:

@@ -17,9 +17,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
-from search import look_up, require_reachable
 
-from caffe2_mobile.commands.program import ArgumentParser, run
+from caffe2_mobile.api.search import SearchOptions, look_up, require_reachable
+from caffe2_mobile.commands.program import ArgumentParser, options_from, run, show_log
 from mobile_cv.model_zoo.networks import build
 from mobile_cv.search import (
     Data,
@@ -35,18 +35,17 @@ from mobile_cv.search import (
     open_data,
     random_networks,
 )
-from mobile_cv.search import search as searching
-from mobile_cv.search import training as trainings
-from mobile_cv.search.search import TOLERANCE
+from mobile_cv.settings import SEARCH_PRESETS, TOLERANCE, TRAINING_PRESETS
 
 
 def main(argv: list[str]) -> int:
     """Search and train, print the table; 1 where the search does not hold what it promises."""
     args = parse(argv)
+    show_log()
     torch.set_num_threads(args.threads)
     data = open_data(args.data, args.data_dir)
     space = get_space(args.space, data.name).fit(len(data.classes), data.mean, data.std)
-    table = look_up(args, space)
+    table = look_up(options_from(SearchOptions, args), space)
     require_reachable(args.target_ms, table, space)
     found = []
     for seed in range(args.seeds):
@@ -96,12 +95,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="trainings of each network")
     parser.add_argument("--threads", type=int, default=1, metavar="N")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark"), metavar="DIR")
-    parser.set_defaults(form="int8", strict=False, text_table=None)
     return parser.parse_args(argv)
 
 
 def search(args: argparse.Namespace, space: SearchSpace, table: LatencyTable, data: Data, seed: int) -> Found:
-    preset = searching.PRESETS.get(data.name, SearchSettings())
+    preset = SEARCH_PRESETS.get(data.name, SearchSettings())
     run = Search(space, table, TargetLoss(args.target_ms), data, dataclasses.replace(preset, seed=seed))
     run.run(args.out / f"search-{seed}.pt")
     return run.result(args.target_ms)
@@ -109,7 +107,7 @@ def search(args: argparse.Namespace, space: SearchSpace, table: LatencyTable, da
 
 def train(args: argparse.Namespace, name: str, space: SearchSpace, choices, data: Data) -> float:
     """Top-1 on the images held out, percent, after the last epoch; mean over the repeats."""
-    preset = trainings.PRESETS.get(data.name, TrainingSettings())
+    preset = TRAINING_PRESETS.get(data.name, TrainingSettings())
     accuracies = []
     for seed in range(args.repeats):
         torch.manual_seed(seed)

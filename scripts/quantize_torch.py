@@ -18,7 +18,7 @@ from validate.dataset import open_dataset, select
 def main(argv: list[str]) -> int:
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("output", metavar="OUT.jpt")
-    parser.add_argument("--model", "-m", required=True, metavar="NAME", help="see scripts/list_models.py")
+    parser.add_argument("--model", "-m", required=True, metavar="NAME", help="see caffe2-mobile list")
     parser.add_argument("--checkpoint", metavar="F", help="weights from a file (default: the published ones)")
     parser.add_argument("--num-classes", type=int, metavar="N")
     parser.add_argument("--img-size", type=int, metavar="N")

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -80,6 +81,17 @@ def options_from(kind: type[Options], args: argparse.Namespace) -> Options:
     names = {field.name for field in dataclasses.fields(kind)} & vars(args).keys()  # type: ignore[arg-type]
     given = {name: getattr(args, name) for name in names}
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+
+
+def show_log() -> None:
+    """Print what the API tells of its progress on stdout, and its warnings on stderr."""
+    progress, warning = logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr)
+    progress.addFilter(lambda record: record.levelno < logging.WARNING)
+    warning.setLevel(logging.WARNING)
+    warning.setFormatter(logging.Formatter("warning: %(message)s"))
+    logger = logging.getLogger("caffe2_mobile")
+    logger.setLevel(logging.INFO)
+    logger.handlers, logger.propagate = [progress, warning], False
 
 
 def require_writable_net(prefix: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from caffe2_common.errors import ModelError
 from caffe2_common.files import require_writable
-from caffe2_mobile.commands.net_arguments import find_net
+from caffe2_mobile.api.nets import read_net
 from caffe2_mobile.commands.preprocessing_arguments import add_preprocessing_arguments
 from caffe2_mobile.commands.program import ArgumentParser, options_from, positive
 
@@ -20,7 +20,7 @@ def main(argv: list[str]) -> int:
 
     args.labels = read_labels(args.labels)
     options = options_from(ToTfliteOptions, args)
-    result = to_tflite(find_net(args.net, None), options)
+    result = to_tflite(read_net(args.net), options)
     result.save(args.output)
     print(f"{args.output}: {result}")
     return 0 if result.holds else 1

@@ -1,7 +1,7 @@
-"""Train a network of the zoo, or one of a definition F.json, as scripts/search.py writes it.
+"""Train a network of the zoo, or one of a definition F.json, as `caffe2-mobile search` writes it.
 
-    train.py --model fbnet_samsung_s8 --data cifar10 --data-dir ~/data --out runs/s8
-    torchrun --nproc-per-node 4 scripts/train.py --model found.json --data /imagenet -j 8 --out runs/found
+    caffe2-mobile train --model fbnet_samsung_s8 --data cifar10 --data-dir ~/data --out runs/s8
+    torchrun --nproc-per-node 4 -m caffe2_mobile train --model found.json --data /imagenet -j 8 --out runs/found
 
 Leaves in --out: model.json (the definition), model.pth (averaged weights: --checkpoint of all other
 commands), training.pt (the state after the last epoch). The same command again goes on where an interrupted
@@ -9,60 +9,21 @@ one stopped, exactly as if it had not been.
 """
 
 import argparse
-from pathlib import Path
+import dataclasses
 
-import torch
-
-from caffe2_common.files import write_atomically
-from caffe2_mobile.commands.program import ArgumentParser
-from caffe2_mobile.commands.training_arguments import (
-    add_run_arguments,
-    add_settings,
-    chosen_settings,
-    epoch_log,
-    forget,
-    load_data,
-    start,
-)
-from mobile_cv.model_zoo import create_model
-from mobile_cv.search import Training, TrainingSettings
-from mobile_cv.search.training import PRESETS
+from caffe2_mobile.api.train import TrainOptions, train
+from caffe2_mobile.commands.program import ArgumentParser, options_from
+from caffe2_mobile.commands.run_arguments import add_run_arguments, add_settings, given_settings, is_first_process
+from mobile_cv.settings import TrainingSettings
 
 
 def main(argv: list[str]) -> int:
     """Train, save, and print the accuracy on the images held out."""
     args = parse(argv)
-    processes = start(args)
-    data = load_data(args, processes)
-    settings = chosen_settings(args, PRESETS.get(data.name, TrainingSettings()))
-    torch.manual_seed(settings.seed)
-    model = create_model(
-        args.model,
-        checkpoint_path=args.checkpoint,
-        num_classes=len(data.classes),
-        img_size=args.img_size or data.size,
-        drop_rate=args.drop_rate,
-        drop_connect_rate=args.drop_connect_rate,
-        mean=data.mean,
-        std=data.std,
-        channel_order="RGB",
-        **({"crop_pct": 1.0} if data.size else {}),
-    )
-    state = args.out / "training.pt"
-    forget(args, processes, state)
-    training = Training(model, data, settings, processes, args.workers)
-    training.run(state, epoch_log(args, "training") if processes.is_first else None)
-    figures = training.evaluate()
-    if processes.is_first:
-        training.save_weights(args.out / "model.pth")
-        write_atomically(args.out / "model.json", model.architecture.to_json(name=args.model))
-        parameters = sum(p.numel() for p in model.parameters())
-        print(
-            f"{args.model}: top-1 {figures['accuracy']:.2f} % of {len(data.test)} images, "
-            f"loss {figures['loss']:.4f}, {parameters / 1e6:.2f} M parameters"
-        )
-        print(f"{args.out / 'model.json'}, {args.out / 'model.pth'}")
-    processes.stop()
+    settings = given_settings(args, TrainingSettings)
+    result = train(args.model, dataclasses.replace(options_from(TrainOptions, args), settings=settings))
+    if is_first_process():
+        print(result)
     return 0
 
 
@@ -75,6 +36,4 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--drop-connect-rate", type=float, default=0.0, metavar="X", help="stochastic depth")
     add_run_arguments(parser)
     add_settings(parser, TrainingSettings, "training")
-    args = parser.parse_args(argv)
-    args.out = args.out or Path("runs") / f"train-{Path(args.model).stem}-{Path(args.data).name}"
-    return args
+    return parser.parse_args(argv)

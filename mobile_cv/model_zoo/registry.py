@@ -49,7 +49,7 @@ def canonical_name(name: str) -> str:
         raise ModelError(f"{name}: {_unpublished[name]}")
     if name not in _models:
         near = difflib.get_close_matches(name, [*_models, *_aliases], n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "list_models() names them all"
+        hint = f"did you mean {' or '.join(near)}?" if near else "caffe2-mobile list names them all"
         raise ModelError(f"no model named {name!r}; {hint}")
     return name
 

@@ -104,7 +104,7 @@ def load_digits() -> Data:
     try:
         from sklearn.datasets import load_digits as load
     except ImportError:
-        raise ModelError("the digits come with scikit-learn: pip install scikit-learn") from None
+        raise ModelError("the digits come with scikit-learn: pip install 'caffe2-mobile[demo]'") from None
     digits = load()
     small = np.round(digits.images * (255 / 16)).astype(np.uint8)
     size = (DIGITS_SIZE, DIGITS_SIZE)

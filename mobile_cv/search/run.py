@@ -197,7 +197,7 @@ def tensorboard_log(folder: str | Path) -> Callable[[int, Record], None]:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise ModelError("--tensorboard needs TensorBoard: pip install tensorboard") from None
+        raise ModelError("logs for TensorBoard need it: pip install 'caffe2-mobile[logs]'") from None
     writer = SummaryWriter(str(folder))
 
     def log(epoch: int, record: Record) -> None:

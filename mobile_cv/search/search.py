@@ -17,45 +17,9 @@ from mobile_cv.search.processes import Processes
 from mobile_cv.search.run import Meter, Record, Run, accuracy, cosine, set_lr, to_input
 from mobile_cv.search.space import SearchSpace
 from mobile_cv.search.supernet import Choice, Supernet, gumbel_noise, temperature_at
+from mobile_cv.settings import TOLERANCE, SearchSettings
 
 Loss = TargetLoss | PaperLoss | AnnaFBNetLoss
-
-# How far below the target a network may be: it shall use the time it is given.
-TOLERANCE = 0.05
-
-
-@dataclass(frozen=True)
-class SearchSettings:
-    """How to search; the defaults are the paper's for ImageNet.
-
-    batch_size is that of all processes together. Weights are trained by SGD with a cosine schedule, the
-    architecture parameters (theta) by Adam, after the first warmup_epochs. per_sample: a choice of its own
-    for each image; hard: one candidate at a time, by the straight-through estimator.
-    """
-
-    epochs: int = 90
-    warmup_epochs: int = 10
-    batch_size: int = 192
-    weight_share: float = 0.8
-    lr: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    theta_lr: float = 0.01
-    theta_weight_decay: float = 5e-4
-    temperature: float = 5.0
-    temperature_decay: float = 0.956
-    per_sample: bool = False
-    hard: bool = False
-    seed: int = 0
-
-
-# Settings by data; AnnaAraslanova/FBNet's for CIFAR-10.
-PRESETS = {
-    "digits": SearchSettings(
-        epochs=50, warmup_epochs=5, batch_size=64, theta_lr=0.1, temperature_decay=0.95, per_sample=True
-    ),
-    "cifar10": SearchSettings(epochs=180, batch_size=1000, temperature_decay=0.9559974818331),
-}
 
 
 @dataclass(frozen=True)

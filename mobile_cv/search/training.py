@@ -1,7 +1,6 @@
 """Training of one network: SGD with Nesterov momentum, cosine schedule, label smoothing, averaged weights."""
 
 import copy
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -22,32 +21,7 @@ from mobile_cv.search.run import (
     set_lr,
     to_input,
 )
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How to train; the defaults are for ImageNet. batch_size is that of all processes together.
-
-    ema_decay: of the exponential moving average of the weights per step; 0 for none.
-    """
-
-    epochs: int = 240
-    warmup_epochs: int = 5
-    batch_size: int = 256
-    lr: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 4e-5
-    label_smoothing: float = 0.1
-    ema_decay: float = 0.9999
-    seed: int = 0
-
-
-PRESETS = {
-    "digits": TrainingSettings(
-        epochs=20, warmup_epochs=2, batch_size=64, weight_decay=1e-4, label_smoothing=0.05, ema_decay=0.98
-    ),
-    "cifar10": TrainingSettings(epochs=200, batch_size=256, weight_decay=3e-4, label_smoothing=0.1, ema_decay=0.999),
-}
+from mobile_cv.settings import TrainingSettings
 
 
 class Training(Run):

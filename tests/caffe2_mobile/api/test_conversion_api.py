@@ -15,16 +15,19 @@ from caffe2_mobile import (
     ModelError,
     QuantizeOptions,
     Recipe,
+    ToOnnxOptions,
     convert,
     export,
     load_net,
     optimize,
     quantize,
+    to_onnx,
 )
 from caffe2_mobile.commands import convert as convert_command
 from caffe2_mobile.commands import export as export_command
 from caffe2_mobile.commands import optimize as optimize_command
 from caffe2_mobile.commands import quantize as quantize_command
+from caffe2_mobile.commands import to_onnx as to_onnx_command
 from caffe2_mobile.commands.program import options_from
 from exporters.onnx_files import get_onnx_preprocessing, load_onnx
 
@@ -98,6 +101,25 @@ def test_an_optimized_file_is_what_the_command_writes(exported, capsys):
     assert load_onnx("small.onnx") == result.model
 
 
+def test_the_way_back_is_what_the_command_writes(exported, capsys):
+    net = convert(exported.model).net
+    net.save("net")
+    result = to_onnx(net)
+    assert result.holds and len(result.comparisons) == 2
+    result.save("python.onnx")
+    assert to_onnx_command.main(["--c2-prefix", "net", "command.onnx"]) == 0
+    assert capsys.readouterr().out == f"command.onnx: {result}\n"
+    assert load_onnx("command.onnx") == load_onnx("python.onnx") == result.model
+
+
+def test_the_way_back_of_an_int8_net_tells_how_near_it_is(exported, photographs):
+    options = QuantizeOptions(calibration_images=2, recipe="minmax", threads=1)
+    net = quantize(convert(exported.model).net, photographs, options).net
+    exact, near = to_onnx(net), to_onnx(net, ToOnnxOptions(int8="qdq"))
+    assert exact.holds and exact.int8.equal and "quantized values are equal" in str(exact)
+    assert near.holds and near.int8 is not None and str(near.int8) in str(near)
+
+
 def test_quantizing_gives_what_both_commands_give(exported, photographs, capsys):
     exported.save("model.onnx")
     net = convert(exported.model).net
@@ -132,6 +154,7 @@ def test_images_may_be_arrays_and_a_recipe_may_be_made(exported):
     [
         (export_command, ExportOptions(), ["o.onnx", "-m", "x"]),
         (convert_command, ConvertOptions(), ["i.onnx", "--c2-prefix", "p"]),
+        (to_onnx_command, ToOnnxOptions(), ["--c2-prefix", "p", "o.onnx"]),
         (quantize_command, QuantizeOptions(), ["i.onnx", "-o", "p", "--calibration-data", "."]),
     ],
 )
@@ -165,6 +188,7 @@ def test_bad_input_is_one_line(make, said):
         [quantize_command, "model.onnx", "-o", "no.txt/net", "--calibration-data", "."],
         [quantize_command, "model.onnx", "-o", "net", "--calibration-data", ".", "--report", "no.txt/r.html"],
         [optimize_command, "model.onnx", "no.txt/o.onnx"],
+        [to_onnx_command, "--model-dir", "nowhere", "no.txt/o.onnx"],
     ],
 )
 def test_what_cannot_be_written_is_found_at_the_start(argv):
