@@ -1,11 +1,16 @@
 """Nets whose sizes only a run tells, and that run nets of their own: the same on every runtime, as Caffe2 computed."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from google.protobuf import text_format
 from operator_cases import CASES
+from PIL import Image
 
 from caffe2_models import Int8Tensor, ModelError, Net, kernels, load_net
+from caffe2_models.build import make_init
 from caffe2_models.detection import ordering
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.runtimes.session import input_types
@@ -149,3 +154,38 @@ def test_what_is_no_region_is_refused(region, message):
     feeds = {"features": np.zeros((1, 2, 5, 5), np.float32), "rois": np.array([region], np.float32)}
     with pytest.raises(ModelError, match=message):
         align.session("reference").run(feeds)
+
+
+DRAWN = """
+    name: "drawn"
+    op { type: "Copy" input: "data" output: "seen" }
+    op { type: "BBoxTransform" input: "rois" input: "deltas" input: "im_info" output: "boxes" }
+    op { type: "BoxWithNMSLimit" input: "scores" input: "boxes"
+         output: "score_nms" output: "bbox_nms" output: "class_nms" }
+    external_input: "data" external_input: "im_info" external_input: "rois" external_input: "deltas"
+    external_input: "scores" external_input: "masks"
+    external_output: "score_nms" external_output: "bbox_nms" external_output: "class_nms" external_output: "masks"
+"""
+
+
+def test_the_example_draws_boxes_and_masks(root, tmp_path):
+    parameters = {
+        "rois": np.array([[0, 20, 10, 59, 49]], np.float32),
+        "deltas": np.zeros((1, 8), np.float32),
+        "scores": np.array([[0.1, 0.9]], np.float32),
+        "masks": np.ones((1, 2, 4, 4), np.float32),
+    }
+    Net(text_format.Parse(DRAWN, caffe2_pb2.NetDef()), make_init(parameters)).save(tmp_path / "drawn")
+    Image.new("RGB", (160, 120), "white").save(tmp_path / "image.png")
+
+    def draw(image: str):
+        files = [str(tmp_path), str(tmp_path / image), str(tmp_path / "out.png")]
+        command = [sys.executable, "scripts/draw_detections.py", *files, "--size", "60"]
+        return subprocess.run(command, cwd=root, capture_output=True, text=True)
+
+    done = draw("image.png")
+    assert done.returncode == 0 and "1 of 1 detections" in done.stdout, done.stderr
+    colored = (np.asarray(Image.open(tmp_path / "out.png")) != 255).any(axis=2)
+    assert not colored[:, 0].any() and colored[19:99, 39:119].mean() > 0.9  # the box, at twice the size that was fed
+    done = draw("none.png")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
