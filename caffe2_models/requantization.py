@@ -13,7 +13,6 @@ rounds a half up above zero, down below). Where accumulators are so large that f
 a division before rounds them otherwise, and some divisor will do. What no choice fits is written in float64.
 """
 
-import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -116,7 +115,7 @@ class Rounding:
         """The bytes of integers as ONNX defines them, in float32 arithmetic."""
         x = (accumulators + self.offset).astype(np.float32)
         if self.away is not None:
-            below, above = np.float32(self.away)
+            below, above = np.float32(self.away[0]), np.float32(self.away[1])
             x = x + np.clip(x, -below, above)
         return np.clip(
             np.rint(x / np.float32(self.divisor) / np.float32(self.scale)) + self.zero_point, self.lowest, 255
@@ -169,12 +168,18 @@ def find_rounding(steps: Steps, largest: int, exact: int = EXACT_IN_FLOAT32) -> 
     with an offset among them: 2^24 in float32, 2^31 in int32. Raises ArithmeticError where nothing is proved; float64
     has always been enough.
     """
-    narrow = ((_plain(steps, largest, exact, divisor), _symmetric(steps, divisor)) for divisor in DIVISORS)
-    for form in (*itertools.chain.from_iterable(narrow), _wide(steps)):
-        for candidate in form:
-            if steps.is_same(candidate):
-                return candidate
+    for candidate in _candidates(steps, largest, exact):
+        if steps.is_same(candidate):
+            return candidate
     raise ArithmeticError(f"no rounding in float64 has the steps of {steps}")
+
+
+def _candidates(steps: Steps, largest: int, exact: int) -> Iterator[Rounding | WideRounding]:
+    """The cheapest first."""
+    for divisor in DIVISORS:
+        yield from _plain(steps, largest, exact, divisor)
+        yield from _symmetric(steps, divisor)
+    yield from _wide(steps)
 
 
 def _plain(steps: Steps, largest: int, exact: int, divisor: float) -> Iterator[Rounding]:

@@ -89,6 +89,8 @@ def compare_int8(net: Net, form: str, samples: Sequence[Sample], blobs: Sequence
 
 def real(value: np.ndarray | Int8Tensor, blob_type: TensorType) -> np.ndarray:
     """The real values of a blob, of which another form may give the bytes."""
-    if isinstance(value, np.ndarray) and blob_type.is_quantized:
-        value = Int8Tensor(value, blob_type.scale, blob_type.zero_point)
-    return value.dequantize() if isinstance(value, Int8Tensor) else value
+    if isinstance(value, Int8Tensor):
+        return value.dequantize()
+    if blob_type.scale is None or blob_type.zero_point is None:
+        return value
+    return Int8Tensor(value, blob_type.scale, blob_type.zero_point).dequantize()

@@ -81,7 +81,7 @@ class Sums:
     def of(cls, x: TensorType, weight: Int8Tensor, bias: Int8Tensor, output_axis: int, padded: bool) -> "Sums":
         weights = np.moveaxis(weight.data.astype(np.int64) - weight.zero_point, output_axis, 0)
         rising, falling = (part.reshape(len(weights), -1).sum(1) for part in (weights.clip(0), -weights.clip(None, 0)))
-        zero_point, biases = x.zero_point, bias.data.astype(np.int64)
+        zero_point, biases = x.zero_point or 0, bias.data.astype(np.int64)
         over, under = 255 - zero_point, zero_point
         highs, lows = rising * over + falling * under, -(rising * under + falling * over)
         low, high = int((lows + biases).min()), int((highs + biases).max())

@@ -110,7 +110,7 @@ class _Writer:
             raise UnsupportedError("its sizes are known only when the net runs")
         with node.context():
             if all(found.value is not None for found in step.outputs):
-                values = [_plain(found) for found in step.outputs]
+                values: list[Value] = [_plain(found) for found in step.outputs]
             elif node.type in WRITERS:
                 values = [self.write_int8(node.type, node.operator, step)]
             else:

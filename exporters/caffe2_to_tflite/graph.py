@@ -167,7 +167,7 @@ class Graph:
             return replace(made, shape=value.shape, order=order)
         if value.order == order:
             return value
-        kept = {"dtype": value.dtype, "order": order, "quantization": value.quantization}
+        kept: dict[str, Any] = {"dtype": value.dtype, "order": order, "quantization": value.quantization}
         lengthy = [[axis for axis in each if value.shape[axis] > 1] for each in (value.order, order)]
         if lengthy[0] == lengthy[1]:  # no element moves
             size = self.ints([value.shape[axis] for axis in order])

@@ -37,7 +37,26 @@ class Blob:
     """A quantized operand: its type in the net, and the tensor that holds it (none for a parameter)."""
 
     type: TensorType
-    tensor: Tensor | None
+    stored: Tensor | None
+
+    @property
+    def tensor(self) -> Tensor:
+        if self.stored is None:
+            raise UnsupportedError("an operand that is a parameter")
+        return self.stored
+
+    @property
+    def scale(self) -> float:
+        """The net's; the tensor's may be another number beside it."""
+        if self.type.scale is None:
+            raise TypeError(f"{self.type} has no scale")
+        return float(self.type.scale)
+
+    @property
+    def zero_point(self) -> int:
+        if self.type.zero_point is None:
+            raise TypeError(f"{self.type} has no zero point")
+        return self.type.zero_point
 
     @property
     def parameter(self) -> Int8Tensor:
@@ -96,9 +115,9 @@ def writes(*kinds: str) -> Callable[[Writes], Writes]:
     return register
 
 
-def scale_of(tensor: Tensor | None) -> float:
+def scale_of(tensor: Tensor) -> float:
     """The scale that a tensor of bytes has in the file."""
-    if tensor is None or tensor.quantization is None or not isinstance(tensor.quantization.scale, float):
+    if tensor.quantization is None or not isinstance(tensor.quantization.scale, float):
         raise TypeError(f"a tensor with one scale, not {tensor}")
     return tensor.quantization.scale
 
@@ -124,16 +143,16 @@ def quantize(w: Int8Writer, operator: Any, y: TensorType, x: Blob) -> Tensor:
 
 @writes("Int8Dequantize")
 def dequantize(w: Int8Writer, operator: Any, y: TensorType, x: Blob) -> Tensor:
-    if scale_of(x.tensor) == np.float32(x.type.scale):
+    if scale_of(x.tensor) == np.float32(x.scale):
         return w.graph.add("DEQUANTIZE", [x.tensor], y.shape)
-    return real(w, x, x.type.scale)
+    return real(w, x, x.scale)
 
 
 def real(w: Int8Writer, x: Blob, scale: float) -> Tensor:
     """scale * (x - zero point) in float32, whatever the tensor's own scale."""
     graph, shape = w.graph, x.type.shape
     value = cast(w, x.tensor, np.float32)
-    centre = graph.constant(np.float32(x.type.zero_point - w.offset))
+    centre = graph.constant(np.float32(x.zero_point - w.offset))
     value = graph.add("SUB", [value, centre], shape, table="SubOptions")
     return graph.add("MUL", [value, graph.constant(np.float32(scale))], shape, table="MulOptions")
 
@@ -201,7 +220,7 @@ def layer_constants(
 
     In int8 weights have no zero point: a channel that uses more than -127...127 about it is quantized anew.
     """
-    scale = float(int8.requantization_scale(x.type.scale, weight.scale, operator.Y_scale))
+    scale = float(int8.requantization_scale(x.scale, weight.scale, operator.Y_scale))
     sums = Sums.of(x.type, weight, bias, 0, padded=True)
     reach = max(sums.low, -INT32), min(sums.high, INT32 - 1)
     declared = (scale_of(x.tensor), float(weight.scale), float(operator.Y_scale))
@@ -235,15 +254,15 @@ def layer_constants(
 @writes("Int8Add", "Int8Sum", "Int8AddRelu", "Int8SumRelu")
 def add(w: Int8Writer, operator: Any, y: TensorType, a: Blob, b: Blob) -> Tensor:
     """In float32, with factors for which that is QNNPACK's byte; LiteRT's ADD of bytes has other multipliers."""
-    multipliers = int8.add_multipliers(a.type.scale, b.type.scale, operator.Y_scale)
-    zero_points = (a.type.zero_point, b.type.zero_point)
+    multipliers = int8.add_multipliers(a.scale, b.scale, operator.Y_scale)
+    zero_points = (a.zero_point, b.zero_point)
     found = find_addition(multipliers, zero_points, operator.Y_zero_point, float(operator.Y_scale), w.pinned)
     if not found.exact:
         return add_integers(w, operator, y, a, b, multipliers)
     terms = [real(w, x, factor) for x, factor in zip((a, b), found.factors, strict=True)]
     total = w.graph.add("ADD", terms, y.shape, table="AddOptions")
     output = w.add("QUANTIZE", [total], y, found.output)
-    return at_least_zero_point(w, output, y) if operator.relu else output
+    return at_least_zero_point(w, operator, output, y) if operator.relu else output
 
 
 def add_integers(
@@ -251,12 +270,12 @@ def add_integers(
 ) -> Tensor:
     """QNNPACK's own arithmetic in int32, where float32 does not tell a tie from what is beside it."""
     *factors, shift = multipliers
-    reach = sum(m * max(x.type.zero_point, 255 - x.type.zero_point) for m, x in zip(factors, (a, b), strict=True))
+    reach = sum(m * max(x.zero_point, 255 - x.zero_point) for m, x in zip(factors, (a, b), strict=True))
     half = 1 << (shift - 1)
     if reach + half >= INT32:
         w.doubt("the sum's rounding passes int32")
     terms = [
-        integer("MUL", integer("SUB", cast(w, x.tensor, np.int32), x.type.zero_point - w.offset, w), factor, w)
+        integer("MUL", integer("SUB", cast(w, x.tensor, np.int32), x.zero_point - w.offset, w), factor, w)
         for x, factor in zip((a, b), factors, strict=True)
     ]
     total = w.graph.add("ADD", terms, y.shape, np.int32, table="AddOptions")
@@ -266,10 +285,10 @@ def add_integers(
     steps = w.graph.add(
         "RIGHT_SHIFT", [total, w.graph.constant(np.full(1, min(shift, 31), np.int32))], y.shape, np.int32
     )
-    steps = integer("ADD", steps, y.zero_point - w.offset, w)
-    lowest = (y.zero_point if operator.relu else 0) - w.offset
+    steps = integer("ADD", steps, operator.Y_zero_point - w.offset, w)
+    lowest = (operator.Y_zero_point if operator.relu else 0) - w.offset
     steps = integer("MINIMUM", integer("MAXIMUM", steps, lowest, w), 255 - w.offset, w)
-    return cast(w, steps, w.dtype, w.quantization(operator.Y_scale, y.zero_point))
+    return cast(w, steps, w.dtype, w.quantization(operator.Y_scale, operator.Y_zero_point))
 
 
 def integer(kind: str, x: Tensor, constant: int, w: Int8Writer) -> Tensor:
@@ -284,15 +303,15 @@ def cast(w: Int8Writer, x: Tensor, dtype: Any, quantization: Quantization | None
     return w.graph.add("CAST", [x], x.shape, dtype, None, quantization, table="CastOptions", **types)
 
 
-def at_least_zero_point(w: Int8Writer, x: Tensor, y: TensorType) -> Tensor:
+def at_least_zero_point(w: Int8Writer, operator: Any, x: Tensor, y: TensorType) -> Tensor:
     """Relu of bytes."""
-    zero = w.graph.constant(np.array(y.zero_point - w.offset, w.dtype), x.quantization)
+    zero = w.graph.constant(np.array(operator.Y_zero_point - w.offset, w.dtype), x.quantization)
     return w.add("MAXIMUM", [x, zero], y, scale_of(x), table="MaximumMinimumOptions")
 
 
 @writes("Int8Relu")
 def relu(w: Int8Writer, operator: Any, y: TensorType, x: Blob) -> Tensor:
-    return at_least_zero_point(w, x.tensor, y)
+    return at_least_zero_point(w, operator, x.tensor, y)
 
 
 @writes("Int8MaxPool", "Int8MaxPoolRelu")
@@ -308,12 +327,12 @@ def max_pool(w: Int8Writer, operator: Any, y: TensorType, x: Blob) -> Tensor:
 def average_pool(w: Int8Writer, operator: Any, y: TensorType, x: Blob) -> Tensor:
     """AVERAGE_POOL_2D where that is the same function; else a depthwise convolution with weights of 1."""
     fit, relu = operator.window.fit(*x.type.shape[1:3]), operator.relu
-    alike = (np.float32(x.type.scale), x.type.zero_point) == (np.float32(operator.Y_scale), operator.Y_zero_point)
-    options = {"fusedActivationFunction": RELU[relu]}
-    if alike and not any(fit.pads) and averages_alike(fit.area, x.type.zero_point, relu, w.offset):
+    alike = (np.float32(x.scale), x.zero_point) == (np.float32(operator.Y_scale), operator.Y_zero_point)
+    options: dict[str, Any] = {"fusedActivationFunction": RELU[relu]}
+    if alike and not any(fit.pads) and averages_alike(fit.area, x.zero_point, relu, w.offset):
         options |= {**pool_options(fit.kernel, fit.stride), "padding": schema.Padding.VALID}
         return w.add("AVERAGE_POOL_2D", [x.tensor], y, scale_of(x.tensor), table="Pool2DOptions", **options)
-    zero_points, scales = (x.type.zero_point, operator.Y_zero_point), (x.type.scale, operator.Y_scale)
+    zero_points, scales = (x.zero_point, operator.Y_zero_point), (x.scale, operator.Y_scale)
     single = w.kind == "uint8"
     found = find_average(fit.area, zero_points, relu, scales, scale_of(x.tensor), single, w.pinned)
     if not found.exact:
@@ -332,7 +351,7 @@ def average_pool(w: Int8Writer, operator: Any, y: TensorType, x: Blob) -> Tensor
 def real_average_pool(w: Int8Writer, operator: Any, y: TensorType, x: Blob) -> Tensor:
     """Sums in float32, where the layers' rounding gives other means (on ties: two by two pixels have some)."""
     fit, channels = operator.window.fit(*x.type.shape[1:3]), x.type.shape[3]
-    zero_points, scales = (x.type.zero_point, operator.Y_zero_point), (x.type.scale, float(operator.Y_scale))
+    zero_points, scales = (x.zero_point, operator.Y_zero_point), (x.scale, float(operator.Y_scale))
     found = find_mean(fit.area, zero_points, operator.relu, scales, w.pinned)
     if not found.exact:
         w.doubt("no factor was found with which the mean rounds as QNNPACK's does")
@@ -346,13 +365,13 @@ def real_average_pool(w: Int8Writer, operator: Any, y: TensorType, x: Blob) -> T
     factor = w.graph.constant(np.float32(found.factors[0]))
     mean = w.graph.add("MUL", [total, factor], y.shape, table="MulOptions")
     output = w.add("QUANTIZE", [mean], y, found.output)
-    return at_least_zero_point(w, output, y) if operator.relu else output
+    return at_least_zero_point(w, operator, output, y) if operator.relu else output
 
 
 @writes("Int8LeakyRelu", "Int8Sigmoid")
 def activation(w: Int8Writer, operator: Any, y: TensorType, x: Blob) -> Tensor:
     """A table of 256 bytes."""
-    table = operator.table(x.type.scale, x.type.zero_point).astype(np.int64) - w.offset
+    table = operator.table(x.scale, x.zero_point).astype(np.int64) - w.offset
     index = cast(w, x.tensor, np.int32)
     if w.offset:
         index = integer("ADD", index, w.offset, w)
@@ -372,7 +391,7 @@ def softmax(w: Int8Writer, operator: Any, y: TensorType, x: Blob) -> Tensor:
     last = graph.ints([1])
     largest = graph.add("REDUCE_MAX", [rows, last], row, np.int32, table="ReducerOptions", keepDims=True)
     below = graph.add("SUB", [rows, largest], shape, np.int32, table="SubOptions")
-    table = int8.softmax_table(x.type.scale, shape[1])
+    table = int8.softmax_table(x.scale, shape[1])
     entries = [graph.constant(table, None, "table"), integer("ADD", below, 255, w)]
     values = graph.add("GATHER", entries, shape, np.int64, table="GatherOptions", axis=0)
     total = graph.add("SUM", [values, last], row, np.int64, table="ReducerOptions", keepDims=True)

@@ -6,7 +6,7 @@ their dimensions are stored, and are transposed only where an operator needs the
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
@@ -19,9 +19,9 @@ from caffe2_models.lowering import IR_VERSION, OPSET
 from exporters.caffe2_to_tflite.graph import NHWC, TYPES, Graph, Tensor, Value, straight
 from exporters.caffe2_to_tflite.windows import conv_options, pad, pad_window, pool_options
 
-Translation = Callable[..., Value | tuple[Value, ...]]
+Translation = TypeVar("Translation", bound=Callable[..., Any])
 
-TRANSLATIONS: dict[str, Translation] = {}
+TRANSLATIONS: dict[str, Callable[..., Any]] = {}  # each gives a Value, or a tuple of Values
 
 
 def translates(*kinds: str) -> Callable[[Translation], Translation]:
@@ -40,9 +40,9 @@ def translate(graph: Graph, node: onnx.NodeProto, inputs: Sequence[Value | None]
     if all(value is None or isinstance(value, np.ndarray) for value in inputs):
         return fold(node, inputs)
     if node.op_type in UNARY:
-        return (unary(graph, node.op_type, inputs[0]),)
+        return tuple(unary(graph, node.op_type, x) for x in inputs if isinstance(x, Tensor))
     if node.op_type in BINARY:
-        return (binary(graph, node.op_type, *inputs),)
+        return (binary(graph, node.op_type, *(x for x in inputs if x is not None)),)
     if node.op_type not in TRANSLATIONS:
         raise UnsupportedError(f"ONNX's {node.op_type} has no form here in TensorFlow Lite")
     if node.op_type in ("Split", "TopK"):
@@ -93,20 +93,19 @@ BOOLEAN = ("LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL", "EQUAL", "LOGICAL_A
 
 def unary(graph: Graph, kind: str, x: Tensor) -> Tensor:
     kind = UNARY[kind]
-    options = {"table": UNARY_TABLES[kind]} if kind in UNARY_TABLES else {}
-    return graph.add(kind, [x], x.shape, x.dtype, x.order, **options)
+    return graph.add(kind, [x], x.shape, x.dtype, x.order, table=UNARY_TABLES.get(kind))
 
 
 def binary(graph: Graph, kind: str, *inputs: Value) -> Tensor:
     """Of two, or one after the other of more; Max and Min of one are that."""
-    total = inputs[0]
-    for other in inputs[1:]:
+    total, *others = inputs
+    for other in others:
         x, y = aligned(graph, total, other)
         written = BINARY[kind]
         shape = np.broadcast_shapes(x.shape, y.shape)
         dtype = np.bool_ if written in BOOLEAN else x.dtype
         total = graph.add(written, [x, y], shape, dtype, x.order, table=BINARY_TABLES[written])
-    return total
+    return graph.ordered(total) if isinstance(total, np.ndarray) else total
 
 
 def aligned(graph: Graph, *values: Value) -> list[Tensor]:
@@ -131,8 +130,11 @@ def ints(values: Value | Sequence[int] | None) -> list[int]:
     return [int(value) for value in np.ravel(np.asarray(values))]
 
 
-def scalar(value: Value | float) -> np.ndarray:
-    return np.asarray(value, np.float32)
+def scalar(value: Value | float | None) -> np.ndarray:
+    """A constant number, 0 where none is given."""
+    if isinstance(value, Tensor):
+        raise UnsupportedError("a number that is computed")
+    return np.asarray(0 if value is None else value, np.float32)
 
 
 @translates("Identity", "Dropout")
@@ -142,7 +144,7 @@ def identity(graph: Graph, x: Tensor, *_: Value) -> Tensor:
 
 @translates("Clip")
 def clip(graph: Graph, x: Tensor, lowest: Value | None = None, highest: Value | None = None) -> Tensor:
-    if lowest is not None and highest is not None and (float(lowest), float(highest)) == (0.0, 6.0):
+    if lowest is not None and highest is not None and (scalar(lowest), scalar(highest)) == (0, 6):
         return graph.add("RELU6", [x], x.shape, x.dtype, x.order)
     if lowest is not None:
         x = binary(graph, "Max", x, lowest)
@@ -209,10 +211,9 @@ def erf(graph: Graph, x: Tensor) -> Tensor:
     """To 1.5e-7: Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26."""
     size = unary(graph, "Abs", x)
     t = reciprocal(graph, binary(graph, "Add", binary(graph, "Mul", size, scalar(0.3275911)), scalar(1)))
-    total: Tensor | None = None
-    for factor in (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592):
-        term = scalar(factor) if total is None else binary(graph, "Add", total, scalar(factor))
-        total = binary(graph, "Mul", t, term)
+    total = binary(graph, "Mul", t, scalar(1.061405429))
+    for factor in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
+        total = binary(graph, "Mul", t, binary(graph, "Add", total, scalar(factor)))
     tail = binary(graph, "Mul", total, unary(graph, "Exp", unary(graph, "Neg", binary(graph, "Mul", x, x))))
     return binary(graph, "Mul", unary(graph, "Sign", x), binary(graph, "Sub", scalar(1), tail))
 
@@ -404,12 +405,15 @@ def gemm(graph: Graph, x: Value, weight: Value, bias: Value | None = None, *, al
         y = batch_matmul(graph, x, weight, bool(transB))
         return y if bias is None else binary(graph, "Add", y, bias)
     taps = weight if transB else weight.T
-    whole = bias is None or (isinstance(bias, np.ndarray) and bias.size == len(taps))
-    inputs = [graph.ordered(x), graph.constant(taps, None, "weight")]
-    inputs.append(bias_or_zeros(graph, bias.reshape(-1) if whole and bias is not None else None, len(taps)))
+    inputs, addend = [graph.ordered(x), graph.constant(taps, None, "weight")], bias
+    if isinstance(bias, np.ndarray) and bias.size == len(taps):
+        inputs.append(graph.constant(bias.reshape(-1), None, "bias"))
+        addend = None
+    else:
+        inputs.append(bias_or_zeros(graph, None, len(taps)))
     shape = (x.shape[0], taps.shape[0])
     y = graph.add("FULLY_CONNECTED", inputs, shape, table="FullyConnectedOptions")
-    return y if whole else binary(graph, "Add", y, bias)
+    return y if addend is None else binary(graph, "Add", y, addend)
 
 
 @translates("MatMul")
@@ -498,8 +502,7 @@ def last(graph: Graph, x: Tensor, axis: int) -> Tensor:
 
 def reduce_to(graph: Graph, kind: str, x: Value, axes: Sequence[int], keepdims: bool) -> Tensor:
     axes = sorted(axis % len(x.shape) for axis in axes) or list(range(len(x.shape)))
-    if not keepdims:
-        x = graph.ordered(x)
+    x = graph.ordered(x, x.order if keepdims and isinstance(x, Tensor) else None)
     stored = graph.ints(sorted(x.stored_axis(axis) for axis in axes))
     shape = [1 if axis in axes else size for axis, size in enumerate(x.shape)]
     order: Sequence[int] | None = x.order
@@ -508,7 +511,7 @@ def reduce_to(graph: Graph, kind: str, x: Value, axes: Sequence[int], keepdims: 
     return graph.add(kind, [x, stored], shape, x.dtype, order, table="ReducerOptions", keepDims=keepdims)
 
 
-def reduction(kind: str, before: str | None = None, after: str | None = None) -> Translation:
+def reduction(kind: str, before: str | None = None, after: str | None = None) -> Callable[..., Tensor]:
     """A reduction with axes as an attribute or an input; of squares or absolutes, and a root of it."""
 
     def reduces(graph: Graph, x: Tensor, axes: Value | Sequence[int] = (), *, keepdims: int = 1, **_: Any) -> Tensor:
@@ -624,7 +627,7 @@ def pad_of(graph: Graph, x: Tensor, pads: Value, value: Value | None = None, *, 
     grown = [(max(before, 0), max(after, 0)) for before, after in widths]
     stored = [grown[axis] for axis in x.order]
     shape = [size + sum(width) for size, width in zip(x.shape, grown, strict=True)]
-    if mode == b"constant" and (value is None or not float(value)):
+    if mode == b"constant" and not scalar(value):
         return pad(graph, x, stored)
     table = graph.constant(np.array(stored, np.int32))
     if mode == b"constant":

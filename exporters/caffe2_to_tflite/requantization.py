@@ -10,7 +10,7 @@ which the multiplier is QNNPACK's.
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -139,7 +139,7 @@ def find_mean(
     steps = average_steps(area, zero_points, relu, scales)
     sums = np.arange(steps.low, steps.high + 1)
     want, lowest = steps.function(sums), zero_points[1] if relu else 0
-    for step, output in itertools.product(range(FACTORS_TRIED), _neighbours(scales[1], 0 if pinned else 2)):
+    for step, output in itertools.product(range(FACTORS_TRIED), _neighbours(np.float32(scales[1]), 0 if pinned else 2)):
         factor = np.float32(float(output) / steps.slope * (1 + 2.0**-24 * step))
         if all(
             np.array_equal(np.maximum(found, lowest), want)
@@ -173,7 +173,8 @@ def _nearest_scales(
     nearest = np.argsort(np.abs(multipliers - wanted), axis=None, kind="stable")[:PROOFS_TRIED]
     for row, column in zip(*np.unravel_index(nearest, multipliers.shape), strict=True):
         multiplier = float(multipliers[row, column])
-        if steps.is_same(lambda sums, m=multiplier: litert_requantize(sums, m, steps.middle, lowest)):
+        rounding = partial(litert_requantize, multiplier=multiplier, zero_point=steps.middle, lowest=lowest)
+        if steps.is_same(rounding):
             return Scales(float(weights[row]), float(outputs[column]), True)
     return Scales(float(weight), float(output), False)
 

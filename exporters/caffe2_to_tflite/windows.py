@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -19,7 +20,7 @@ class Padded:
     padding: int
 
     @property
-    def options(self) -> dict[str, int]:
+    def options(self) -> dict[str, Any]:
         return {"padding": self.padding}
 
 
@@ -58,20 +59,20 @@ def pad(graph: Graph, x: Tensor, widths: Sequence[tuple[int, int]], lowest: bool
     stored = [size + sum(width) for size, width in zip(x.stored, widths, strict=True)]
     shape = [stored[x.order.index(axis)] for axis in range(len(stored))]
     before_after = graph.constant(np.array(widths, np.int32))
-    kept = {"dtype": x.dtype, "order": x.order, "quantization": x.quantization}
+    kept: dict[str, Any] = {"dtype": x.dtype, "order": x.order, "quantization": x.quantization}
     if not lowest:
         return graph.add("PAD", [x, before_after], shape, table="PadOptions", **kept)
     value = graph.constant(np.array(LOWEST[x.dtype], x.dtype), x.quantization)
     return graph.add("PADV2", [x, before_after, value], shape, table="PadV2Options", **kept)
 
 
-def pool_options(kernel: Sequence[int], stride: Sequence[int]) -> dict[str, int]:
+def pool_options(kernel: Sequence[int], stride: Sequence[int]) -> dict[str, Any]:
     """Of the schema's Pool2DOptions."""
     window = {"filterHeight": kernel[0], "filterWidth": kernel[1]}
     return {**window, "strideH": stride[0], "strideW": stride[1]}
 
 
-def conv_options(stride: Sequence[int], dilation: Sequence[int]) -> dict[str, int]:
+def conv_options(stride: Sequence[int], dilation: Sequence[int]) -> dict[str, Any]:
     """Of the schema's Conv2DOptions and DepthwiseConv2DOptions."""
     strides = {"strideH": stride[0], "strideW": stride[1]}
     return {**strides, "dilationHFactor": dilation[0], "dilationWFactor": dilation[1]}
