@@ -10,6 +10,7 @@ from caffe2_common.errors import ModelError
 from caffe2_common.files import write_atomically
 from caffe2_common.preprocessing import Preprocessing
 from caffe2_mobile.api.comparisons import Verified
+from caffe2_mobile.api.nets import read_net
 from caffe2_mobile.api.options import PreprocessingOptions, require_one_of, require_positive
 from caffe2_models import Net
 from caffe2_models.preprocessing import get_preprocessing
@@ -78,13 +79,14 @@ class ToTfliteResult(Verified):
         return [f"not proved in {len(blobs)} operators ({blobs[0]} ...): {reason}" for reason, blobs in reasons.items()]
 
 
-def to_tflite(net: Net, options: ToTfliteOptions | None = None) -> ToTfliteResult:
+def to_tflite(source: Net | str | os.PathLike[str], options: ToTfliteOptions | None = None) -> ToTfliteResult:
     """The TensorFlow Lite model of a Caffe2 net, compared with it in LiteRT on images or on image-like inputs.
 
+    source: a net, its folder, predict file or prefix.
     Raises ModelError where LiteRT cannot run it, or the inputs' sizes are unknown, and UnsupportedError, with all of
     them, for operators that have no form in TensorFlow Lite.
     """
-    options = options or ToTfliteOptions()
+    options, net = options or ToTfliteOptions(), read_net(source)
     preprocessing = _preprocessing(net, options)
     kind: Kind = options.type or ("uint8" if net.is_quantized else "float")
     shapes = net.input_shapes(options.img_size)

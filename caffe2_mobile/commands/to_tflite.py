@@ -5,7 +5,6 @@ from pathlib import Path
 
 from caffe2_common.errors import ModelError
 from caffe2_common.files import require_writable
-from caffe2_mobile.api.nets import read_net
 from caffe2_mobile.commands.preprocessing_arguments import add_preprocessing_arguments
 from caffe2_mobile.commands.program import ArgumentParser, options_from, positive
 
@@ -20,7 +19,7 @@ def main(argv: list[str]) -> int:
 
     args.labels = read_labels(args.labels)
     options = options_from(ToTfliteOptions, args)
-    result = to_tflite(read_net(args.net), options)
+    result = to_tflite(args.net, options)
     result.save(args.output)
     print(f"{args.output}: {result}")
     return 0 if result.holds else 1
@@ -38,7 +37,7 @@ def read_labels(path: Path | None) -> tuple[str, ...]:
 
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument("net", metavar="NET", help="a folder, predict file, prefix or published name")
+    parser.add_argument("net", metavar="NET", help="a folder, predict file or prefix")
     parser.add_argument("-o", "--output", required=True, metavar="OUT.tflite")
     parser.add_argument("--type", choices=KINDS, help="default: uint8 for an int8 net, float for a float net")
     parser.add_argument("--img-size", type=positive, metavar="N", help="height and width, if not recorded")

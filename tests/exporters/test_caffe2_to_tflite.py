@@ -258,11 +258,12 @@ def test_command(root, tmp_path):
         command = [sys.executable, "-m", "caffe2_mobile", "to-tflite", *map(str, arguments)]
         return subprocess.run(command, cwd=root, capture_output=True, text=True)
 
-    done = run("FBNet-96/int8", "-o", tmp_path / "net.tflite")
+    published_net("FBNet-96/int8").save(tmp_path / "net")
+    done = run(tmp_path / "net", "-o", tmp_path / "net.tflite")
     assert done.returncode == 0, done.stderr
     assert "uint8, " in done.stdout and "LiteRT (reference kernels) against the int8 net, 8 images: all" in done.stdout
     assert (tmp_path / "net.tflite").read_bytes()[4:8] == b"TFL3"
     (tmp_path / "labels.txt").write_text("one\ntwo\n")
-    wrong = run("FBNet-96/int8", "-o", tmp_path / "other.tflite", "--labels", tmp_path / "labels.txt")
+    wrong = run(tmp_path / "net", "-o", tmp_path / "other.tflite", "--labels", tmp_path / "labels.txt")
     assert wrong.returncode == 2 and "2 labels for softmax, which has 1000 values" in wrong.stderr
     assert not (tmp_path / "other.tflite").exists()
