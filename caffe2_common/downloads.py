@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 from caffe2_common.errors import ModelError
 from caffe2_common.files import open_atomically
@@ -47,7 +48,7 @@ def fetch(url: str, target: Path, digest: str, size: int | None = None, remedy: 
     """
     algorithm, _, wanted = digest.partition(":")
     found, received, most = hashlib.new(algorithm, usedforsecurity=False), 0, MAX_BYTES if size is None else size
-    hidden = {} if bar else {"disable": True}
+    hidden: dict[str, Any] = {} if bar else {"disable": True}
     end = f"; {remedy}" if remedy else ""
     try:
         with (

@@ -41,6 +41,7 @@ def _time(layer: Layer) -> str:
         return f"run_time: {list(layer.records_us)}"
     if layer.provenance == MISSING:
         return "No match found in the database!"
+    assert layer.interval_us is not None, "an estimate has a range"
     low, high = layer.interval_us
     return f"{layer.provenance}: [{layer.time_us:.1f}] ({low:.1f} to {high:.1f})"
 
