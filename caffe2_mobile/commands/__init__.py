@@ -25,6 +25,7 @@ VERBS = {
     "optimize": "an ONNX file through ONNX Runtime's optimizations",
     "to-onnx": "a Caffe2 net to ONNX",
     "to-tflite": "a Caffe2 net to TensorFlow Lite, for LiteRT",
+    "compile": "an int8 net to a file that runs without Python",
     "train": "train a network of the zoo",
     "search": "search a network for a latency on a device",
     "build-lut": "measure a latency table",

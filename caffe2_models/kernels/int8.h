@@ -79,7 +79,7 @@ struct Requantization {
   int32_t lowest;
 };
 
-// scale in [2^-32, 1); the form is the fastest that holds.
+// The form is the fastest that holds. Throws std::invalid_argument for a scale outside [2^-32, 1).
 Requantization make_requantization(float scale, int32_t zero_point, int32_t lowest);
 
 // The definition, one accumulator at a time.

@@ -3,6 +3,9 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <cmath>
+#include <span>
+
 #include "detection.h"
 #include "program.h"
 
@@ -27,18 +30,9 @@ const void* exactly(const py::array& array, int64_t elements) {
   return array.data();
 }
 
-Filter make_filter(const Array<uint8_t>& weights, const Array<int32_t>& bias, const Window& w,
-                   int64_t in_channels, int64_t groups, int32_t weight_zero_point, int32_t x_zero_point,
-                   const Requantization& requantization) {
-  Filter f{weights.data(), bias.data(),       in_channels,  bias.size(),
-           groups,         weight_zero_point, x_zero_point, requantization};
-  if (groups < 1 || in_channels < 1 || in_channels % groups != 0 || weights.size() == 0 || bias.size() == 0 ||
-      weights.size() / bias.size() / w.kernel_h / w.kernel_w != in_channels / groups ||
-      weights.size() != bias.size() * w.kernel_h * w.kernel_w * (in_channels / groups))
-    throw std::invalid_argument("weights that do not fit");
-  for (const int32_t zero_point : {weight_zero_point, x_zero_point})
-    if (zero_point < 0 || zero_point > 255) throw std::invalid_argument("a zero point outside 0...255");
-  return f;
+template <class T>
+std::span<const T> all_of(const Array<T>& array) {
+  return {array.data(), static_cast<size_t>(array.size())};
 }
 
 }  // namespace
@@ -61,12 +55,14 @@ PYBIND11_MODULE(_int8, m) {
 
   py::class_<Requantization>(m, "Requantization")
       .def(py::init([](float scale, int32_t zero_point, int32_t lowest) {
-             if (!(scale >= 0x1p-32f && scale < 1)) throw std::invalid_argument("a scale outside [2^-32, 1)");
-             if (zero_point < 0 || zero_point > 255 || lowest < 0 || lowest > 255)
-               throw std::invalid_argument("a zero point outside 0...255");
              return make_requantization(scale, zero_point, lowest);
            }),
            py::arg("scale"), py::arg("zero_point"), py::arg("lowest"))
+      .def_property_readonly("parameters",
+                             [](const Requantization& r) {
+                               return py::make_tuple(std::ldexp(static_cast<float>(r.multiplier), -r.shift),
+                                                     r.zero_point, r.lowest);
+                             })
       .def_property_readonly("is_float", [](const Requantization& r) { return r.form != Rounding::kExact; })
       .def("__call__", [](const Requantization& r, const Array<int32_t>& acc) {
         py::array_t<uint8_t> y(acc.size());
@@ -84,7 +80,11 @@ PYBIND11_MODULE(_int8, m) {
              return w;
            }),
            py::arg("images"), py::arg("input"), py::arg("output"), py::arg("kernel"), py::arg("stride"),
-           py::arg("dilation"), py::arg("pads"));
+           py::arg("dilation"), py::arg("pads"))
+      .def_property_readonly("parameters", [](const Window& w) {  // in the order of the struct
+        return std::array<int64_t, 13>{w.images,   w.in_h,     w.in_w,       w.out_h,      w.out_w,   w.kernel_h, w.kernel_w,
+                                       w.stride_h, w.stride_w, w.dilation_h, w.dilation_w, w.pad_top, w.pad_left};
+      });
 
   m.def("padded_bytes", &padded_bytes, py::arg("window"), py::arg("in_channels"), py::arg("out_channels"),
         py::arg("groups"));
@@ -113,8 +113,8 @@ PYBIND11_MODULE(_int8, m) {
              const Array<uint8_t>& weights, const Array<int32_t>& bias, int32_t weight_zero_point,
              int32_t x_zero_point, const Requantization& requantization) {
             p.convolution(x, y, padded, w,
-                          make_filter(weights, bias, w, in_channels, groups, weight_zero_point, x_zero_point,
-                                      requantization));
+                          make_filter(all_of(weights), all_of(bias), w, in_channels, groups, weight_zero_point,
+                                      x_zero_point, requantization));
           },
           py::arg("x"), py::arg("y"), py::arg("padded"), py::arg("window"), py::arg("in_channels"),
           py::arg("groups"), py::arg("weights"), py::arg("bias"), py::arg("weight_zero_point"),
@@ -123,12 +123,8 @@ PYBIND11_MODULE(_int8, m) {
           "add",
           [](Program& p, int a, int b, int y, int64_t elements, int32_t a_multiplier, int32_t a_zero_point,
              int32_t b_multiplier, int32_t b_zero_point, int32_t shift, int32_t zero_point, int32_t lowest) {
-            if (std::min(a_multiplier, b_multiplier) < 0 || std::max(a_multiplier, b_multiplier) > 1 << 22 ||
-                shift < 1 || shift > 32)
-              throw std::invalid_argument("an addition that cannot be");
             p.add(a, b, y, elements,
-                  {a_multiplier, b_multiplier, shift,
-                   -a_multiplier * a_zero_point - b_multiplier * b_zero_point, zero_point, lowest});
+                  make_addition(a_multiplier, a_zero_point, b_multiplier, b_zero_point, shift, zero_point, lowest));
           },
           py::arg("a"), py::arg("b"), py::arg("y"), py::arg("elements"), py::arg("a_multiplier"),
           py::arg("a_zero_point"), py::arg("b_multiplier"), py::arg("b_zero_point"), py::arg("shift"),
@@ -137,7 +133,6 @@ PYBIND11_MODULE(_int8, m) {
           "average",
           [](Program& p, int x, int y, const Window& w, int64_t channels, int32_t x_zero_point,
              int32_t multiplier, int32_t shift, int32_t zero_point, int32_t lowest) {
-            if (shift < 1 || shift > 62) throw std::invalid_argument("a shift that cannot be");
             p.pool(x, y, {true, w, channels, x_zero_point, multiplier, shift, zero_point, lowest});
           },
           py::arg("x"), py::arg("y"), py::arg("window"), py::arg("channels"), py::arg("x_zero_point"),

@@ -1,6 +1,7 @@
 """A graph compiled for the kernels: a program over one arena of memory, and the places of blobs in it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
@@ -12,12 +13,15 @@ ALIGNMENT = 64  # of buffers, bytes: a cache line
 
 
 class Plan:
-    """A graph compiled: a program over an arena, in segments between operators that kernels do not cover."""
+    """A graph compiled: a program over an arena, in segments between operators that kernels do not cover.
 
-    def __init__(self, graph: Graph, instruction_set: str, pool: kernels.ThreadPool):
+    make_program: the program for an arena of so many bytes.
+    """
+
+    def __init__(self, graph: Graph, make_program: Callable[[int], Any]):
         self.graph = graph
         arena_bytes = place(graph)
-        self.program = kernels.Program(instruction_set, pool, arena_bytes)
+        self.program = make_program(arena_bytes)
         self._arena = self.program.array(self.program.buffer(0, arena_bytes))
         self._numbers: dict[Blob | Buffer, int] = {}  # of the program's buffers
         self._external: set[Blob] = set()
@@ -74,15 +78,15 @@ class Plan:
                 continue
             start = len(self.program)
             if kernel.emit is not None:
-                reads = [self._operand(blob) for blob in instruction.reads]
+                reads = [self.operand(blob) for blob in instruction.reads]
                 workspace = self._number(instruction.workspace) if instruction.workspace else -1
-                kernel.emit(self.program, reads, [self._operand(instruction.outputs[0])], workspace)
+                kernel.emit(self.program, reads, [self.operand(instruction.outputs[0])], workspace)
             if segments and isinstance(segments[-1], range):
                 start = segments.pop().start
             segments.append(range(start, len(self.program)))
         return segments
 
-    def _operand(self, blob: Blob) -> int:
+    def operand(self, blob: Blob) -> int:
         """The program's number of a kernel's operand: a buffer, or the caller's own array."""
         if blob.buffer is not None:
             return self._number(blob.buffer)

@@ -10,6 +10,7 @@ namespace int8 {
 namespace {
 
 constexpr int64_t kMaxBytes = int64_t{1} << 36;
+constexpr int64_t kMaxScratch = int64_t{1} << 30;  // of each thread
 
 // The product of dimensions, each at least 1.
 int64_t product(std::initializer_list<int64_t> factors) {
@@ -25,6 +26,10 @@ void check(bool holds, const char* what) {
   if (!holds) throw std::invalid_argument(what);
 }
 
+void check_bytes(std::initializer_list<int32_t> values) {
+  for (const int32_t value : values) check(value >= 0 && value <= 255, "a zero point outside 0...255");
+}
+
 // First and last + 1 of the i-th of `parts` nearly equal parts.
 Range part_of(int64_t total, int64_t parts, int64_t i) {
   return {total * i / parts, total * (i + 1) / parts};
@@ -38,6 +43,29 @@ void check_window(const Window& w) {
     check(value >= 1 && value < (int64_t{1} << 24), "a window that cannot be");
   check(w.pad_top >= 0 && w.pad_left >= 0 && w.pad_top < (1 << 24) && w.pad_left < (1 << 24),
         "pads that cannot be");
+}
+
+Filter make_filter(std::span<const uint8_t> weights, std::span<const int32_t> bias, const Window& w,
+                   int64_t in_channels, int64_t groups, int32_t weight_zero_point, int32_t x_zero_point,
+                   const Requantization& requantization) {
+  const int64_t out_channels = static_cast<int64_t>(bias.size());
+  check(groups >= 1 && in_channels >= 1 && in_channels % groups == 0 && out_channels >= 1,
+        "weights that do not fit");
+  check(static_cast<int64_t>(weights.size()) == product({out_channels, w.kernel_h, w.kernel_w, in_channels / groups}),
+        "weights that do not fit");
+  check_bytes({weight_zero_point, x_zero_point});
+  return {weights.data(), bias.data(),       in_channels,  out_channels,
+          groups,         weight_zero_point, x_zero_point, requantization};
+}
+
+Addition make_addition(int32_t a_multiplier, int32_t a_zero_point, int32_t b_multiplier, int32_t b_zero_point,
+                       int32_t shift, int32_t zero_point, int32_t lowest) {
+  check(std::min(a_multiplier, b_multiplier) >= 0 && std::max(a_multiplier, b_multiplier) <= 1 << 22 && shift >= 1 &&
+            shift <= 32,
+        "an addition that cannot be");
+  check_bytes({a_zero_point, b_zero_point, zero_point, lowest});
+  return {a_multiplier, b_multiplier, shift, -a_multiplier * a_zero_point - b_multiplier * b_zero_point,
+          zero_point,   lowest};
 }
 
 Program::Program(const Kernels& kernels, std::shared_ptr<ThreadPool> pool, int64_t arena_bytes)
@@ -60,6 +88,7 @@ int Program::buffer(int64_t offset, int64_t bytes) {
 }
 
 int Program::external(int64_t bytes) {
+  check(bytes >= 0, "a buffer of a size that cannot be");
   buffers_.push_back({nullptr, bytes, false});
   return static_cast<int>(buffers_.size()) - 1;
 }
@@ -70,11 +99,17 @@ void Program::bind(int buffer, uint8_t* memory, int64_t bytes) {
 }
 
 void Program::require(int buffer, int64_t bytes, bool slack) const {
-  check(at(buffer).bytes >= bytes, "a buffer that is too small");
+  check(bytes >= 0 && at(buffer).bytes >= bytes, "a buffer that is too small");
   check(at(buffer).has_slack || !slack, "a buffer without slack");
 }
 
+void Program::require_writable(int buffer, int64_t bytes) const {
+  require(buffer, bytes);
+  check(!is_external(buffer), "a step that writes to the caller's memory");
+}
+
 void Program::push(int64_t tasks, std::function<void(int64_t, uint8_t*)> run, int64_t scratch_bytes) {
+  check(scratch_bytes <= kMaxScratch, "a step that takes too much memory");
   steps_.push_back({tasks, std::move(run)});
   scratch_bytes_ = std::max(scratch_bytes_, scratch_bytes);
 }
@@ -108,7 +143,7 @@ void Program::convolution(int x, int y, int padded, Window w, const Filter& filt
   check(filter.groups >= 1 && channels % filter.groups == 0 && out_channels % filter.groups == 0,
         "groups that do not divide");
   require(x, product({w.images, w.in_h, w.in_w, channels}), true);
-  require(y, product({w.images, w.out_h, w.out_w, out_channels}));
+  require_writable(y, product({w.images, w.out_h, w.out_w, out_channels}));
 
   if (filter.groups == channels && filter.groups == out_channels) {
     auto plan = std::make_shared<Depthwise>(pack_depthwise(kernels_, w, filter));
@@ -183,7 +218,8 @@ void Program::pad(int x, int y, const Window& w, int64_t channels, uint8_t value
 }
 
 void Program::add(int a, int b, int y, int64_t elements, const Addition& addition) {
-  for (const int buffer : {a, b, y}) require(buffer, elements);
+  for (const int buffer : {a, b}) require(buffer, elements);
+  require_writable(y, elements);
   const int64_t parts = parts_of(elements);
   push(parts, [=, this](int64_t task, uint8_t*) {
     kernels_.add(addition, memory(a), memory(b), memory(y), part_of(elements, parts, task));
@@ -191,9 +227,11 @@ void Program::add(int a, int b, int y, int64_t elements, const Addition& additio
 }
 
 void Program::pool(int x, int y, const Pooling& pooling) {
+  check(!pooling.mean || (pooling.shift >= 1 && pooling.shift <= 62), "a shift that cannot be");
+  check_bytes({pooling.x_zero_point, pooling.zero_point, pooling.lowest});
   const Window& w = pooling.window;
   require(x, product({w.images, w.in_h, w.in_w, pooling.channels}));
-  require(y, product({w.images, w.out_h, w.out_w, pooling.channels}));
+  require_writable(y, product({w.images, w.out_h, w.out_w, pooling.channels}));
   const int64_t rows = w.images * w.out_h,
                 parts = std::min(rows, parts_of(bytes(y) * (w.kernel_h * w.kernel_w + 8) / 16));
   push(
@@ -206,8 +244,9 @@ void Program::pool(int x, int y, const Pooling& pooling) {
 }
 
 void Program::quantize(int x, int y, int64_t elements, const Quantization& quantization) {
+  check_bytes({quantization.zero_point});
   require(x, elements * 4);
-  require(y, elements);
+  require_writable(y, elements);
   const int64_t parts = parts_of(elements);
   push(parts, [=, this](int64_t task, uint8_t*) {
     const Range range = part_of(elements, parts, task);
@@ -218,9 +257,10 @@ void Program::quantize(int x, int y, int64_t elements, const Quantization& quant
 
 void Program::quantize_planes(int x, int y, int64_t images, int64_t channels, int64_t pixels,
                               const Quantization& quantization) {
+  check_bytes({quantization.zero_point});
   const int64_t elements = product({images, channels, pixels});
   require(x, elements * 4);
-  require(y, elements);
+  require_writable(y, elements);
   constexpr int64_t kRun = 1024;  // pixels whose quantized planes stay in the first-level cache
   const int64_t runs = (pixels + kRun - 1) / kRun, total = images * runs;
   const int64_t parts = std::min(total, parts_of(elements));
@@ -240,8 +280,9 @@ void Program::quantize_planes(int x, int y, int64_t images, int64_t channels, in
 }
 
 void Program::dequantize(int x, int y, int64_t elements, const Quantization& quantization) {
+  check_bytes({quantization.zero_point});
   require(x, elements);
-  require(y, elements * 4);
+  require_writable(y, elements * 4);
   const int64_t parts = parts_of(elements);
   push(parts, [=, this](int64_t task, uint8_t*) {
     const Range range = part_of(elements, parts, task);
@@ -252,7 +293,7 @@ void Program::dequantize(int x, int y, int64_t elements, const Quantization& qua
 
 void Program::look_up(int x, int y, int64_t elements, const uint8_t* table) {
   require(x, elements);
-  require(y, elements);
+  require_writable(y, elements);
   auto own = std::make_shared<std::vector<uint8_t>>(table, table + 256);
   const int64_t parts = parts_of(elements);
   push(parts, [=, this](int64_t task, uint8_t*) {
@@ -263,7 +304,7 @@ void Program::look_up(int x, int y, int64_t elements, const uint8_t* table) {
 
 void Program::look_up_floats(int x, int y, int64_t elements, const float* table) {
   require(x, elements);
-  require(y, elements * 4);
+  require_writable(y, elements * 4);
   auto own = std::make_shared<std::vector<float>>(table, table + 256);
   const int64_t parts = parts_of(elements);
   push(parts, [=, this](int64_t task, uint8_t*) {
@@ -279,7 +320,7 @@ void Program::look_up_gated(int x, int gate, int y, int64_t images, int64_t pixe
   const int64_t elements = product({images, pixels, channels}), rows = images * pixels;
   require(x, elements);
   require(gate, images * channels);
-  require(y, elements);
+  require_writable(y, elements);
   auto own = std::make_shared<std::vector<uint8_t>>(table, table + 256 * 256);
   const int64_t parts = std::min(rows, parts_of(2 * elements));
   push(parts, [=, this](int64_t task, uint8_t*) {
@@ -296,7 +337,7 @@ void Program::look_up_gated(int x, int gate, int y, int64_t images, int64_t pixe
 void Program::softmax(int x, int y, int64_t rows, int64_t channels, const int64_t* table) {
   const int64_t elements = product({rows, channels});
   require(x, elements);
-  require(y, elements);
+  require_writable(y, elements);
   auto own = std::make_shared<std::vector<int64_t>>(table, table + 256);
   push(1, [=, this](int64_t, uint8_t*) {
     for (int64_t row = 0; row < rows; row++) {
@@ -322,7 +363,7 @@ void Program::softmax(int x, int y, int64_t rows, int64_t channels, const int64_
 
 void Program::gather(int x, int y, int64_t run, std::vector<int32_t> positions) {
   const int64_t runs = static_cast<int64_t>(positions.size());
-  require(y, product({runs, run}));
+  require_writable(y, product({runs, run}));
   const auto [first, last] = std::minmax_element(positions.begin(), positions.end());
   check(*first >= 0, "a position that cannot be");
   require(x, *last + run);
@@ -344,7 +385,7 @@ void Program::copy(int x, int y, int64_t rows, int64_t run, int64_t x_offset, in
   check(x_offset >= 0 && y_offset >= 0 && run >= 1 && x_offset < kMaxBytes && y_offset < kMaxBytes,
         "a copy that cannot be");
   require(x, x_offset + product({rows, x_pitch}) - x_pitch + run);
-  require(y, y_offset + product({rows, y_pitch}) - y_pitch + run);
+  require_writable(y, y_offset + product({rows, y_pitch}) - y_pitch + run);
   const int64_t parts = std::min(rows, parts_of(rows * run / 32));
   push(parts, [=, this](int64_t task, uint8_t*) {
     const Range range = part_of(rows, parts, task);

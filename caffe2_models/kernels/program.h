@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "int8.h"
@@ -18,6 +19,13 @@ void check_window(const Window& window);
 // What a convolution's padded input takes; 0 where it needs none.
 int64_t padded_bytes(const Window& window, int64_t in_channels, int64_t out_channels, int64_t groups);
 
+// These throw std::invalid_argument where the parameters cannot be.
+Filter make_filter(std::span<const uint8_t> weights, std::span<const int32_t> bias, const Window& window,
+                   int64_t in_channels, int64_t groups, int32_t weight_zero_point, int32_t x_zero_point,
+                   const Requantization& requantization);
+Addition make_addition(int32_t a_multiplier, int32_t a_zero_point, int32_t b_multiplier, int32_t b_zero_point,
+                       int32_t shift, int32_t zero_point, int32_t lowest);
+
 // Buffers are numbers. Most lie in one arena, at offsets that the caller chooses so that they share its
 // memory; others are bound to the caller's own memory before a run. Every method that adds a step checks that
 // the step stays within its buffers, and throws std::invalid_argument where it does not.
@@ -30,6 +38,7 @@ class Program {
   void bind(int buffer, uint8_t* memory, int64_t bytes);
   uint8_t* memory(int buffer) const { return at(buffer).memory; }
   int64_t bytes(int buffer) const { return at(buffer).bytes; }
+  bool is_external(int buffer) const { return !at(buffer).has_slack; }
 
   // padded: a buffer of padded_bytes, or any number where that is 0.
   void convolution(int x, int y, int padded, Window window, const Filter& filter);
@@ -61,11 +70,12 @@ class Program {
   struct Buffer {
     uint8_t* memory;
     int64_t bytes;
-    bool has_slack;  // kSlack bytes may be read past its end
+    bool has_slack;  // in the arena: kSlack bytes may be read past its end, and steps may write to it
   };
 
   const Buffer& at(int buffer) const;
   void require(int buffer, int64_t bytes, bool slack = false) const;
+  void require_writable(int buffer, int64_t bytes) const;
   void pad(int x, int y, const Window& window, int64_t channels, uint8_t value);
   void push(int64_t tasks, std::function<void(int64_t, uint8_t*)> run, int64_t scratch_bytes = 0);
   int64_t parts_of(int64_t instructions) const;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <stdexcept>
 
 #include "int8.h"
 
@@ -82,6 +83,9 @@ Requantization fit_float(const Requantization& exact, float scale) {
 }  // namespace
 
 Requantization make_requantization(float scale, int32_t zero_point, int32_t lowest) {
+  if (!(scale >= 0x1p-32f && scale < 1)) throw std::invalid_argument("a scale outside [2^-32, 1)");
+  if (zero_point < 0 || zero_point > 255 || lowest < 0 || lowest > 255)
+    throw std::invalid_argument("a zero point outside 0...255");
   uint32_t bits;
   std::memcpy(&bits, &scale, sizeof bits);
   const int32_t shift =

@@ -38,4 +38,4 @@ class ExactSession(StagedSession):
     def compile(self, part, feeds, outputs):
         graph = Graph(part, input_types(feeds), outputs)
         fuse(graph)
-        return Plan(graph, self.instruction_set, self._pool)
+        return Plan(graph, lambda arena_bytes: kernels.Program(self.instruction_set, self._pool, arena_bytes))

@@ -1,5 +1,7 @@
 """The kernels on ARM processors of each kind, in qemu: the bytes of `reference`, computed here."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -7,8 +9,12 @@ import numpy as np
 import pytest
 from int8_cases import Case, save
 
+from caffe2_common.images import normalize, pixel_table
+from caffe2_common.preprocessing import Preprocessing
 from caffe2_models import Int8Tensor, Net
+from caffe2_models.kernels.plan_file import compile_net
 from caffe2_models.published import published_net
+from caffe2_models.runtimes.session import input_types
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "caffe2_models"))
 
@@ -75,6 +81,38 @@ def net_cases(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("arm") / "nets.npz"
     assert save(path, cases) > RANDOM_NETS // 3
     return path
+
+
+@pytest.fixture(scope="session")
+def image_plan(tmp_path_factory) -> tuple[Path, Path, str]:
+    """A plan, an image's bytes, and the class and score that Python gives it."""
+    folder = tmp_path_factory.mktemp("plan")
+    net = published_net(PUBLISHED[0])
+    _, channels, height, width = net.input_shapes()["data"]
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, channels), dtype=np.uint8)
+    table = pixel_table(Preprocessing())
+    feeds = {"data": normalize(pixels, table)[np.newaxis]}
+    (scores,) = net.session("exact").run(feeds).values()
+    plan, image = folder / "net.plan", folder / "image.bytes"
+    plan.write_bytes(compile_net(net, input_types(feeds), net.outputs, table))
+    image.write_bytes(pixels.tobytes())
+    return plan, image, f"{scores.argmax()} {scores.max():.6f}"
+
+
+def test_the_c_example_prints_pythons_class(arm_root, root, image_plan):
+    """Here, and on each kind of ARM processor; the library is built for both."""
+    plan, image, expected = image_plan
+    arm = {"CC": "aarch64-linux-gnu-gcc", "CXX": "aarch64-linux-gnu-g++", "AR": "aarch64-linux-gnu-ar"}
+    folders = [root / "build" / name for name in ("phone", "phone-aarch64")]
+    for folder, tools in zip(folders, ({}, arm), strict=True):
+        build = ["bash", root / "scripts" / "build_phone.sh", folder]
+        subprocess.run(build, env={**os.environ, **tools}, check=True, capture_output=True)
+    here = subprocess.run([folders[0] / "classify", plan, image], capture_output=True, text=True, check=True)
+    assert here.stdout.split()[:2] == expected.split()
+    for cpu, instruction_set in PROCESSORS.items():
+        command = ["qemu-aarch64", "-cpu", cpu, "-L", arm_root, folders[1] / "classify", plan, image]
+        there = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert there.stdout.split() == [*expected.split(), instruction_set]
 
 
 @every_processor
