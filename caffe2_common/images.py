@@ -1,8 +1,8 @@
 """From an image file to a net's input, by the rules under which the published accuracies were measured.
 
-Those are torchvision's, on Pillow: the shorter side becomes floor(size / crop_pct), the longer one is
-truncated to a whole pixel, the centre is cut out; all images become RGB, without regard to an EXIF
-orientation. Where the margins cannot be equal the left and upper one is the smaller, always, as in the
+Those are torchvision's, on Pillow: the shorter side (relative to a rectangle's) becomes floor(size / crop_pct),
+the longer one is truncated to a whole pixel, the centre is cut out; all images become RGB, without regard to an
+EXIF orientation. Where the margins cannot be equal the left and upper one is the smaller, always, as in the
 crops behind Caffe2's recorded accuracies; torchvision alternates (it rounds halves to even), so that every
 eighth image or so lies one pixel further there. With tf_preprocessing the rules are those of TensorFlow 1
 (tensorflow1.py).
@@ -21,6 +21,7 @@ from PIL import Image, UnidentifiedImageError
 from caffe2_common import tensorflow1
 from caffe2_common.errors import ModelError
 from caffe2_common.preprocessing import Preprocessing
+from caffe2_common.sizes import pair_of, size_text
 
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
@@ -45,8 +46,11 @@ def complete(preprocessing: Preprocessing, channels: int = 3) -> Preprocessing:
     p = preprocessing
     if channels not in MODES:
         raise ModelError(f"invalid input of {channels} channels: expected 1 or 3, as images have")
-    if type(p.size) is not int or not 1 <= p.size <= MAX_SIZE:
+    sides = p.size if isinstance(p.size, tuple) else (p.size, p.size)
+    if len(sides) != 2 or not all(type(side) is int and 1 <= side <= MAX_SIZE for side in sides):
         raise ModelError(f"invalid image size {p.size}: expected 1 ... {MAX_SIZE}")
+    if p.tf_preprocessing and sides[0] != sides[1]:
+        raise ModelError(f"invalid image size {size_text(p.size)}: TensorFlow's preprocessing makes squares")
     allowed = tensorflow1.RESIZE if p.tf_preprocessing else INTERPOLATIONS
     if str(p.interpolation) not in allowed:
         where = " with TensorFlow preprocessing" if p.tf_preprocessing else ""
@@ -66,7 +70,7 @@ def complete(preprocessing: Preprocessing, channels: int = 3) -> Preprocessing:
 def read_crop(
     content: bytes, preprocessing: Preprocessing, channels: int = 3, max_pixels: int = MAX_PIXELS
 ) -> np.ndarray:
-    """Decode, resize, crop: uint8 [size, size, channels], channels in the net's order.
+    """Decode, resize, crop: uint8 [height, width, channels], channels in the net's order.
 
     Raises ModelError or what Pillow raises where the content is broken, no image, or has more than max_pixels.
     """
@@ -90,12 +94,13 @@ def decode(content: bytes, channels: int = 3, max_pixels: int = MAX_PIXELS) -> I
 
 
 def resize_and_crop(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
-    """The net's square of an image: uint8 [size, size, channels], channels in the net's order."""
+    """The net's part of an image: uint8 [height, width, channels], channels in the net's order."""
     if preprocessing.tf_preprocessing:
-        pixels = tensorflow1.crop_and_resize(np.asarray(image), preprocessing.size, preprocessing.interpolation)
+        side, _ = pair_of(preprocessing.size)
+        pixels = tensorflow1.crop_and_resize(np.asarray(image), side, preprocessing.interpolation)
     else:
         pixels = np.asarray(_resize_and_crop(image, preprocessing))
-    pixels = pixels.reshape(preprocessing.size, preprocessing.size, -1)
+    pixels = pixels.reshape(*pair_of(preprocessing.size), -1)
     return pixels[:, :, ::-1] if preprocessing.channel_order == "BGR" else pixels
 
 
@@ -120,24 +125,26 @@ def normalize(crop: np.ndarray, table: np.ndarray, out: np.ndarray | None = None
 def describe(preprocessing: Preprocessing) -> str:
     """On one line, as every run prints it."""
     p = preprocessing
-    crop = f"centre {p.size}/{p.size + 32}, TensorFlow 1 resize" if p.tf_preprocessing else f"crop {p.crop_pct:g}"
+    size, side = size_text(p.size), pair_of(p.size)[0]
+    crop = f"centre {side}/{side + 32}, TensorFlow 1 resize" if p.tf_preprocessing else f"crop {p.crop_pct:g}"
     mean, std = (" ".join(f"{v:g}" for v in values) for values in (p.mean, p.std))
     formula = f"(pixel / {p.divisor:g} - [{mean}]) / [{std}]"
-    return f"{p.size} px, {p.interpolation}, {crop}, {p.channel_order}, {formula}"
+    return f"{size} px, {p.interpolation}, {crop}, {p.channel_order}, {formula}"
 
 
 def _resize_and_crop(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     width, height = image.size
-    size, short = preprocessing.size, math.floor(preprocessing.size / preprocessing.crop_pct)
-    if width < height:
-        new_width, new_height = short, int(short * height / width)
+    crop_height, crop_width = pair_of(preprocessing.size)
+    rows, columns = (math.floor(side / preprocessing.crop_pct) for side in (crop_height, crop_width))
+    if width * rows < height * columns:
+        new_width, new_height = columns, int(columns * height / width)
     else:
-        new_width, new_height = int(short * width / height), short
+        new_width, new_height = int(rows * width / height), rows
     if new_width * new_height > MAX_RESIZED_PIXELS:
         raise ModelError(f"{width} x {height} pixels are too elongated to resize")
     image = image.resize((new_width, new_height), INTERPOLATIONS[preprocessing.interpolation])
-    left, top = (new_width - size) // 2, (new_height - size) // 2
-    return image.crop((left, top, left + size, top + size))
+    left, top = (new_width - crop_width) // 2, (new_height - crop_height) // 2
+    return image.crop((left, top, left + crop_width, top + crop_height))
 
 
 _LIMIT = threading.Lock()

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 
 from caffe2_common.errors import ModelError
+from caffe2_common.sizes import Size
 
 KEY = "preprocessing"  # of the ONNX metadata property and of the NetDef argument
 
@@ -13,12 +14,14 @@ KEY = "preprocessing"  # of the ONNX metadata property and of the NetDef argumen
 class Preprocessing:
     """Resize the shorter side to floor(size / crop_pct), crop the centre, (pixel / divisor - mean) / std.
 
+    size is height and width, or one number for both; of a rectangle both sides become at least so large.
+
     mean and std are in the order of the net's channels (blue first where channel_order is BGR).
     With tf_preprocessing the crop is size / (size + 32) of the JPEG's shorter side, then one
     TensorFlow-1 resize without antialiasing; crop_pct is not used.
     """
 
-    size: int = 224
+    size: Size = 224
     interpolation: str = "bicubic"
     crop_pct: float = 0.875
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)

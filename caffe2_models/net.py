@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from caffe2_common.errors import ModelError, UnsupportedError
+from caffe2_common.sizes import Dims, Size, pair_of
 from caffe2_models.files import MAX_OPERATORS, find_pair, read_init, read_net, with_weights, write_net
 from caffe2_models.operators import OPERATORS
 from caffe2_models.operators.node import Node, Step, all_nodes, defined, listing, make_nodes, update, walk
-from caffe2_models.preprocessing import get_preprocessing
+from caffe2_models.preprocessing import get_input_dims, get_preprocessing
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.tensors import MAX_BLOB_BYTES, TensorType, Value
 
@@ -94,28 +95,42 @@ class Net:
                 raise ModelError(f"the parameters would take more than {MAX_BLOB_BYTES >> 20} MiB")
         return {name: t for name, t in types.items() if name not in self.inputs}
 
-    def input_shapes(self, size: int | None = None, batch: int = 1) -> dict[str, tuple[int, ...]]:
-        """The net's own input shapes, from its recorded preprocessing or its stand-in fills (NCHW).
+    def input_shapes(self, size: Size | None = None, batch: int = 1) -> dict[str, tuple[int, ...]]:
+        """The net's own input shapes: those it records, of its recorded preprocessing, or its stand-in fills (NCHW).
 
-        Raises ModelError where neither `size` nor the files tell them.
+        size: height and width of the one input. Raises ModelError where neither it nor the files tell them.
         """
-        if size is None and (recorded := get_preprocessing(self.predict)) is not None:
-            size = recorded.size
+        dims, preprocessing = get_input_dims(self.predict), get_preprocessing(self.predict)
+        told = size if size is not None or preprocessing is None else preprocessing.size
         stand_ins = {
             name: node.infer({})[1][0].shape
             for node in self.init_operators
             for name in node.outputs
             if name in self.inputs and name not in self._placeholders and not node.inputs
         }
-        shapes = {}
-        for name in self.inputs:
-            if len(stand_ins.get(name, ())) > 1 and size is None:
-                shapes[name] = (batch, *stand_ins[name][1:])
-            elif size is not None and len(self.inputs) == 1:
-                shapes[name] = (batch, self._input_channels(name), size, size)
-            else:
-                raise ModelError(f"the shape of input {name} is not recorded in the net; give it, or an image size")
-        return shapes
+        return {
+            name: self._shape_of(name, dims.get(name), stand_ins.get(name, ()), told, batch) for name in self.inputs
+        }
+
+    def _shape_of(
+        self, name: str, dims: Dims | None, stand_in: tuple[int, ...], size: Size | None, batch: int
+    ) -> tuple[int, ...]:
+        """An input's shape, from what is known of it."""
+        if dims is not None:
+            sizes = dict(zip((2, 3), pair_of(size), strict=True)) if size is not None and len(dims) == 4 else {}
+            fixed = {axis: dim for axis, dim in enumerate(dims) if dim is not None}
+            if differing := [axis for axis, dim in sizes.items() if fixed.get(axis, dim) != dim and size is not None]:
+                recorded = get_preprocessing(self.predict)
+                if recorded is None or recorded.size != size:
+                    raise ModelError(f"input {name} is made for {fixed[differing[0]]} pixels; its size cannot change")
+            known = {0: batch} | sizes | fixed
+            if all(axis in known for axis in range(len(dims))):
+                return tuple(known[axis] for axis in range(len(dims)))
+        elif len(stand_in) > 1 and size is None:
+            return (batch, *stand_in[1:])
+        elif size is not None and len(self.inputs) == 1:
+            return (batch, self._input_channels(name), *pair_of(size))
+        raise ModelError(f"the shape of input {name} is not recorded in the net; give it, or an image size")
 
     def walk(self, input_shapes: Mapping[str, tuple[int, ...] | TensorType]) -> Iterator[Step]:
         """Every operator in order with the types of its inputs and outputs at that moment; nothing is run.

@@ -1,7 +1,14 @@
-"""The preprocessing that a Caffe2 net's file records, as an argument of its NetDef."""
+"""What a Caffe2 net's file records of its inputs, as arguments of its NetDef: the preprocessing, the shapes."""
 
+import json
+from collections.abc import Mapping
+
+from caffe2_common.errors import ModelError
 from caffe2_common.preprocessing import KEY, Preprocessing
+from caffe2_common.sizes import Dims
 from caffe2_models.proto import caffe2_pb2
+
+INPUT_DIMS = "input_dims"  # the name of the NetDef argument: {"data": [null, 3, 48, 320]}
 
 
 def get_preprocessing(net: caffe2_pb2.NetDef) -> Preprocessing | None:
@@ -14,7 +21,33 @@ def get_preprocessing(net: caffe2_pb2.NetDef) -> Preprocessing | None:
 
 def set_preprocessing(net: caffe2_pb2.NetDef, preprocessing: Preprocessing) -> None:
     """Record the preprocessing in the net, in place of what it said before."""
-    kept = [argument for argument in net.arg if argument.name != KEY]
+    _record(net, KEY, preprocessing.to_json())
+
+
+def get_input_dims(net: caffe2_pb2.NetDef) -> dict[str, Dims]:
+    """The shapes of the inputs that the net's file tells, free dimensions as None."""
+    for argument in net.arg:
+        if argument.name == INPUT_DIMS:
+            try:
+                return {name: _dims(shape) for name, shape in json.loads(argument.s).items()}
+            except (ValueError, TypeError, AttributeError):
+                raise ModelError(f"the shapes recorded in the file are unreadable: {str(argument.s)[:80]}") from None
+    return {}
+
+
+def set_input_dims(net: caffe2_pb2.NetDef, dims: Mapping[str, Dims]) -> None:
+    """Record the inputs' shapes in the net, in place of what it said before."""
+    _record(net, INPUT_DIMS, json.dumps(dims))
+
+
+def _dims(shape: list[int | None]) -> Dims:
+    if not all(dim is None or (isinstance(dim, int) and dim >= 0) for dim in shape):
+        raise ValueError(shape)
+    return tuple(shape)
+
+
+def _record(net: caffe2_pb2.NetDef, key: str, text: str) -> None:
+    kept = [argument for argument in net.arg if argument.name != key]
     del net.arg[:]
     net.arg.extend(kept)
-    net.arg.add(name=KEY, s=preprocessing.to_json().encode())
+    net.arg.add(name=key, s=text.encode())

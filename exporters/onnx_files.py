@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,12 @@ from google.protobuf.message import DecodeError
 from caffe2_common.errors import ModelError
 from caffe2_common.files import open_atomically
 from caffe2_common.preprocessing import KEY, Preprocessing
+from caffe2_common.sizes import Dims, Size, pair_of
 from caffe2_models.tensors import MAX_BLOB_BYTES
 from caffe2_models.wire import write_message
+
+# Operators that leave an image's channels as they are.
+CHANNELWISE = {"Add", "BatchNormalization", "Cast", "Clip", "Div", "Identity", "Mul", "Pad", "Relu", "Sub"}
 
 MAX_FILE_BYTES = 2 << 30  # of one protobuf message
 
@@ -89,6 +93,64 @@ def graph_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
     filled = {tensor.name for tensor in graph.initializer}
     filled.update(tensor.values.name for tensor in graph.sparse_initializer)
     return [value for value in graph.input if value.name not in filled]
+
+
+def input_dims(
+    model: onnx.ModelProto, size: Size | None = None, shapes: Mapping[str, Dims] | None = None
+) -> dict[str, Dims]:
+    """Of each input its dimensions, None for those that are free: neither the model, nor size or shapes tell them.
+
+    size: height and width of the inputs that are images, where they are free. The channels of an image that the model
+    leaves free are those that the first convolution reads, else 3. Raises ModelError for a size or shape that the
+    model does not take.
+    """
+    shapes = shapes or {}
+    inputs = graph_inputs(model.graph)
+    if unknown := shapes.keys() - {value.name for value in inputs}:
+        names = ", ".join(value.name for value in inputs)
+        raise ModelError(f"{sorted(unknown)[0]} is no input; the model's inputs are {names}")
+    return {value.name: _dims_of(model.graph, value, size, shapes.get(value.name)) for value in inputs}
+
+
+def input_dtypes(model: onnx.ModelProto) -> dict[str, np.dtype]:
+    """The element type of each input that a user feeds."""
+    inputs = {value.name: value.type.tensor_type.elem_type for value in graph_inputs(model.graph)}
+    return {name: np.dtype(onnx.helper.tensor_dtype_to_np_dtype(element)) for name, element in inputs.items()}
+
+
+def _dims_of(graph: onnx.GraphProto, value: onnx.ValueInfoProto, size: Size | None, given: Dims | None) -> Dims:
+    if not value.type.HasField("tensor_type") or not value.type.tensor_type.HasField("shape"):
+        raise ModelError(f"input {value.name} has no shape in the ONNX file")
+    dims = value.type.tensor_type.shape.dim
+    fixed: list[int | None] = [dim.dim_value if dim.dim_value > 0 else None for dim in dims]
+    if any(dim.HasField("dim_value") and dim.dim_value == 0 for dim in dims[1:]):  # old exporters' free batch is 0
+        raise ModelError(f"input {value.name} has no elements: {[dim.dim_value for dim in dims]}")
+    if given is not None and len(given) != len(fixed):
+        raise ModelError(f"input {value.name} has {len(fixed)} dimensions, not {len(given)}")
+    wanted = list(given) if given is not None else [None] * len(fixed)
+    if size is not None and len(fixed) == 4:
+        wanted[2:] = [have or side for have, side in zip(wanted[2:], pair_of(size), strict=True)]
+    for axis, (have, want) in enumerate(zip(fixed, wanted, strict=True)):
+        if None not in (have, want) and have != want:
+            raise ModelError(f"input {value.name} is {have} in dimension {axis} in the ONNX file, not {want}")
+    known = [have if have is not None else want for have, want in zip(fixed, wanted, strict=True)]
+    if len(known) == 4 and known[1] is None:
+        known[1] = _channels(graph, value.name)
+    return tuple(known)
+
+
+def _channels(graph: onnx.GraphProto, name: str) -> int:
+    """What the first convolution that reads an input, as it is or element by element, takes as channels; else 3."""
+    weights = {tensor.name: tensor.dims for tensor in graph.initializer}
+    reached = {name}
+    for node in graph.node:
+        if node.input and node.input[0] in reached:
+            if node.op_type == "Conv" and node.input[1] in weights:
+                group = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+                return weights[node.input[1]][1] * group
+            if node.op_type in CHANNELWISE:
+                reached.update(node.output)
+    return 3
 
 
 def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:

@@ -9,14 +9,16 @@ import onnx
 
 from caffe2_common.errors import ModelError
 from caffe2_common.preprocessing import Preprocessing
+from caffe2_common.sizes import Dims, Size, pair_of
 from caffe2_models import Net
 from caffe2_models.runtimes.onnx_runtime import open_session
-from exporters.onnx_files import graph_inputs
+from exporters.onnx_files import input_dims
 
 # Of the largest output: what float32 sums of thousands of products in another order may differ by.
 TOLERANCE = 1e-4
 
 DEFAULT_SIZE = 224
+FREE_LENGTH = 64  # of a dimension that is no height or width
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,25 @@ class Sample:
 
 
 def make_samples(
-    shapes: Mapping[str, Sequence[int]], preprocessing: Preprocessing | None, seed: int = 0
+    shapes: Mapping[str, Sequence[int]],
+    preprocessing: Preprocessing | None,
+    seed: int = 0,
+    dtypes: Mapping[str, np.dtype] | None = None,
 ) -> list[Sample]:
-    """Inputs of these shapes: normal noise, and pictures with the spectrum of photographs, preprocessed."""
+    """Inputs of these shapes: normal noise, and pictures with the spectrum of photographs, preprocessed.
+
+    dtypes: of inputs that are not float32; integers are 0 and 1, which are places in whatever they count.
+    """
     rng = np.random.default_rng(seed)
-    noise = {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
+    others = {name: dtype for name, dtype in (dtypes or {}).items() if dtype.kind != "f"}
+    noise = {
+        name: rng.integers(0, 2, shape).astype(others[name])
+        if name in others
+        else rng.standard_normal(shape, np.float32)
+        for name, shape in shapes.items()
+    }
     samples = [Sample("random", noise)]
-    if all(len(shape) == 4 for shape in shapes.values()):
+    if all(len(shape) == 4 for shape in shapes.values()) and not others:
         images = {name: _image_like(rng, shape, preprocessing) for name, shape in shapes.items()}
         samples.append(Sample("image-like", images))
     return samples
@@ -140,17 +154,21 @@ def verify_net(net: Net, model, samples: Sequence[Sample], tolerance: float = TO
 
 
 def input_shapes(
-    model: onnx.ModelProto, preprocessing: Preprocessing | None, size: int | None = None, batch: int = 1
+    model: onnx.ModelProto,
+    preprocessing: Preprocessing | None,
+    size: Size | None = None,
+    batch: int = 1,
+    shapes: Mapping[str, Dims] | None = None,
 ) -> dict[str, tuple[int, ...]]:
     """The shapes of a model's inputs; free dimensions take the batch, `size`, or the recorded size."""
     recorded = preprocessing.size if preprocessing is not None else DEFAULT_SIZE
-    free = {0: batch, 1: 3}
+    sides = dict(zip((2, 3), pair_of(size if size is not None else recorded), strict=True))
     return {
-        value.name: tuple(
-            dim.dim_value or free.get(axis, size or recorded)
-            for axis, dim in enumerate(value.type.tensor_type.shape.dim)
+        name: tuple(
+            dim if dim is not None else batch if axis == 0 else sides.get(axis, FREE_LENGTH)
+            for axis, dim in enumerate(dims)
         )
-        for value in graph_inputs(model.graph)
+        for name, dims in input_dims(model, size, shapes).items()
     }
 
 

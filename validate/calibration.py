@@ -8,13 +8,14 @@ import numpy as np
 from caffe2_common.errors import ModelError
 from caffe2_common.images import MAX_PIXELS, complete, normalize, pixel_table, read_crop
 from caffe2_common.preprocessing import Preprocessing
+from caffe2_common.sizes import pair_of
 from validate.dataset import Dataset, open_dataset, open_unlabelled, select
 
 CACHE_BYTES = 1 << 28  # of decoded crops; what does not fit is decoded again
 
 
 class FolderImages:
-    """Images of a folder: float32 [channels, size, size] each. labels: int64 [n], or None where there are none."""
+    """Images of a folder: float32 [channels, height, width] each. labels: int64 [n], or None where there are none."""
 
     def __init__(
         self,
@@ -45,7 +46,7 @@ class FolderImages:
     def __iter__(self) -> Iterator[np.ndarray]:
         table = pixel_table(self.preprocessing)
         for position in range(len(self)):
-            pixels = np.empty((self.channels, self.preprocessing.size, self.preprocessing.size), np.float32)
+            pixels = np.empty((self.channels, *pair_of(self.preprocessing.size)), np.float32)
             normalize(self._crop(position), table, pixels)
             yield pixels
 

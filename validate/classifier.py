@@ -10,6 +10,7 @@ import numpy as np
 
 from caffe2_common.errors import ModelError
 from caffe2_common.preprocessing import KEY, Preprocessing
+from caffe2_common.sizes import Size, size_of
 from caffe2_models import Int8Tensor, Net
 from caffe2_models.find import find_net
 from caffe2_models.preprocessing import get_preprocessing
@@ -41,7 +42,7 @@ class Classifier:
     open_session: Callable[[], Infer]
     param_count: int
     preprocessing: Preprocessing | None = None
-    size: int | None = None
+    size: Size | None = None
     channels: int = 3
     fixed_batch: int | None = None
     probabilities: bool = False
@@ -57,7 +58,7 @@ class Classifier:
 
 
 def from_caffe2(
-    net: Net, name: str, backend: str = "auto", size: int | None = None, approximate: bool = False
+    net: Net, name: str, backend: str = "auto", size: Size | None = None, approximate: bool = False
 ) -> Classifier:
     """A Caffe2 net with one image input (NCHW); of several outputs the first counts.
 
@@ -71,11 +72,11 @@ def from_caffe2(
     data, scores = net.inputs[0], net.outputs[0]
     try:
         own = net.input_shapes(size)[data]
-        size = own[2]
+        size = size_of(own) if len(own) == 4 else None
     except ModelError:  # neither the files nor a flag tell the size
         own = net.input_shapes(Preprocessing().size)[data]
-    if len(own) != 4 or own[2] != own[3]:
-        raise ModelError(f"{name}: input {data} has shape {list(own)}; square images in NCHW layout were expected")
+    if len(own) != 4:
+        raise ModelError(f"{name}: input {data} has shape {list(own)}; images in NCHW layout were expected")
     batch = 2
     shape, _ = net.infer_shapes({data: (batch, *own[1:])})[scores]
     notes: tuple[str, ...] = ()
@@ -117,7 +118,7 @@ def load_caffe2(
     place: str | os.PathLike[str],
     init: str | os.PathLike[str] | None = None,
     backend: str = "auto",
-    size: int | None = None,
+    size: Size | None = None,
     approximate: bool = False,
 ) -> Classifier:
     """From files or a model folder, as find_net takes them; named by the folder, or the files' prefix."""
@@ -150,7 +151,7 @@ def load_onnx(place: str | os.PathLike[str]) -> Classifier:
     data, scores = session.get_inputs()[0], session.get_outputs()[0].name
     if len(data.shape) != 4 or data.type != "tensor(float)":
         raise ModelError(f"{path}: input {data.name} is {data.type} {data.shape}; float images in NCHW were expected")
-    batch, channels, height, _ = (dim if isinstance(dim, int) else None for dim in data.shape)
+    batch, channels, height, width = (dim if isinstance(dim, int) else None for dim in data.shape)
 
     def infer(x: np.ndarray) -> np.ndarray:
         try:
@@ -167,7 +168,7 @@ def load_onnx(place: str | os.PathLike[str]) -> Classifier:
         open_session=lambda: infer,
         param_count=sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer),
         preprocessing=Preprocessing.from_json(recorded) if recorded else None,
-        size=height,
+        size=height if height == width else None if None in (height, width) else (height, width),
         channels=channels or 3,
         fixed_batch=batch,
         outputs=_count(session.get_outputs()[0].shape[1:]),

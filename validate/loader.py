@@ -23,6 +23,7 @@ import numpy as np
 from caffe2_common.errors import ModelError
 from caffe2_common.images import MAX_PIXELS, normalize, pixel_table, read_crop
 from caffe2_common.preprocessing import Preprocessing
+from caffe2_common.sizes import pair_of
 from validate.dataset import Dataset
 
 SLOTS_PER_WORKER = 2  # one that is being filled, one in wait
@@ -64,7 +65,7 @@ class Loader:
         self._receiving, self._sending = threading.Lock(), threading.Lock()
         self._closed = False
         slots = workers * SLOTS_PER_WORKER + extra_slots
-        shape = (slots, batch_size, channels, preprocessing.size, preprocessing.size)
+        shape = (slots, batch_size, channels, *pair_of(preprocessing.size))
         memory = context.RawArray(ctypes.c_float, int(np.prod(shape)))
         self._pixels = _as_array(memory, shape)
         self._workers = [

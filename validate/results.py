@@ -12,6 +12,7 @@ from pathlib import Path
 from caffe2_common.errors import ModelError
 from caffe2_common.files import write_atomically
 from caffe2_common.preprocessing import Preprocessing
+from caffe2_common.sizes import size_text
 from validate.outcomes import Totals
 from validate.statistics import wilson_interval
 
@@ -69,7 +70,8 @@ class Result:
         values = (
             self.model,
             *(round(v, 3) for v in (self.top1, 100 - self.top1, self.top5, 100 - self.top5)),
-            round(self.param_count / 1e6, 2), p.size, p.crop_pct, p.interpolation,
+            round(self.param_count / 1e6, 2), p.size if isinstance(p.size, int) else size_text(p.size), p.crop_pct,
+            p.interpolation,
             self.form, self.backend, self.totals.n,
         )  # fmt: skip
         return dict(zip(COLUMNS, values, strict=True))

@@ -9,6 +9,7 @@ from pathlib import Path
 from caffe2_common.errors import ModelError
 from caffe2_common.extras import explaining_extras
 from caffe2_common.files import require_writable
+from caffe2_common.sizes import Size
 from caffe2_mobile.api.nets import Source, net_name, open_net
 from caffe2_mobile.api.options import require_one_of, require_positive
 from caffe2_models import Net
@@ -35,7 +36,7 @@ class BuildLutOptions:
     form: str = "int8"
     op_types: tuple[str, ...] | None = None
     input_dims: Mapping[str, tuple[int, ...]] | None = None
-    img_size: int | None = None
+    img_size: Size | None = None
     engine: str = "caffe2"
     device: str | None = None
     out: PathLike = "."

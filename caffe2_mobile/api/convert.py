@@ -2,24 +2,31 @@
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import onnx
 
+from caffe2_common.sizes import Dims, Size
 from caffe2_mobile.api.comparisons import Verified
 from caffe2_mobile.api.options import require_positive
 from caffe2_models import Net
 from caffe2_models.preprocessing import get_preprocessing
 from exporters import onnx_to_caffe2
-from exporters.onnx_files import load_onnx
+from exporters.onnx_files import input_dtypes, load_onnx
 from exporters.verification import input_shapes, make_samples, verify_net
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertOptions:
-    """How to convert. img_size: height and width in pixels, where the ONNX file leaves them free."""
+    """How to convert.
 
-    img_size: int | None = None
+    img_size: height and width in pixels (N or (H, W)), where the ONNX file leaves them free; shapes: of inputs by
+    name, where it leaves any dimension free (None: it stays free).
+    """
+
+    img_size: Size | None = None
+    shapes: Mapping[str, Dims] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require_positive(self, "img_size")
@@ -52,8 +59,9 @@ def convert(source: str | os.PathLike[str] | onnx.ModelProto, options: ConvertOp
     """
     options = options or ConvertOptions()
     model = source if isinstance(source, onnx.ModelProto) else load_onnx(source)
-    net = onnx_to_caffe2.convert(model, options.img_size)
+    net = onnx_to_caffe2.convert(model, options.img_size, options.shapes)
     preprocessing = get_preprocessing(net.predict)
-    samples = make_samples(input_shapes(model, preprocessing, options.img_size), preprocessing)
+    shapes = input_shapes(model, preprocessing, options.img_size, shapes=options.shapes)
+    samples = make_samples(shapes, preprocessing, dtypes=input_dtypes(model))
     del model  # a file is read once more, by ONNX Runtime, so that large weights are in memory once
     return ConvertResult(net=net, comparisons=tuple(verify_net(net, source, samples)))

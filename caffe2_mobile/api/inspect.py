@@ -12,6 +12,7 @@ from google.protobuf import text_format
 from caffe2_common.errors import ModelError
 from caffe2_common.files import write_atomically
 from caffe2_common.preprocessing import Preprocessing
+from caffe2_common.sizes import Size
 from caffe2_mobile.api.nets import Source, read_net
 from caffe2_mobile.api.options import require_positive
 from caffe2_models import files
@@ -32,7 +33,7 @@ class InputOptions:
     """Shapes of a net's inputs: input_dims, else img_size, pixels, and batch_size, images (default: the net's own)."""
 
     input_dims: Mapping[str, tuple[int, ...]] | None = None
-    img_size: int | None = None
+    img_size: Size | None = None
     batch_size: int = 1
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from caffe2_common.dtypes import CODE_OF_NUMPY, NUMPY_OF_CODE
 from caffe2_common.errors import ModelError
+from caffe2_common.sizes import Size
 from caffe2_mobile.api.nets import Source, net_name, open_net, to_int8
 from caffe2_mobile.api.options import require_one_of, require_positive
 from caffe2_models import Net
@@ -29,7 +30,7 @@ class LatencyOptions:
 
     input_dims: Mapping[str, tuple[int, ...]] | None = None
     input_dtype: int = CODE_OF_NUMPY["float32"]
-    img_size: int | None = None
+    img_size: Size | None = None
     batch: int | None = None
     db_dir: str | os.PathLike[str] | None = None
     device: str | None = None

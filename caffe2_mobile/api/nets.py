@@ -14,6 +14,7 @@ import numpy as np
 from caffe2_common.errors import ModelError
 from caffe2_common.extras import explaining_extras
 from caffe2_common.preprocessing import Preprocessing
+from caffe2_common.sizes import pair_of
 from caffe2_models import Net
 from caffe2_models.find import Place, find_net, is_net, not_found
 
@@ -46,7 +47,7 @@ def from_module(module: nn.Module, name: str = "") -> Net:
     from exporters.torch_to_onnx import export
 
     preprocessing = preprocessing_of(module)
-    shape = (1, 3, preprocessing.size, preprocessing.size)
+    shape = (1, 3, *pair_of(preprocessing.size))
     return convert(export(module, shape, preprocessing=preprocessing, name=name))
 
 

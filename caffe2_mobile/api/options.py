@@ -5,6 +5,7 @@ from typing import Any
 
 from caffe2_common.errors import ModelError
 from caffe2_common.preprocessing import Preprocessing
+from caffe2_common.sizes import Size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +20,7 @@ class PreprocessingOptions:
     channel_order: str | None = None
     tf_preprocessing: bool | None = None
 
-    def applied_to(self, recorded: Preprocessing, size: int | None) -> Preprocessing:
+    def applied_to(self, recorded: Preprocessing, size: Size | None) -> Preprocessing:
         """The recorded preprocessing with these options, and the size (pixels), in its place."""
         return recorded.replace(
             size=size,
@@ -37,7 +38,7 @@ def require_positive(options: Any, *names: str) -> None:
     """Raises ModelError for the first of these fields that is neither None nor above zero."""
     for name in names:
         value = getattr(options, name)
-        if value is not None and not value > 0:
+        if value is not None and not min(value if isinstance(value, tuple) else (value,)) > 0:
             raise ModelError(f"invalid {name} {value}: expected a number above zero")
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from caffe2_common.errors import ModelError
 from caffe2_common.images import MAX_PIXELS
 from caffe2_common.preprocessing import Preprocessing
+from caffe2_common.sizes import Size, size_of
 from caffe2_mobile.api.nets import read_net
 from caffe2_mobile.api.options import PreprocessingOptions, require_positive
 from caffe2_models import Net
@@ -47,7 +48,7 @@ class QuantizeOptions(PreprocessingOptions):
 
     calibration_images: int = 100
     recipe: str | Recipe = DEFAULT
-    img_size: int | None = None
+    img_size: Size | None = None
     max_pixels: int = MAX_PIXELS
     threads: int | None = None
     evaluation_data: Data | None = None
@@ -98,14 +99,14 @@ def quantize(
     """The int8 form of a float net whose one input is images, measured against the float net.
 
     source: a Caffe2 net, its folder, predict file or prefix, or an ONNX file. calibration_data: a folder of images, in
-    class folders or not, or the images themselves, float32 [channels, size, size] each, as the net takes them.
+    class folders or not, or the images themselves, float32 [channels, height, width] each, as the net takes them.
     Raises ModelError for a net or images that cannot be read, and for a net that cannot be quantized.
     """
     options = options or QuantizeOptions()
     recipe = find_recipe(options.recipe) if isinstance(options.recipe, str) else options.recipe
     net = read_net(source)
     shape = image_shape(net, options.img_size)
-    preprocessing = options.applied_to(get_preprocessing(net.predict) or Preprocessing(), shape[2])
+    preprocessing = options.applied_to(get_preprocessing(net.predict) or Preprocessing(), size_of(shape))
     images = _images(calibration_data, options.calibration_images, preprocessing, shape[1], options.max_pixels)
     others = None
     if options.evaluation_data is not None:
@@ -119,8 +120,8 @@ def quantize(
     return QuantizeResult(net=quantized.net, report=report, max_drop=options.max_drop)
 
 
-def image_shape(net: Net, size: int | None = None) -> tuple[int, int, int, int]:
-    """(1, C, H, W) of a net's one input; raises ModelError where that is no square image.
+def image_shape(net: Net, size: Size | None = None) -> tuple[int, int, int, int]:
+    """(1, C, H, W) of a net's one input; raises ModelError where that is no image.
 
     size: height and width, where the net does not record it.
     max_pixels: of an image that is read.
@@ -128,12 +129,12 @@ def image_shape(net: Net, size: int | None = None) -> tuple[int, int, int, int]:
     try:
         shapes = net.input_shapes(size)
     except ModelError as error:
-        raise ModelError(f"{error} (--img-size N)") from None
+        raise ModelError(f"{error} (--img-size N or HxW)") from None
     if len(shapes) != 1:
         raise ModelError(f"{net.name or 'net'}: inputs {', '.join(shapes)}; expected a net with one input, an image")
     (shape,) = shapes.values()
-    if len(shape) != 4 or shape[2] != shape[3]:
-        raise ModelError(f"{net.name or 'net'}: input of shape {list(shape)}; expected a square image")
+    if len(shape) != 4:
+        raise ModelError(f"{net.name or 'net'}: input of shape {list(shape)}; expected an image")
     return (1, shape[1], shape[2], shape[3])
 
 

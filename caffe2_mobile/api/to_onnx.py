@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import onnx
 
+from caffe2_common.sizes import Size
 from caffe2_mobile.api.comparisons import Verified
 from caffe2_mobile.api.nets import read_net
 from caffe2_mobile.api.options import require_one_of, require_positive
@@ -25,7 +26,7 @@ class ToOnnxOptions:
     equal to the byte, or "qdq" or "qlinear", near and in some runtimes faster.
     """
 
-    img_size: int | None = None
+    img_size: Size | None = None
     int8: Int8Form = "exact"
 
     def __post_init__(self) -> None:

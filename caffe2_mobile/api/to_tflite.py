@@ -9,6 +9,7 @@ import numpy as np
 from caffe2_common.errors import ModelError
 from caffe2_common.files import write_atomically
 from caffe2_common.preprocessing import Preprocessing
+from caffe2_common.sizes import Size
 from caffe2_mobile.api.comparisons import Verified
 from caffe2_mobile.api.nets import read_net
 from caffe2_mobile.api.options import PreprocessingOptions, require_one_of, require_positive
@@ -33,7 +34,7 @@ class ToTfliteOptions(PreprocessingOptions):
     """
 
     type: Kind | None = None
-    img_size: int | None = None
+    img_size: Size | None = None
     images: str | os.PathLike[str] | None = None
     image_count: int = 40
     labels: tuple[str, ...] = ()

@@ -16,6 +16,7 @@ from caffe2_common.images import MAX_PIXELS, complete
 from caffe2_common.machine import cores
 from caffe2_common.preprocessing import Preprocessing
 from caffe2_common.published import Published
+from caffe2_common.sizes import Size
 from caffe2_mobile.api.options import PreprocessingOptions, require_positive
 from caffe2_models.find import is_net
 from validate.classifier import Classifier, load_caffe2, load_onnx
@@ -41,7 +42,7 @@ class Caffe2Model:
     backend: str = "auto"
     approximate: bool = False
 
-    def open(self, size: int | None = None) -> Classifier:
+    def open(self, size: Size | None = None) -> Classifier:
         """size: of the images in pixels, where it is chosen. Raises ModelError for what is no classifier."""
         return load_caffe2(self.place, self.init, self.backend, size, self.approximate)
 
@@ -52,7 +53,7 @@ class OnnxModel:
 
     path: PathLike
 
-    def open(self, size: int | None = None) -> Classifier:
+    def open(self, size: Size | None = None) -> Classifier:
         """Raises ModelError for what is no classifier."""
         return load_onnx(self.path)
 
@@ -70,7 +71,7 @@ class TorchModel:
     in_chans: int = 3
 
     @explaining_extras()
-    def open(self, size: int | None = None) -> Classifier:
+    def open(self, size: Size | None = None) -> Classifier:
         """size: of the images in pixels, where it is chosen. Raises ModelError for a model or weights that are not."""
         import torch
 
@@ -142,7 +143,7 @@ class ValidateOptions(PreprocessingOptions):
     go on from it. published: the row to hold the result against, NAME or NAME@TABLE.
     """
 
-    img_size: int | None = None
+    img_size: Size | None = None
     ground_truth: PathLike | None = None
     label_map: PathLike | None = None
     limit: int | None = None

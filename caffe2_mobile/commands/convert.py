@@ -5,7 +5,7 @@ import argparse
 from caffe2_common.errors import ModelError
 from caffe2_mobile.api.convert import ConvertOptions, convert
 from caffe2_mobile.commands import quantize
-from caffe2_mobile.commands.program import ArgumentParser, options_from, require_writable_net
+from caffe2_mobile.commands.program import ArgumentParser, options_from, require_writable_net, shape
 
 
 def main(argv: list[str]) -> int:
@@ -28,7 +28,17 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--c2-prefix", "-o", required=True, metavar="P", help="write P.init.pb and P.predict.pb")
     parser.add_argument("--int8", action="store_true", help="quantize to int8; needs --calibration-data")
     quantize.add_arguments(parser)
+    parser.add_argument(
+        "--shape",
+        dest="shapes",
+        type=shape,
+        action="append",
+        default=[],
+        metavar="NAME=1x3x48x320",
+        help="of an input, where the ONNX file leaves it free (? for what stays free); may be given for each",
+    )
     args = parser.parse_args(argv)
+    args.shapes = dict(args.shapes)
     if args.onnx is None and not (args.c2_init and args.c2_predict and args.int8):
         raise ModelError("give IN.onnx, or --c2-init and --c2-predict with --int8")
     if args.onnx is not None and (args.c2_init or args.c2_predict):

@@ -8,7 +8,7 @@ from caffe2_common.errors import ModelError
 from caffe2_common.files import require_writable
 from caffe2_mobile.api.latency import LatencyOptions, LatencyResult, latency
 from caffe2_mobile.commands.net_arguments import dims
-from caffe2_mobile.commands.program import ArgumentParser, note, options_from
+from caffe2_mobile.commands.program import ArgumentParser, note, options_from, size
 from runtime_lut import report
 from runtime_lut.estimate import DEFAULT_DEVICE
 from runtime_lut.sources import find_sources
@@ -72,7 +72,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help="TensorProto.DataType of the inputs (default: 1, float32)",
     )
     parser.add_argument(
-        "--img_size", "--img-size", type=int, metavar="N", help="height and width of the net's one input"
+        "--img_size", "--img-size", type=size, metavar="N|HxW", help="height and width of the net's one input"
     )
     parser.add_argument("--batch", type=int, metavar="N", help="images at once, where --input_dims is not given")
     parser.add_argument(
@@ -94,7 +94,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--plot", metavar="F", help="draw a bar per operator (.png, .svg; needs matplotlib)")
     parser.add_argument("--html", metavar="F", help="write a page that needs no other file")
     args = parser.parse_args(argv)
-    for name in ("img_size", "batch", "top"):
+    for name in ("batch", "top"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             parser.error(f"--{name} must be at least 1")
     return args

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from caffe2_common.errors import ModelError
 from caffe2_mobile.api.nets import open_net, read_net
+from caffe2_mobile.commands.program import size
 from caffe2_models.net import Net, load_net
 
 
@@ -17,7 +18,7 @@ def add_net_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--c2-predict", metavar="Q", help="the net's graph, .pb or .pbtxt")
     group.add_argument("--c2-init", metavar="I", help="the net's parameters")
     group.add_argument("--model-dir", metavar="D", help="a folder with both, or a published net, say FBNet-C/int8")
-    group.add_argument("--img-size", type=int, metavar="N", help="height and width (default: the net's own)")
+    group.add_argument("--img-size", type=size, metavar="N|HxW", help="height and width (default: the net's own)")
     group.add_argument("--batch-size", type=int, default=1, metavar="N", help="default %(default)s")
     group.add_argument(
         "--input-dims", type=dims, metavar="JSON", help='the inputs\' shapes, say {"data": [1, 3, 224, 224]}'

@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar
 from caffe2_common.errors import ModelError
 from caffe2_common.extras import explaining_extras
 from caffe2_common.files import require_writable
+from caffe2_common.sizes import Dims, Size, parse_shape, parse_size
 
 Options = TypeVar("Options")
 
@@ -74,6 +75,22 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return number
+
+
+def size(text: str) -> Size:
+    """N or HxW, for argparse."""
+    try:
+        return parse_size(text)
+    except ModelError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def shape(text: str) -> tuple[str, Dims]:
+    """NAME=1x3x48x320, for argparse."""
+    try:
+        return parse_shape(text)
+    except ModelError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def options_from(kind: type[Options], args: argparse.Namespace) -> Options:

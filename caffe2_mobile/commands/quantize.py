@@ -10,7 +10,7 @@ from caffe2_mobile.api.convert import ConvertOptions, convert
 from caffe2_mobile.api.nets import read_net
 from caffe2_mobile.api.quantize import QuantizeOptions, quantize
 from caffe2_mobile.commands.preprocessing_arguments import add_max_pixels_argument, add_preprocessing_arguments
-from caffe2_mobile.commands.program import ArgumentParser, options_from, positive, require_writable_net
+from caffe2_mobile.commands.program import ArgumentParser, options_from, positive, require_writable_net, size
 from caffe2_models import Net
 from exporters.int8.ranges import METHODS
 from exporters.int8.recipe import DEFAULT, RECIPES, Recipe, find_recipe
@@ -89,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--c2-init", metavar="I", help="instead of an ONNX file: quantize this Caffe2 net")
     parser.add_argument("--c2-predict", metavar="Q")
     parser.add_argument(
-        "--img-size", type=positive, metavar="N", help="height and width, where the file leaves them free"
+        "--img-size", type=size, metavar="N|HxW", help="height and width, where the file leaves them free"
     )
     parser.add_argument("--calibration-data", type=Path, metavar="DIR", help="images, in class folders or not")
     parser.add_argument(

@@ -5,7 +5,7 @@ import argparse
 from caffe2_common.files import require_writable
 from caffe2_mobile.api.nets import read_net
 from caffe2_mobile.api.to_onnx import ToOnnxOptions, to_onnx
-from caffe2_mobile.commands.program import ArgumentParser, options_from, positive
+from caffe2_mobile.commands.program import ArgumentParser, options_from, size
 from caffe2_models import load_net
 from exporters.caffe2_to_onnx import INT8_FORMS
 
@@ -30,7 +30,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     source.add_argument("--c2-prefix", metavar="P", help="read P.init.pb and P.predict.pb")
     source.add_argument("--model-dir", metavar="D", help="read the net in this folder")
     parser.add_argument("output", metavar="OUT.onnx")
-    parser.add_argument("--img-size", type=positive, metavar="N", help="height and width, if not recorded")
+    parser.add_argument("--img-size", type=size, metavar="N|HxW", help="height and width, if not recorded")
     parser.add_argument(
         "--int8",
         choices=INT8_FORMS,

@@ -22,7 +22,7 @@ from caffe2_mobile.api.validate import (
     prepare,
 )
 from caffe2_mobile.commands.preprocessing_arguments import add_max_pixels_argument, add_preprocessing_arguments
-from caffe2_mobile.commands.program import ArgumentParser, note, options_from, positive
+from caffe2_mobile.commands.program import ArgumentParser, note, options_from, positive, size
 from caffe2_models.runtimes import BACKENDS
 from validate.predictions import Predictions, compare_predictions
 from validate.results import Result, check_results_path, merge
@@ -181,7 +181,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_max_pixels_argument(data)
 
     rules = parser.add_argument_group("preprocessing", "Default: what the net's file records.")
-    rules.add_argument("--img-size", type=positive, metavar="N", help="the net's input, pixels")
+    rules.add_argument("--img-size", type=size, metavar="N|HxW", help="the net's input, pixels")
     add_preprocessing_arguments(rules, INTERPOLATIONS)
 
     machine = parser.add_argument_group("machine")

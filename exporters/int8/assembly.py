@@ -8,7 +8,6 @@ import numpy as np
 from caffe2_models import Int8Tensor, Net
 from caffe2_models.build import add_operator, make_init
 from caffe2_models.operators.pooling import Pool
-from caffe2_models.preprocessing import set_preprocessing
 from caffe2_models.proto import caffe2_pb2
 from exporters.int8.forms import FORMS, NO_BEND
 from exporters.int8.scales import Quantization, Scales, rescaling
@@ -70,8 +69,7 @@ class Writer:
             self.nchw(blob)
         self.predict.external_input.extend([*(blob.name for blob in self.graph.inputs), *self.parameters])
         self.predict.external_output.extend(blob.name for blob in self.graph.outputs)
-        if self.graph.preprocessing is not None:
-            set_preprocessing(self.predict, self.graph.preprocessing)
+        self.graph.record(self.predict)
         return Net(self.predict, make_init(self.parameters, f"{self.predict.name}_init"))
 
     def forms_of(self, blob: Blob) -> list[str]:

@@ -6,18 +6,20 @@ copies of a graph share them.
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from caffe2_common.errors import ModelError
 from caffe2_common.preprocessing import Preprocessing
+from caffe2_common.sizes import Dims
 from caffe2_models.arguments import Arguments
 from caffe2_models.build import add_operator
 from caffe2_models.operators import OPERATORS, Operator
 from caffe2_models.operators import registry as traits
 from caffe2_models.operators.node import Node
+from caffe2_models.preprocessing import set_input_dims, set_preprocessing
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.tensors import TensorType
 
@@ -231,6 +233,14 @@ class Graph:
     outputs: list[Blob]
     layers: list[Layer] = field(default_factory=list)
     preprocessing: Preprocessing | None = None
+    input_dims: Mapping[str, Dims] = field(default_factory=dict)
+
+    def record(self, net: caffe2_pb2.NetDef) -> None:
+        """Write into a net's file what is known of its inputs."""
+        if self.preprocessing is not None:
+            set_preprocessing(net, self.preprocessing)
+        if self.input_dims:
+            set_input_dims(net, self.input_dims)
 
     def add(self, kind: str, inputs: Iterable[Blob | None], name: str, outputs: int, arguments: dict) -> Layer:
         """Append a layer, its outputs typed; inputs and arguments that are None are left out.

@@ -9,7 +9,7 @@ import numpy as np
 from caffe2_common.errors import ModelError
 from caffe2_models import Int8Tensor, Net
 from caffe2_models.net import Step
-from caffe2_models.preprocessing import get_preprocessing
+from caffe2_models.preprocessing import get_input_dims, get_preprocessing
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.tensors import TensorType
 from exporters.layers.graph import Blob, Graph, Layer, constant
@@ -26,7 +26,7 @@ def read_graph(net: Net, input_shapes: Mapping[str, tuple[int, ...]]) -> Graph:
     blobs = {name: constant(value, name) for name, value in net.parameters.items() if not isinstance(value, Int8Tensor)}
     blobs |= {name: Blob((tuple(shape),) * 2, name=name) for name, shape in input_shapes.items()}
     graph = Graph(net.name or "net", [blobs[name] for name in input_shapes], [])
-    graph.preprocessing = get_preprocessing(net.predict)
+    graph.preprocessing, graph.input_dims = get_preprocessing(net.predict), get_input_dims(net.predict)
     writes_left = Counter(name for node in net.operators for name in node.outputs)
     for step in net.walk(input_shapes):
         node = step.node

@@ -6,7 +6,6 @@ import numpy as np
 
 from caffe2_models import Net
 from caffe2_models.build import add_fill, add_operator
-from caffe2_models.preprocessing import set_preprocessing
 from caffe2_models.proto import caffe2_pb2
 from exporters.layers.graph import Blob, Graph, Layer
 from exporters.layers.naming import Names
@@ -38,8 +37,7 @@ def write_net(graph: Graph, release: bool = False) -> Net:
     predict.external_input.extend([*map(names.of, graph.inputs), *parameters.values()])
     predict.external_output.extend(map(names.of, graph.outputs))
     init.external_output.extend(parameters.values())
-    if graph.preprocessing is not None:
-        set_preprocessing(predict, graph.preprocessing)
+    graph.record(predict)
     return Net(predict, init)
 
 

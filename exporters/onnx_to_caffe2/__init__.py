@@ -1,9 +1,12 @@
 """ONNX to Caffe2: one small function per ONNX operator, then rewrites to the form of the published nets."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx
 
 from caffe2_common.errors import ModelError, UnsupportedError
+from caffe2_common.sizes import Dims, Size
 from caffe2_models import Net
 from caffe2_models.tensors import TensorType
 from exporters.layers import Blob, Graph, Unsupported, rewrite, write_net
@@ -15,20 +18,28 @@ from exporters.onnx_to_caffe2.registry import CONVERSIONS, Node, convert_node
 from exporters.onnx_to_caffe2.source import Source, SourceNode, read_source
 
 
-def convert(model: onnx.ModelProto, size: int | None = None) -> Net:
+def convert(model: onnx.ModelProto, size: Size | None = None, shapes: Mapping[str, Dims] | None = None) -> Net:
     """The Caffe2 net (float32, NCHW) that computes what an ONNX model computes.
 
-    `size` fixes the input's height and width where the model leaves them free; without it they stay free,
-    as far as the model's operators can be expressed so. The batch stays free where the model leaves it
+    `size` fixes the input's height and width where the model leaves them free, `shapes` whatever it says of inputs
+    by name (None: as the model has it); without them they stay free, as far as the model's operators can be
+    expressed so. What is fixed is recorded in the net. The batch stays free where the model leaves it
     free, and usually where it does not. Raises UnsupportedError, with all nodes that cannot be converted,
     or ModelError.
     """
     preprocessing = get_onnx_preprocessing(model)
-    graph = _convert_nodes(read_source(model, size))
+    graph = _convert_nodes(read_source(model, size, shapes))
     del model  # its weights need not stay in memory twice, where the caller does not keep it either
     graph.preprocessing = preprocessing.replace(size=size) if preprocessing is not None else None
+    graph.input_dims = {blob.name: _recorded(blob) for blob in graph.inputs}
     rewrite(graph, RULES)
     return write_net(graph, release=True)
+
+
+def _recorded(blob: Blob) -> Dims:
+    """The input's shape, with None for what is free; the batch always is, as far as anyone can tell."""
+    rest = tuple(dim if blob.is_fixed(axis) else None for axis, dim in enumerate(blob.shape))
+    return (None, *rest[1:]) if blob.rank == 4 else rest
 
 
 def _convert_nodes(source: Source) -> Graph:

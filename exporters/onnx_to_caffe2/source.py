@@ -6,6 +6,7 @@ between the traces depends on the input's shape.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,9 +15,10 @@ import onnx.inliner
 from onnx import numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
-from caffe2_common.errors import ModelError, UnsupportedError
+from caffe2_common.errors import ModelError
+from caffe2_common.sizes import Dims, Size
 from caffe2_models.tensors import MAX_BLOB_BYTES, TensorType
-from exporters.onnx_files import graph_inputs, opset_version
+from exporters.onnx_files import graph_inputs, input_dims, opset_version
 from exporters.onnx_to_caffe2.functions import expand_node
 from exporters.onnx_to_caffe2.registry import CONVERSIONS
 
@@ -76,8 +78,8 @@ class Source:
     second: Trace
 
 
-def read_source(model: onnx.ModelProto, size: int | None = None) -> Source:
-    """Trace a model. `size` fixes the height and width where the model leaves them free.
+def read_source(model: onnx.ModelProto, size: Size | None = None, shapes: Mapping[str, Dims] | None = None) -> Source:
+    """Trace a model. `size` fixes the height and width where the model leaves them free, `shapes` any dimension.
 
     Raises ModelError for a model that is inconsistent.
     """
@@ -86,12 +88,13 @@ def read_source(model: onnx.ModelProto, size: int | None = None) -> Source:
     graph, opset = model.graph, opset_version(model)
     inputs = graph_inputs(graph)
     constants = {tensor.name: TensorType.of(to_array(tensor)) for tensor in graph.initializer}
-    shapes = [{value.name: _input_shape(value, size, variant) for value in inputs} for variant in (0, 1)]
+    given = input_dims(model, size, shapes)
+    traced = [{name: _filled(dims, variant) for name, dims in given.items()} for variant in (0, 1)]
     traces = []
-    for variant in (0, 1) if shapes[0] != shapes[1] else (0,):
+    for variant in (0, 1) if traced[0] != traced[1] else (0,):
         trace = Trace(types=dict(constants))
         for value in inputs:
-            trace.types[value.name] = TensorType(shapes[variant][value.name], _input_dtype(value))
+            trace.types[value.name] = TensorType(traced[variant][value.name], _input_dtype(value))
         _Tracer(trace, model, opset).visit(graph.node)
         traces.append(trace)
     first, second = traces[0], traces[-1]
@@ -304,19 +307,12 @@ def _copy(proto: onnx.NodeProto) -> onnx.NodeProto:
     return copy
 
 
-def _input_shape(value: onnx.ValueInfoProto, size: int | None, variant: int) -> tuple[int, ...]:
-    """The input's shape, free dimensions at the first or second of their two sizes."""
-    if not value.type.HasField("tensor_type") or not value.type.tensor_type.HasField("shape"):
-        raise ModelError(f"input {value.name} has no shape in the ONNX file")
-    dims = value.type.tensor_type.shape.dim
-    sizes = [dim.dim_value for dim in dims]
-    if any(dim.HasField("dim_value") and dim.dim_value == 0 for dim in dims[1:]):  # old exporters' free batch is 0
-        raise UnsupportedError(f"input {value.name} has no elements: {sizes}")
-    if size is not None and len(sizes) == 4 and any(fixed not in (0, size) for fixed in sizes[2:]):
-        raise ModelError(f"input {value.name} is {sizes[2]} x {sizes[3]} in the ONNX file; its size cannot change")
-    spatial = size if size is not None else DEFAULT_SIZE + FREE_SIZE_STEP * variant
-    free = [FREE_BATCH[variant], 3, *[spatial] * len(sizes)]
-    return tuple(fixed if fixed > 0 else free[axis] for axis, fixed in enumerate(sizes))
+def _filled(dims: Dims, variant: int) -> tuple[int, ...]:
+    """A shape with the free dimensions at the first or second of their two sizes."""
+    spatial = DEFAULT_SIZE + FREE_SIZE_STEP * variant
+    return tuple(
+        (FREE_BATCH[variant] if axis == 0 else spatial) if dim is None else dim for axis, dim in enumerate(dims)
+    )
 
 
 def _input_dtype(value: onnx.ValueInfoProto) -> np.dtype:

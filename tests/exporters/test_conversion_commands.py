@@ -94,8 +94,8 @@ def test_outputs_that_differ_are_status_1(monkeypatch, capsys, tmp_path):
 
     convert = onnx_to_caffe2.convert
 
-    def wrong(model, size):
-        net = convert(model, size)
+    def wrong(*arguments):
+        net = convert(*arguments)
         next(arg for arg in net.predict.op[0].arg if arg.name == "pad").i = 0
         return type(net)(net.predict, net.init)
 

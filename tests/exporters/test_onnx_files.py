@@ -8,6 +8,7 @@ from conversion_cases import CASES, build, feeds
 from onnx import numpy_helper
 
 from caffe2_common.errors import ModelError, UnsupportedError
+from caffe2_models import load_net
 from exporters.onnx_files import load_onnx, save_onnx
 from exporters.onnx_to_caffe2 import convert
 from exporters.verification import Sample, run_onnx
@@ -228,7 +229,7 @@ def test_unknown_operators_and_unsupported_attributes_are_one_error():
     text = str(error.value)
     assert text.startswith(
         "ONNX operators that are not supported: Det (fifth); custom.Magic (first). "
-        "cannot be converted: MaxPool second: dilations other than 1. Supported are: Abs, Add, "
+        "cannot be converted: MaxPool second: dilations other than 1. Supported are: Abs, Acos, "
     )
 
 
@@ -281,8 +282,43 @@ def test_inconsistent_graphs_are_one_clear_error(text, message):
 
 
 def test_fixed_size_cannot_change(model):
-    with pytest.raises(ModelError, match="input x is 8 x 8 in the ONNX file"):
+    with pytest.raises(ModelError, match="input x is 8 in dimension 2 in the ONNX file, not 16"):
         convert(model, size=16)
+
+
+def test_what_the_file_fixes_is_kept_in_the_net(tmp_path):
+    """Rectangles, channels that a convolution tells, several inputs by name; the batch stays free."""
+    model = onnx.parser.parse_model(
+        """
+        <ir_version: 8, opset_import: ["": 17]>
+        net (float[N,12,48,320] image, float[N,T,7] rows) => (float y, float z)
+        { a = Conv(image, w) y = GlobalAveragePool(a) z = Relu(rows) }
+        """
+    )
+    model.graph.initializer.append(numpy_helper.from_array(np.ones((4, 12, 1, 1), np.float32), "w"))
+    convert(model, shapes={"rows": (None, 9, 7)}).save(tmp_path / "net")
+    net = load_net(tmp_path / "net.predict.pb", tmp_path / "net.init.pb")
+    assert net.input_shapes() == {"image": (1, 12, 48, 320), "rows": (1, 9, 7)}
+    with pytest.raises(ModelError, match="the shape of input rows is not recorded"):
+        convert(model).input_shapes()
+    for shapes in ({"rows": (2, 9, 7)}, {"rows": (2, 9, 7), "image": (None, 12, 48, 320)}):
+        fixed = convert(model, shapes=shapes)
+        assert fixed.input_shapes(batch=3) == {"image": (3, 12, 48, 320), "rows": (2, 9, 7)}
+    for shapes, reason in [({"data": (1, 3)}, "data is no input"), ({"image": (1, 3, 48, 320)}, "12 in dimension 1")]:
+        with pytest.raises(ModelError, match=reason):
+            convert(model, shapes=shapes)
+
+
+def test_channels_left_free_are_those_that_the_convolution_reads():
+    model = onnx.parser.parse_model(
+        """
+        <ir_version: 8, opset_import: ["": 17]>
+        net (float[N,C,H,W] x) => (float y) { a = Relu(x) y = Conv<group=2>(a, w) }
+        """
+    )
+    model.graph.initializer.append(numpy_helper.from_array(np.ones((4, 5, 1, 1), np.float32), "w"))
+    net = convert(model, size=(6, 9))
+    assert net.input_shapes() == {"x": (1, 10, 6, 9)}
 
 
 def test_content_that_does_not_fit_its_shape(model):
