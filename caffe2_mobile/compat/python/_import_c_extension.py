@@ -50,9 +50,7 @@ class Blob:
 
     def feed(self, value: Any, device_option: Any = None) -> bool:
         """Put a copy of an array, a TensorProto or a string in."""
-        if isinstance(value, caffe2_pb2.TensorProto):
-            value = utils.Caffe2TensorToNumpyArray(value)
-        return self._blob.feed(value)
+        return _feed(self._blob, value)
 
     _feed = feed
 
@@ -106,7 +104,11 @@ def reset_blob(name: str) -> None:
 
 
 def feed_blob(name: str, value: Any, device_option: Any = None) -> bool:
-    return Blob(WORKSPACES.current.create_blob(as_text(name))).feed(value)
+    return _feed(WORKSPACES.current.create_blob(as_text(name)), value)
+
+
+def _feed(blob: RuntimeBlob, value: Any) -> bool:
+    return blob.feed(utils.Caffe2TensorToNumpyArray(value) if isinstance(value, caffe2_pb2.TensorProto) else value)
 
 
 def fetch_blob(name: str) -> Any:
