@@ -14,6 +14,7 @@ from caffe2_common.sizes import Size, size_of
 from caffe2_models import Int8Tensor, Net
 from caffe2_models.find import find_net
 from caffe2_models.preprocessing import get_preprocessing
+from caffe2_models.published import canonical_name
 from caffe2_models.runtimes import fastest_exact, missing_kernels
 
 MAX_ONNX_BYTES = 1 << 31
@@ -125,7 +126,9 @@ def load_caffe2(
     path = Path(place).resolve()
     name = path.name.removesuffix(".pbtxt").removesuffix(".pb").removesuffix(".predict")
     name = path.parent.name if name in ("model", "predict", "predict_net") and path.is_file() else name
-    return from_caffe2(find_net(place, init), name if path.exists() else str(place), backend, size, approximate)
+    if not path.exists():  # a prefix, or a published name
+        name = canonical_name(str(place)) or name
+    return from_caffe2(find_net(place, init), name, backend, size, approximate)
 
 
 def load_onnx(place: str | os.PathLike[str]) -> Classifier:

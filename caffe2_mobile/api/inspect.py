@@ -44,7 +44,9 @@ class InputOptions:
         return dict(self.input_dims or net.input_shapes(self.img_size, self.batch_size))
 
 
-InspectOptions = InputOptions
+@dataclass(frozen=True, kw_only=True)
+class InspectOptions(InputOptions):
+    """On inputs of which shapes to look at a net."""
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,14 @@ def test_what_a_name_means(shared, net):
     assert model_of("mine.json") == TorchModel("mine.json")
 
 
+def test_a_net_has_the_name_of_its_folder_or_prefix(shared, tmp_path):
+    folder = shared / "models" / "mobilenet_v1_0.25_128_quant"
+    for part in ("predict", "init"):
+        (tmp_path / f"mine.{part}.pb").symlink_to(folder / f"{part}_net.pb")
+    names = [Caffe2Model(place).open(128).name for place in (folder, folder / "predict_net.pb", tmp_path / "mine")]
+    assert names == [folder.name, folder.name, "mine"]
+
+
 def test_a_published_net_is_not_validated_with_stand_in_weights(coloured, monkeypatch, tmp_path):
     monkeypatch.setenv("CAFFE2_MOBILE_CACHE", str(tmp_path))
     with pytest.raises(ModelError, match=r"FBNet-96/int8: its weights are not here .* caffe2-mobile download fbnet"):
