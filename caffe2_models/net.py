@@ -207,7 +207,7 @@ class Net:
         in its place, or another than its first input of a plain [0], it is none. Nor is an integer there, which is
         the index or the length that it seems.
         """
-        places = {}
+        places: dict[str, tuple[Node, int]] = {}
         for node in reversed(self.operators):
             places.update((name, (node, position)) for position, name in reversed(list(enumerate(node.inputs))))
         found = set()
@@ -295,12 +295,12 @@ def _is_single_zero(fill: Node) -> bool:
     if fill.type not in OPERATORS or fill.inputs:
         return False
     try:
-        made = fill.step({}).outputs[0]
+        made = fill.step({}).outputs[0].value
     except ModelError:
         return False  # said where the parameters are read
     shapes = ((1, 1),) if fill.type.startswith("GivenTensor") else ((1,), (1, 1))
-    is_float = isinstance(made.value, np.ndarray) and made.dtype == np.float32
-    return is_float and made.shape in shapes and not made.value.any()
+    is_float = isinstance(made, np.ndarray) and made.dtype == np.float32
+    return is_float and made.shape in shapes and not np.any(made)
 
 
 def check_names(net: caffe2_pb2.NetDef) -> None:

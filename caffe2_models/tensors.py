@@ -11,6 +11,7 @@ from caffe2_common.errors import ModelError
 from caffe2_models.int8 import check_quantization
 
 MAX_BLOB_BYTES = 1 << 30
+MAX_LIVE_BYTES = 4 << 30  # of all blobs at a time
 
 FLOAT32 = np.dtype(np.float32)
 
@@ -133,3 +134,9 @@ class TensorType:
         if isinstance(value, Int8Tensor):
             return cls(value.data.shape, value.data.dtype, value.scale, value.zero_point, value)
         return cls(value.shape, value.dtype, value=value)
+
+
+def check_live(nbytes: int) -> None:
+    """Raises ModelError for more bytes of blobs at a time than is reasonable."""
+    if nbytes > MAX_LIVE_BYTES:
+        raise ModelError(f"its blobs would take more than {MAX_LIVE_BYTES >> 20} MiB at a time")

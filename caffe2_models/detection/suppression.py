@@ -20,7 +20,8 @@ def suppress(
     boxes = np.ascontiguousarray(boxes, np.float32)
     if (fast := kernels.find("suppress")) is not None:
         return fast(boxes, order.astype(np.int32), threshold, -1 if limit is None else limit, plus_one)
-    pending, area, kept = order, areas(boxes, plus_one), []
+    pending, area = order, areas(boxes, plus_one)
+    kept: list[int] = []
     while pending.size and (limit is None or len(kept) < limit):
         kept.append(pending[0])
         overlap = _overlaps(boxes, area, pending[0], pending[1:], plus_one)
@@ -46,7 +47,8 @@ def suppress_softly(
     boxes, scores = np.ascontiguousarray(boxes, np.float32), scores.astype(np.float32)
     if (fast := kernels.find("suppress_softly")) is not None:
         return fast(boxes, scores, candidates.astype(np.int32), threshold, sigma, least, method, plus_one)
-    pending, area, kept = candidates.copy(), areas(boxes, plus_one), []
+    pending, area = candidates.copy(), areas(boxes, plus_one)
+    kept: list[int] = []
     while pending.size:
         best = int(scores[pending].argmax())
         pending[0], pending[best] = pending[best], pending[0]

@@ -11,7 +11,7 @@ from caffe2_models.detection import boxes as box_math
 from caffe2_models.detection.boxes import AngleBounds
 from caffe2_models.detection.ordering import descending
 from caffe2_models.detection.suppression import GAUSSIAN, LINEAR, suppress, suppress_softly
-from caffe2_models.operators.registry import FLOAT32, INT32, Operator, operator
+from caffe2_models.operators.registry import FLOAT32, INT32, Operator, operator, read_fields
 from caffe2_models.operators.shaping import OutputCount
 from caffe2_models.tensors import TensorType
 
@@ -28,13 +28,7 @@ class BoxRules:
 
     @classmethod
     def decode(cls, arguments: Arguments) -> "BoxRules":
-        rules = cls(
-            arguments.get_bool("angle_bound_on", True),
-            arguments.get_int("angle_bound_lo", -90),
-            arguments.get_int("angle_bound_hi", 90),
-            arguments.get_float("clip_angle_thresh", 1.0),
-            arguments.get_bool("legacy_plus_one", True),
-        )
+        rules = cls(**read_fields(cls, arguments))
         period = rules.angle_bound_hi - rules.angle_bound_lo
         if rules.angle_bound_on and (not 0 < period < 1 << 20 or period % 180 or abs(rules.angle_bound_lo) > 1 << 20):
             raise ModelError(
@@ -323,35 +317,39 @@ class BoxWithNMSLimit(Operator):
 class Levels:
     """The levels of a feature pyramid that regions are taken from: by their size, around a canonical one."""
 
-    lowest: int = 2
-    highest: int = 5
-    canonical: int = 4
-    scale: int = 224
-    plus_one: bool = True
+    roi_min_level: int = 2
+    roi_max_level: int = 5
+    roi_canonical_level: int = 4
+    roi_canonical_scale: int = 224
+    legacy_plus_one: bool = True
 
     @classmethod
     def decode(cls, arguments: Arguments) -> "Levels":
-        names = {"roi_min_level": 2, "roi_max_level": 5, "roi_canonical_level": 4, "roi_canonical_scale": 224}
-        values = [arguments.get_int(name, default) for name, default in names.items()]
-        levels = cls(*values, arguments.get_bool("legacy_plus_one", True))
-        check_levels(levels.lowest, levels.highest)
-        if not 0 < levels.scale < 1 << 31 or abs(levels.canonical) > 1 << 20:
-            raise ModelError(f"a canonical scale of {levels.scale} at level {levels.canonical}")
+        levels = cls(**read_fields(cls, arguments))
+        check_levels(levels.roi_min_level, levels.roi_max_level)
+        if not 0 < levels.roi_canonical_scale < 1 << 31 or abs(levels.roi_canonical_level) > 1 << 20:
+            raise ModelError(f"a canonical scale of {levels.roi_canonical_scale} at {levels.roi_canonical_level}")
         return levels
+
+    @property
+    def count(self) -> int:
+        return self.roi_max_level - self.roi_min_level + 1
 
     def of(self, boxes: np.ndarray) -> np.ndarray:
         """The level of each upright box."""
-        areas = box_math.areas(boxes, self.plus_one)
+        areas = box_math.areas(boxes, self.legacy_plus_one)
         if not (areas >= 0).all():
             raise ModelError("a region of negative size")
-        size = np.sqrt(areas) / np.float32(self.scale) + np.float32(1e-6)
+        size = np.sqrt(areas) / np.float32(self.roi_canonical_scale) + np.float32(1e-6)
         logarithm = np.log(size.astype(np.float64)).astype(np.float32) / np.float32(math.log(2))
-        return np.clip(np.floor(np.float32(self.canonical) + logarithm), self.lowest, self.highest)
+        return np.clip(
+            np.floor(np.float32(self.roi_canonical_level) + logarithm), self.roi_min_level, self.roi_max_level
+        )
 
     def distribute(self, rois: np.ndarray) -> tuple[np.ndarray, ...]:
         """The regions of each level, lowest first, and the order that undoes it, int32."""
         found = self.of(rois[:, -4:])
-        rows = [np.flatnonzero(found == level) for level in range(self.lowest, self.highest + 1)]
+        rows = [np.flatnonzero(found == level) for level in range(self.roi_min_level, self.roi_max_level + 1)]
         order = np.concatenate(rows)
         return *(rois[each] for each in rows), np.argsort(order, kind="stable").astype(np.int32)
 
@@ -378,7 +376,7 @@ class DistributeFpnProposals(Operator):
 
     def infer(self, rois):
         check_regions(rois, columns=(4, 5))
-        count = self.levels.highest - self.levels.lowest + 1
+        count = self.levels.count
         if self.outputs.count != count + 1:
             raise ModelError(f"{self.outputs.count} outputs for {count} levels and their order")
         each = TensorType.up_to((rois.shape[0], 5))
@@ -438,7 +436,7 @@ class CollectAndDistributeFpnRpnProposals(Collector):
     outputs: OutputCount
 
     def infer(self, *inputs):
-        total, count = self.collected(*inputs), self.levels.highest - self.levels.lowest + 1
+        total, count = self.collected(*inputs), self.levels.count
         if self.outputs.count != count + 2:
             raise ModelError(f"{self.outputs.count} outputs for all regions, {count} levels and their order")
         each = TensorType.up_to((total, 5))

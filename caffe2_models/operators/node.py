@@ -11,7 +11,7 @@ from caffe2_common.errors import LaterError, ModelError, UnsupportedError
 from caffe2_models.arguments import Arguments
 from caffe2_models.operators.registry import OPERATORS, Operator
 from caffe2_models.proto import caffe2_pb2
-from caffe2_models.tensors import MAX_BLOB_BYTES, TensorType, Value
+from caffe2_models.tensors import MAX_BLOB_BYTES, TensorType, Value, check_live
 
 # Blobs up to this size whose inputs are known are computed during shape inference: shapes, bounds, scales.
 MAX_KNOWN_ELEMENTS = 1024
@@ -133,8 +133,8 @@ class Node:
 
     def _choices(self, inputs: Sequence[TensorType]) -> "list[Body | None]":
         """The nets of which one runs; None for doing nothing."""
-        known = [x.value for x in inputs]
-        if all(value is not None for value in known):
+        known = [x.value for x in inputs if x.value is not None]
+        if len(known) == len(inputs):
             return [self.operator.choose(*known)]
         bodies: list[Body | None] = list(self.bodies.values())
         return bodies if len(bodies) > 1 else [*bodies, None]
@@ -197,7 +197,8 @@ class Body:
         for node in self.nodes:
             values = [defined(blobs, name) for name in node.inputs]
             if not node.operator.shares_workspace:
-                node.check(values)
+                written = node.check(values)
+                check_live(sum(value.nbytes for value in blobs.values()) + sum(t.nbytes for t in written))
             update(blobs, node.outputs, node.compute(values))
 
 

@@ -110,7 +110,7 @@ class Operator:
     @classmethod
     def decode(cls, arguments: Arguments) -> "Operator":
         """The operator with its arguments taken from a file."""
-        return cls(**{field.name: _read(arguments, field) for field in dataclasses.fields(cls)})
+        return cls(**read_fields(cls, arguments))
 
     @classmethod
     def arity(cls) -> tuple[int, float]:
@@ -192,6 +192,11 @@ def operator(*names: str, **fixed) -> Callable[[type[Operator]], type[Operator]]
         return cls
 
     return register
+
+
+def read_fields(cls: type, arguments: Arguments) -> dict[str, typing.Any]:
+    """The fields of a dataclass, each from the argument of its name, as the type that it declares."""
+    return {field.name: _read(arguments, field) for field in dataclasses.fields(cls)}
 
 
 def _read(arguments: Arguments, field: dataclasses.Field):

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from caffe2_models.net import last_uses
 from caffe2_models.operators.node import Node, Step, defined, update
-from caffe2_models.runtimes.session import Session, check_live
-from caffe2_models.tensors import Value
+from caffe2_models.runtimes.session import Session
+from caffe2_models.tensors import Value, check_live
 
 
 class ReferenceSession(Session):

@@ -8,9 +8,7 @@ import numpy as np
 from caffe2_common.errors import ModelError
 from caffe2_models.net import Net, peak_bytes
 from caffe2_models.operators.node import Step, listing
-from caffe2_models.tensors import Int8Tensor, TensorType, Value
-
-MAX_LIVE_BYTES = 4 << 30
+from caffe2_models.tensors import Int8Tensor, TensorType, Value, check_live
 
 MAX_CHECKED = 16  # types of feeds that a session remembers
 
@@ -66,12 +64,6 @@ class Session:
 
     def _run(self, feeds: dict[str, Value], outputs: list[str]) -> dict[str, Value]:
         raise NotImplementedError
-
-
-def check_live(nbytes: int) -> None:
-    """Raises ModelError for more bytes of blobs at a time than is reasonable."""
-    if nbytes > MAX_LIVE_BYTES:
-        raise ModelError(f"its blobs would take more than {MAX_LIVE_BYTES >> 20} MiB at a time")
 
 
 def input_types(feeds: Mapping[str, Value]) -> dict[str, TensorType]:

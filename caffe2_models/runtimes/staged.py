@@ -11,8 +11,8 @@ from typing import Protocol
 
 from caffe2_models.net import Net, Part, peak_bytes
 from caffe2_models.operators.node import Node, Step, defined, update, walk
-from caffe2_models.runtimes.session import Session, check_live, input_types, type_key
-from caffe2_models.tensors import Value
+from caffe2_models.runtimes.session import Session, input_types, type_key
+from caffe2_models.tensors import Value, check_live
 
 
 class Compiled(Protocol):
