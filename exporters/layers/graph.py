@@ -37,12 +37,14 @@ class Unsupported(Exception):
 class Blob:
     """A value of the net. shapes holds its shape at the two sizes of the free dimensions (None: not known).
 
-    value is set for constants; varies says that the value is known but depends on the input's shape.
+    value is set for constants; varies says that the value is known but depends on the input's shape, is_zero that it
+    is zero throughout all the same.
     """
 
     shapes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     value: np.ndarray | None = None
     varies: bool = False
+    is_zero: bool = False
     dtype: np.dtype = FLOAT32
     name: str = ""
 

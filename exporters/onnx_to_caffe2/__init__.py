@@ -133,7 +133,8 @@ def _blob(name: str, source: Source) -> Blob:
         return Blob(name=name)
     varies = first.value is not None and not _same_value(first, second)
     value = None if varies else first.value
-    return Blob((first.shape, second.shape), value, varies, first.dtype, name)
+    is_zero = all(known.value is not None and not known.value.any() for known in (first, second))
+    return Blob((first.shape, second.shape), value, varies, is_zero, first.dtype, name)
 
 
 def _same_value(first: TensorType, second: TensorType) -> bool:

@@ -68,9 +68,14 @@ def feeds(model: onnx.ModelProto, sizes: dict[str, int]) -> dict[str, np.ndarray
 
 
 def run_onnx(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> np.ndarray:
-    """The model's first output by ONNX Runtime, node by node: its own rewrites are not what is tested."""
+    """The model's first output by ONNX Runtime."""
+    return run_all(model, inputs)[0]
+
+
+def run_all(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """The model's outputs by ONNX Runtime, node by node: its own rewrites are not what is tested."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = open_session(model.SerializeToString(), options)
-    return session.run(None, inputs)[0]
+    return session.run(None, inputs)

@@ -11,7 +11,7 @@ from caffe2_common.errors import ModelError, UnsupportedError
 from caffe2_models import load_net
 from exporters.onnx_files import load_onnx, save_onnx
 from exporters.onnx_to_caffe2 import convert
-from exporters.verification import Sample, run_onnx
+from exporters.verification import Comparison, Sample, run_onnx
 
 
 @pytest.fixture
@@ -340,3 +340,9 @@ def test_constant_of_absurd_size_is_not_computed():
     )
     with pytest.raises(ModelError, match=r"absurd size|take more than"):
         convert(model)
+
+
+@pytest.mark.parametrize("largest, difference, holds", [(8e-4, 1.4e-7, True), (8e-4, 2e-6, False), (9.0, 1e-5, True)])
+def test_what_float32_is_off_by_anyway_is_close(largest, difference, holds):
+    """A detector's answers may all be near zero."""
+    assert Comparison("a against b", "random", difference, largest).holds is holds

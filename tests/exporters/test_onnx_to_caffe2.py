@@ -5,7 +5,7 @@ import onnx
 import onnx.parser
 import onnx.version_converter
 import pytest
-from conversion_cases import CASES, build, feeds, run_onnx
+from conversion_cases import CASES, build, feeds, run_all, run_onnx
 
 from caffe2_models import load_net
 from exporters.caffe2_to_onnx import to_onnx
@@ -112,3 +112,29 @@ def test_net_is_saved_and_read_again(tmp_path):
     np.testing.assert_array_equal(
         net.session("reference").run(inputs)["y"], again.session("reference").run(inputs)["y"]
     )
+
+
+@pytest.mark.parametrize("cell, gates", [("LSTM", 4), ("GRU", 3), ("RNN", 1)])
+def test_recurrent_layers_in_both_directions(cell, gates):
+    """Weights are there once for each direction, however many steps there are; all outputs are right."""
+    outputs = "y, h, c" if cell == "LSTM" else "y, h"
+    declared = ", ".join(f"float {name}" for name in outputs.split(", "))
+    model = onnx.parser.parse_model(
+        f"""
+        <ir_version: 8, opset_import: ["": 17]>
+        net (float[5,N,3] x, float[2,{4 * gates},3] w, float[2,{4 * gates},4] r, float[2,{8 * gates}] b)
+        => ({declared}) {{ {outputs} = {cell}<hidden_size=4, direction="bidirectional">(x, w, r, b) }}
+        """
+    )
+    rng = np.random.default_rng(0)
+    for value in list(model.graph.input)[1:]:
+        shape = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        content = rng.normal(0, 0.5, shape).astype(np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(content, value.name))
+        model.graph.input.remove(value)
+    inputs = {"x": rng.standard_normal((5, 2, 3), np.float32)}
+    net = convert(model)
+    got = net.session("reference").run(inputs)
+    for name, want in zip(outputs.split(", "), run_all(model, inputs), strict=True):
+        np.testing.assert_allclose(got[name], want, **TOLERANCE)
+    assert sum(t.size for t in net.parameter_types.values()) <= 2 * 4 * gates * (3 + 4 + 2) + 1

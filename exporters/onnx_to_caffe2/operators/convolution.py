@@ -1,11 +1,12 @@
 """Convolutions."""
 
 from exporters.layers import Unsupported
-from exporters.onnx_to_caffe2.operators.window import Window
+from exporters.onnx_to_caffe2.operators.window import Window, on_lines
 from exporters.onnx_to_caffe2.registry import converts
 
 
 @converts("Conv")
+@on_lines
 def conv(node, x, weight, bias=None, *, kernel_shape=None, strides=None, pads=None, dilations=None, group=1,
          auto_pad="NOTSET"):  # fmt: skip
     window = Window.of(x, node.output, weight.shape[2:], strides, pads, dilations, auto_pad)
@@ -13,6 +14,7 @@ def conv(node, x, weight, bias=None, *, kernel_shape=None, strides=None, pads=No
 
 
 @converts("ConvTranspose")
+@on_lines
 def conv_transpose(node, x, weight, bias=None, *, kernel_shape=None, strides=None, pads=None,
 dilations=None, group=1,
                    output_padding=None, output_shape=None, auto_pad="NOTSET"):  # fmt: skip

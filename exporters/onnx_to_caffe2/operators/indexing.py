@@ -27,6 +27,11 @@ def gather(node, x, indices, *, axis=0):
     return node.add("Squeeze", [y], dims=[axis]) if not wanted.ndim else y
 
 
+def chosen(node: Node, x: Blob, axis: int, index: int) -> Blob:
+    """x at one place of a dimension, which goes."""
+    return node.add("Squeeze", [slice_axis(node, x, axis, index, index + 1)], dims=[axis])
+
+
 @converts("GatherElements")
 def gather_elements(node, x, indices, *, axis=0):
     """Along the last dimension that is Caffe2's Gather of each outer position."""

@@ -1,11 +1,12 @@
 """Poolings over windows and over the whole map."""
 
 from exporters.layers import Blob, Unsupported
-from exporters.onnx_to_caffe2.operators.window import Window
+from exporters.onnx_to_caffe2.operators.window import Window, on_lines
 from exporters.onnx_to_caffe2.registry import Node, converts
 
 
 @converts("MaxPool")
+@on_lines
 def max_pool(node, x, *, kernel_shape, strides=None, pads=None, dilations=None, ceil_mode=0,
 auto_pad="NOTSET",
              storage_order=0):  # fmt: skip
@@ -14,6 +15,7 @@ auto_pad="NOTSET",
 
 
 @converts("AveragePool")
+@on_lines
 def average_pool(node, x, *, kernel_shape, strides=None, pads=None, dilations=None, ceil_mode=0,
 auto_pad="NOTSET",
                  count_include_pad=0):  # fmt: skip
@@ -32,11 +34,13 @@ auto_pad="NOTSET",
 
 
 @converts("GlobalAveragePool")
+@on_lines
 def global_average_pool(node, x):
     return pool_map(node, "AveragePool", x)
 
 
 @converts("GlobalMaxPool")
+@on_lines
 def global_max_pool(node, x):
     return pool_map(node, "MaxPool", x)
 

@@ -1,8 +1,42 @@
 """Kernel, stride, padding and dilation of convolutions and poolings, in both tongues."""
 
+import dataclasses
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from exporters.layers import Blob, Unsupported
+from exporters.onnx_to_caffe2.registry import Node
+
+# What a line has in the height that it is given: attributes of windows, by their neutral values.
+OF_HEIGHT = {"kernel_shape": 1, "strides": 1, "dilations": 1, "output_padding": 0, "output_shape": 1}
+
+
+def on_lines(convert: Callable) -> Callable:
+    """A conversion of windows over maps, for lines [N, C, L] too: they are maps of one row."""
+
+    @functools.wraps(convert)
+    def wrapper(node: Node, x: Blob, *others: Blob | None, **attributes):
+        if x.rank != 3:
+            return convert(node, x, *others, **attributes)
+        outputs = [Blob(tuple((*s[:2], 1, *s[2:]) for s in y.shapes)) if y.shapes else Blob() for y in node.outputs]
+        for name, neutral in OF_HEIGHT.items():
+            if attributes.get(name) is not None:
+                attributes[name] = [neutral, *attributes[name][-1:]]
+        if attributes.get("pads") is not None:
+            begin, end = attributes["pads"]
+            attributes["pads"] = [0, begin, 0, end]
+        lifted = [blob if blob is None or blob.rank != 3 else _as_map(node, blob) for blob in (x, *others)]
+        y = convert(dataclasses.replace(node, outputs=outputs), *lifted, **attributes)
+        return node.add("Squeeze", [y], dims=[2])
+
+    return wrapper
+
+
+def _as_map(node: Node, x: Blob) -> Blob:
+    return node.constant(np.expand_dims(x.value, 2)) if x.is_constant else node.add("ExpandDims", [x], dims=[2])
 
 
 @dataclass(frozen=True)
