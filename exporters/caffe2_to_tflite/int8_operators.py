@@ -17,6 +17,7 @@ from caffe2_models.operators.int8_layers import Sums
 from caffe2_models.tensors import Int8Tensor, TensorType
 from exporters.caffe2_to_tflite.graph import TYPES, Graph, Quantization, Tensor
 from exporters.caffe2_to_tflite.requantization import (
+    Scales,
     averages_alike,
     find_addition,
     find_average,
@@ -28,6 +29,8 @@ from exporters.caffe2_to_tflite.windows import conv_options, pad_window, pool_op
 RELU = {True: schema.ActivationFunctionType.RELU, False: schema.ActivationFunctionType.NONE}
 
 INT32 = 1 << 31
+
+WIDEST = 127  # a weight of int8
 
 INTEGERS_ONLY = 3.0 * 2**22  # float32 numbers of this size are integers
 
@@ -159,17 +162,21 @@ def real(w: Int8Writer, x: Blob, scale: float) -> Tensor:
 
 @writes("Int8Conv", "Int8ConvRelu")
 def conv(w: Int8Writer, operator: Any, y: TensorType, x: Blob, weight: Blob, bias: Blob) -> Tensor:
-    fit, taps = operator.window.fit(*x.type.shape[1:3]), weight.parameter
-    depthwise = operator.group == x.type.shape[3] == taps.shape[0] and operator.group > 1
-    layer = layer_constants(w, operator, x, taps, bias.parameter, channel_axis=3 if depthwise else 0)
-    padded = pad_window(w.graph, x.tensor, fit.kernel, fit.stride, fit.dilation, fit.pads, fit.output)
-    options = {**conv_options(fit.stride, fit.dilation), **padded.options}
-    options["fusedActivationFunction"] = RELU[operator.relu]
-    inputs = [padded.image, layer.weight, layer.bias]
-    if depthwise:
-        options |= {"depthMultiplier": 1, "table": "DepthwiseConv2DOptions"}
-        return w.add("DEPTHWISE_CONV_2D", inputs, y, layer.output_scale, **options)
-    return w.add("CONV_2D", inputs, y, layer.output_scale, table="Conv2DOptions", **options)
+    layer = Layer.of(w, operator, x, weight.parameter, bias.parameter)
+    channels = x.type.shape[3]
+    if not (operator.group == channels == layer.taps.shape[0] and channels > 1):
+        return convolved(w, operator, y, layer, x.tensor, operator.group)
+    wide = np.flatnonzero(np.abs(layer.taps).reshape(channels, -1).max(axis=1) > WIDEST)
+    whole = depthwise(w, operator, y, layer, x.tensor)
+    if not w.offset or not wide.size:
+        return whole
+    chosen = picked(w, x.tensor, wide)
+    few = convolved(w, operator, y.with_shape((*y.shape[:3], len(wide))), layer.only(wide), chosen, len(wide))
+    joined = y.with_shape((*y.shape[:3], channels + len(wide)))
+    both = w.add("CONCATENATION", [whole, few], joined, scale_of(whole), table="ConcatenationOptions", axis=3)
+    order = np.arange(channels)
+    order[wide] = channels + np.arange(len(wide))
+    return picked(w, both, order)
 
 
 @writes("Int8FC")
@@ -178,13 +185,13 @@ def fully_connected(w: Int8Writer, operator: Any, y: TensorType, x: Blob, weight
     rows, inner = x.type.shape[0], int(np.prod(x.type.shape[1:]))
     taps = weight.parameter
     taps = replace(taps, data=taps.data.reshape(len(taps.data), 1, 1, inner))
-    layer = layer_constants(w, operator, x, taps, bias.parameter, channel_axis=0)
-    pixels = w.graph.reshape(x.tensor, (rows, 1, 1, inner))
+    layer = Layer.of(w, operator, x, taps, bias.parameter)
+    image, content = within_eight_bits(w, layer, w.graph.reshape(x.tensor, (rows, 1, 1, inner)), 1)
     options = {**conv_options((1, 1), (1, 1)), "padding": schema.Padding.VALID}
     options["fusedActivationFunction"] = RELU[operator.relu]
     whole = y.with_shape((rows, 1, 1, len(taps.data)))
-    inputs = [pixels, layer.weight, layer.bias]
-    output = w.add("CONV_2D", inputs, whole, layer.output_scale, table="Conv2DOptions", **options)
+    inputs = [image, content, layer.bias(w, image)]
+    output = w.add("CONV_2D", inputs, whole, layer.scales.output, table="Conv2DOptions", **options)
     return w.graph.reshape(output, y.shape)
 
 
@@ -193,62 +200,110 @@ def conv_transpose(w: Int8Writer, operator: Any, y: TensorType, x: Blob, weight:
     """The whole upscaled image, of which the pads are cut."""
     window, taps = operator.window, weight.parameter
     taps = replace(taps, data=taps.data.transpose(3, 1, 2, 0))
-    layer = layer_constants(w, operator, x, taps, bias.parameter, channel_axis=0)
+    layer = Layer.of(w, operator, x, taps, bias.parameter)
+    image, content = within_eight_bits(w, layer, x.tensor, 1)
     top, left, bottom, right = window.pads
     rows, columns = Upscaling(window, operator.adj).size(*x.type.shape[1:3])
     whole = y.with_shape((y.shape[0], rows + top + bottom, columns + left + right, y.shape[3]))
     options = {"strideH": window.stride[0], "strideW": window.stride[1], "padding": schema.Padding.VALID}
-    inputs = [w.graph.ints(whole.shape), layer.weight, x.tensor, layer.bias]
-    output = w.add("TRANSPOSE_CONV", inputs, whole, layer.output_scale, table="TransposeConvOptions", **options)
+    inputs = [w.graph.ints(whole.shape), content, image, layer.bias(w, image)]
+    output = w.add("TRANSPOSE_CONV", inputs, whole, layer.scales.output, table="TransposeConvOptions", **options)
     if not any(window.pads):
         return output
     ends = [w.graph.ints((0, top, left, 0)), w.graph.ints(y.shape)]
-    return w.add("SLICE", [output, *ends], y, layer.output_scale, table="SliceOptions")
+    return w.add("SLICE", [output, *ends], y, layer.scales.output, table="SliceOptions")
 
 
 @dataclass(frozen=True)
-class LayerConstants:
-    weight: Tensor
-    bias: Tensor
-    output_scale: float
+class Layer:
+    """A layer's weight less its zero point, int64 [O, kh, kw, I], its bias, int64 [O], and the scales found for it."""
+
+    taps: np.ndarray
+    biases: np.ndarray
+    zero_point: int
+    scales: Scales
+
+    @classmethod
+    def of(cls, w: Int8Writer, operator: Any, x: Blob, weight: Int8Tensor, bias: Int8Tensor) -> "Layer":
+        scale = float(int8.requantization_scale(x.scale, weight.scale, operator.Y_scale))
+        sums = Sums.of(x.type, weight, bias, 0, padded=True)
+        reach = max(sums.low, -INT32), min(sums.high, INT32 - 1)
+        declared = (scale_of(x.tensor), float(weight.scale), float(operator.Y_scale))
+        found = find_scales(
+            *(scale, operator.Y_zero_point, operator.relu, reach, declared), w.kind == "uint8", w.pinned
+        )
+        if not found.exact:
+            w.doubt("no scales were found with which it rounds as QNNPACK does")
+        taps = weight.data.astype(np.int64) - weight.zero_point
+        return cls(taps, bias.data.astype(np.int64), weight.zero_point, found)
+
+    def only(self, channels: np.ndarray) -> "Layer":
+        """Some of the output channels."""
+        return replace(self, taps=self.taps[channels], biases=self.biases[channels])
+
+    def weight(self, w: Int8Writer, taps: np.ndarray, axis: int = 0) -> Tensor:
+        """Taps as a tensor: bytes of uint8 have the zero point, those of int8 none."""
+        zero_point = 0 if w.offset else self.zero_point
+        content = (taps + zero_point).astype(w.dtype)
+        return w.graph.constant(content, Quantization(self.scales.weight, zero_point, axis), "weight")
+
+    def bias(self, w: Int8Writer, image: Tensor) -> Tensor:
+        scale = float(np.float32(scale_of(image)) * np.float32(self.scales.weight))
+        return w.graph.constant(self.biases.astype(np.int32), Quantization(scale), "bias")
 
 
-def layer_constants(
-    w: Int8Writer, operator: Any, x: Blob, weight: Int8Tensor, bias: Int8Tensor, channel_axis: int
-) -> LayerConstants:
-    """Weight [O, kh, kw, I] (as [1, kh, kw, O] where the channel axis is 3) and bias [O] as tensors.
+def convolved(w: Int8Writer, operator: Any, y: TensorType, layer: Layer, image: Tensor, group: int) -> Tensor:
+    fit = operator.window.fit(*image.shape[1:3])
+    image, content = within_eight_bits(w, layer, image, group)
+    padded = pad_window(w.graph, image, fit.kernel, fit.stride, fit.dilation, fit.pads, fit.output)
+    options = {**conv_options(fit.stride, fit.dilation), **padded.options}
+    options |= {"fusedActivationFunction": RELU[operator.relu], "table": "Conv2DOptions"}
+    return w.add("CONV_2D", [padded.image, content, layer.bias(w, image)], y, layer.scales.output, **options)
 
-    In int8 weights have no zero point: a channel that uses more than -127...127 about it is quantized anew.
+
+def depthwise(w: Int8Writer, operator: Any, y: TensorType, layer: Layer, image: Tensor) -> Tensor:
+    """In int8 of no use for channels whose weights have more than 8 bits: these are clipped."""
+    fit = operator.window.fit(*image.shape[1:3])
+    taps = layer.taps.clip(-WIDEST, WIDEST) if w.offset else layer.taps
+    content = layer.weight(w, taps.transpose(3, 1, 2, 0), 3)
+    padded = pad_window(w.graph, image, fit.kernel, fit.stride, fit.dilation, fit.pads, fit.output)
+    options = {**conv_options(fit.stride, fit.dilation), **padded.options, "depthMultiplier": 1}
+    options |= {"fusedActivationFunction": RELU[operator.relu], "table": "DepthwiseConv2DOptions"}
+    return w.add("DEPTHWISE_CONV_2D", [padded.image, content, layer.bias(w, image)], y, layer.scales.output, **options)
+
+
+def within_eight_bits(w: Int8Writer, layer: Layer, image: Tensor, group: int) -> tuple[Tensor, Tensor]:
+    """(image, weight): in int8, which has no zero point of weights, some lie beyond -127...127.
+
+    Such an input channel is there twice, and its weight is the sum of two; without groups only those that need it are.
     """
-    scale = float(int8.requantization_scale(x.scale, weight.scale, operator.Y_scale))
-    sums = Sums.of(x.type, weight, bias, 0, padded=True)
-    reach = max(sums.low, -INT32), min(sums.high, INT32 - 1)
-    declared = (scale_of(x.tensor), float(weight.scale), float(operator.Y_scale))
-    found = find_scales(*(scale, operator.Y_zero_point, operator.relu, reach, declared), w.kind == "uint8", w.pinned)
-    if not found.exact:
-        w.doubt("no scales were found with which it rounds as QNNPACK does")
-    content, biases = weight.data, bias.data.astype(np.int64)
-    quantization = Quantization(found.weight, weight.zero_point, channel_axis)
-    if w.kind == "int8":
-        centred = weight.data.astype(np.int64) - weight.zero_point
-        largest = np.abs(centred).reshape(len(centred), -1).max(axis=1)
-        shrink = np.maximum(largest / 127, 1)
-        if np.any(largest > 127):
-            w.doubt("weights that use more than 8 bits about their zero point are quantized anew")
-            quantization = Quantization(tuple((found.weight * shrink).tolist()), 0, channel_axis)
-        else:
-            quantization = Quantization(found.weight, 0, channel_axis)
-        content = np.rint(centred / shrink[:, None, None, None]).astype(np.int8)
-        biases = np.rint(biases / shrink).astype(np.int64)
-    if channel_axis == 3:
-        content = content.transpose(3, 1, 2, 0)
-    scales = np.float32(scale_of(x.tensor)) * np.atleast_1d(np.asarray(quantization.scale, np.float32))
-    bias_scale = tuple(scales.tolist()) if len(scales) > 1 else float(scales[0])
-    return LayerConstants(
-        weight=w.graph.constant(content, quantization, "weight"),
-        bias=w.graph.constant(biases.astype(np.int32), Quantization(bias_scale), "bias"),
-        output_scale=found.output,
-    )
+    if not w.offset or np.abs(layer.taps).max() <= WIDEST:
+        return image, layer.weight(w, layer.taps)
+    channels = image.shape[3] // group
+    rest = layer.taps
+    parts: list[np.ndarray] = []
+    sources: list[np.ndarray] = []
+    while np.any(rest):
+        part = rest.clip(-WIDEST, WIDEST)
+        needed = np.arange(channels) if group > 1 or not parts else np.flatnonzero(part.any(axis=(0, 1, 2)))
+        parts.append(part[..., needed])
+        sources.append(needed)
+        rest = rest - part
+    content = layer.weight(w, np.concatenate(parts, axis=3))
+    if group > 1:
+        every = np.arange(group)[:, None] * channels + np.concatenate(sources)
+        return picked(w, image, every.ravel()), content
+    copies = np.concatenate(sources[1:])
+    few = picked(w, image, copies)
+    whole = (*image.shape[:3], channels + len(copies))
+    options = {"axis": 3, "table": "ConcatenationOptions"}
+    return w.graph.add("CONCATENATION", [image, few], whole, w.dtype, None, image.quantization, **options), content
+
+
+def picked(w: Int8Writer, image: Tensor, channels: np.ndarray) -> Tensor:
+    """Some channels of an image, in an order."""
+    inputs, shape = [image, w.graph.ints(channels.tolist())], (*image.shape[:3], channels.size)
+    return w.graph.add("GATHER", inputs, shape, w.dtype, None, image.quantization, table="GatherOptions", axis=3)
 
 
 @writes("Int8Add", "Int8Sum", "Int8AddRelu", "Int8SumRelu")

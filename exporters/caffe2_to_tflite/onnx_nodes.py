@@ -633,6 +633,11 @@ def pad_of(graph: Graph, x: Tensor, pads: Value, value: Value | None = None, *, 
     if mode == b"constant":
         filler = graph.constant(scalar(value))
         return moved(graph, "PADV2", [x, table, filler], x, shape, table="PadV2Options")
+    if mode == b"edge":
+        for axis, (before, after) in enumerate(grown):
+            places = np.arange(-before, x.shape[axis] + after).clip(0, x.shape[axis] - 1)
+            x = gather(graph, x, places, axis=axis) if before or after else x
+        return x
     if mode != b"reflect":
         raise UnsupportedError(f"padding by {mode.decode()}")
     options = {"mode": schema.MirrorPadMode.REFLECT, "table": "MirrorPadOptions"}
