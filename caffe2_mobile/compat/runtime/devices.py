@@ -13,12 +13,25 @@ COPIES = ("CopyCPUToGPU", "CopyGPUToCPU")
 ON_CPU = {caffe2_pb2.PROTO_CPU, caffe2_pb2.PROTO_MKLDNN, caffe2_pb2.PROTO_IDEEP}
 
 
-def put_on_cpu(net: caffe2_pb2.NetDef) -> None:
-    """Make a net one for the CPU, in place; say once what it asked for."""
+def on_cpu(net: caffe2_pb2.NetDef) -> caffe2_pb2.NetDef:
+    """The net as one for the CPU: itself or, where it copies between devices, a changed copy.
+
+    Says once what it asked for.
+    """
     warn_of_devices(net)
-    for op in net.op:
+    if not any(op.type in COPIES for op in net.op):
+        return net
+    changed = copy_of(net)
+    for op in changed.op:
         if op.type in COPIES:
             op.type = "Copy"
+    return changed
+
+
+def copy_of(net: caffe2_pb2.NetDef) -> caffe2_pb2.NetDef:
+    copied = caffe2_pb2.NetDef()
+    copied.CopyFrom(net)
+    return copied
 
 
 def warn_of_devices(net: caffe2_pb2.NetDef) -> None:

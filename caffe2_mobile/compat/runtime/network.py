@@ -14,7 +14,7 @@ import numpy as np
 
 from caffe2_common.errors import ModelError
 from caffe2_mobile.compat.runtime.blob import Blob, Pending
-from caffe2_mobile.compat.runtime.devices import put_on_cpu
+from caffe2_mobile.compat.runtime.devices import copy_of, on_cpu
 from caffe2_mobile.compat.runtime.effects import EFFECTS, Surroundings
 from caffe2_mobile.compat.runtime.known import refusal
 from caffe2_models.net import Net, Node
@@ -224,9 +224,8 @@ class Network:
     """
 
     def __init__(self, proto: caffe2_pb2.NetDef, workspace: Surroundings, once: bool = False):
-        self.proto = caffe2_pb2.NetDef()
-        self.proto.CopyFrom(proto)
-        put_on_cpu(self.proto)
+        """once: it is run from here, and the caller leaves `proto` as it is."""
+        self.proto = on_cpu(proto if once else copy_of(proto))
         self.name = proto.name
         _check_sources(self.proto)
         _check_operators(self.proto.op)
@@ -257,8 +256,9 @@ class Network:
 
         def close() -> None:
             if pending:
-                net = caffe2_pb2.NetDef(name=self.name)
-                net.op.extend(self.proto.op[i] for i in pending)
+                net = self.proto
+                if len(pending) < len(net.op):
+                    net = caffe2_pb2.NetDef(name=self.name, op=[self.proto.op[i] for i in pending])
                 parts.append(Segment(net, pending[0], workspace.create_blob, wanted, once))
                 pending.clear()
 

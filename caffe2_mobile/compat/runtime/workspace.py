@@ -102,7 +102,7 @@ class Workspace:
         key = net.SerializeToString(deterministic=True)
         network = self._once.get(key)
         if network is None or not network.is_of(self):
-            network = self._make(net, once=True)
+            network = self._make(caffe2_pb2.NetDef.FromString(key), once=True)  # its own, whatever becomes of `net`
         self._once[key] = network
         self._once.move_to_end(key)
         if len(self._once) > MAX_ONCE:
