@@ -77,7 +77,7 @@ def type_key(feeds: Mapping[str, Value]) -> tuple:
         (
             name,
             value.shape,
-            str(value.dtype),
+            value.dtype.str,
             *((value.scale, value.zero_point) if isinstance(value, Int8Tensor) else ()),
         )
         for name, value in sorted(feeds.items())

@@ -49,7 +49,6 @@ class StagedSession(Session):
         raise NotImplementedError
 
     def _run(self, feeds, outputs):
-        self.steps(feeds, outputs)
         blobs = dict(feeds)
         self._run_nodes(self.net.operators, blobs, frozenset(outputs))
         return {name: self._value(name, blobs) for name in outputs}
