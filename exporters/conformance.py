@@ -16,8 +16,8 @@ from exporters.onnx_to_caffe2 import convert
 RTOL, ATOL = 1e-3, 1e-5
 COARSE = {onnx.TensorProto.BFLOAT16: 2.0**-8}
 
-# Operators whose further float inputs (scales, values of a one-hot row) are constants in every model.
-WITH_CONSTANTS = {"Resize", "Upsample", "OneHot"}
+# Operators whose further float inputs (scales, values of a one-hot row, weights) are constants in every model.
+WITH_CONSTANTS = {"Resize", "Upsample", "OneHot", "LSTM", "GRU", "RNN", "Pad"}
 
 OUTCOMES = ("passed", "refused", "wrong")
 

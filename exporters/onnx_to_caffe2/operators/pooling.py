@@ -1,5 +1,7 @@
 """Poolings over windows and over the whole map."""
 
+import numpy as np
+
 from exporters.layers import Blob, Unsupported
 from exporters.onnx_to_caffe2.operators.window import Window, on_lines
 from exporters.onnx_to_caffe2.registry import Node, converts
@@ -31,6 +33,18 @@ auto_pad="NOTSET",
     padded = node.add("PadImage", [x], pad_t=top, pad_l=left, pad_b=bottom, pad_r=right)
     rest = (0, 0, window.pads[2] - bottom, window.pads[3] - right)
     return _pool(node, "AveragePool", padded, Window(window.kernel, window.strides, rest, window.dilations))
+
+
+@converts("LpPool")
+@on_lines
+def lp_pool(node, x, *, kernel_shape, strides=None, pads=None, dilations=None, ceil_mode=0, auto_pad="NOTSET",
+            p=2):  # fmt: skip
+    """(sum of |x|^p)^(1/p): the sum is the mean over the whole window times its area."""
+    window = Window.of(x, node.output, kernel_shape, strides, pads, dilations, auto_pad, ceil_mode)
+    powers = node.add("Pow", [node.add("Abs", [x])], exponent=float(p))
+    mean = _pool(node, "AveragePool", powers, window, count_include_pad=1 if any(window.pads) else None)
+    total = node.add("Mul", [mean, node.constant(np.float32(np.prod(window.kernel)))])
+    return node.add("Pow", [total], exponent=1 / p)
 
 
 @converts("GlobalAveragePool")

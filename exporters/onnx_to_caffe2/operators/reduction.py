@@ -1,8 +1,12 @@
 """Reductions."""
 
+import functools
+
 from exporters.layers import Unsupported
 from exporters.onnx_to_caffe2.operators.pooling import pool_map
 from exporters.onnx_to_caffe2.registry import converts
+
+MAX_FACTORS = 256
 
 
 @converts("ReduceMean", constants={1: "axes"})
@@ -25,3 +29,20 @@ def reduce(node, x, *, axes=None, keepdims=1, noop_with_empty_axes=0):
         raise Unsupported("a reduction of nothing")
     axes = sorted(axis % x.rank for axis in axes or range(x.rank))
     return node.add(node.type, [x], axes=axes, keepdims=keepdims)
+
+
+@converts("ReduceProd", constants={1: "axes"})
+def reduce_prod(node, x, *, axes=None, keepdims=1, noop_with_empty_axes=0):
+    """Caffe2 multiplies blobs, not along them: the parts of each dimension one after the other."""
+    if not axes and noop_with_empty_axes:
+        return x
+    if 0 in x.shape:
+        raise Unsupported("a reduction of nothing")
+    axes = sorted(axis % x.rank for axis in axes or range(x.rank))
+    for axis in axes:
+        extent = x.fixed_dim(axis)
+        if extent > MAX_FACTORS:
+            raise Unsupported(f"a product of {extent} factors, more than {MAX_FACTORS}")
+        first, *others = node.add_many("Split", [x], extent, axis=axis, split=[1] * extent) if extent > 1 else [x]
+        x = functools.reduce(lambda a, b: node.add("Mul", [a, b]), others, first)
+    return x if keepdims else node.add("Squeeze", [x], dims=axes)

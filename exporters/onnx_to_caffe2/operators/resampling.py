@@ -6,6 +6,7 @@ the output's.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -31,13 +32,49 @@ ROUNDINGS: dict[str, Callable] = {
 }
 
 
+@dataclass(frozen=True)
+class Kernel:
+    """How pixels between those of the input are made: of the two nearest in each direction, or the four.
+
+    a: the cubic's coefficient. exclude_outside: pixels beyond the image do not count, where else the edge's stand in
+    for them. antialias: to fewer pixels it reaches over as many as become one.
+    """
+
+    mode: str
+    a: float = -0.75
+    exclude_outside: bool = False
+    antialias: bool = False
+
+    def weights(self, distance: np.ndarray) -> np.ndarray:
+        """Of pixels at these distances."""
+        d = np.abs(distance)
+        if self.mode != "cubic":
+            return np.maximum(0, 1 - d)
+        near = (self.a + 2) * d**3 - (self.a + 3) * d**2 + 1
+        far = self.a * d**3 - 5 * self.a * d**2 + 8 * self.a * d - 4 * self.a
+        return np.where(d <= 1, near, np.where(d < 2, far, 0))
+
+    def shares(self, before: int, places: np.ndarray, ratio: float) -> np.ndarray:
+        """[output, input], float32: what each pixel of the output takes of each of the input."""
+        stretch = min(ratio, 1.0) if self.antialias else 1.0
+        reach = int(np.ceil((2 if self.mode == "cubic" else 1) / stretch)) + 1
+        pixels = np.floor(places.astype(np.float64))[:, None].astype(np.int64) + np.arange(-reach, reach + 1)
+        weights = self.weights((places[:, None].astype(np.float64) - pixels) * stretch)
+        if self.exclude_outside:
+            weights = np.where((pixels < 0) | (pixels >= before), 0, weights)
+        weights /= weights.sum(axis=1, keepdims=True)
+        matrix = np.zeros((len(places), before))
+        np.add.at(matrix, (np.arange(len(places))[:, None], np.clip(pixels, 0, before - 1)), weights)
+        return matrix.astype(np.float32)
+
+
 @converts("Upsample")
 def upsample(node, x, scales_input=None, *, scales=None, mode="nearest", height_scale=None, width_scale=None):
     if scales is None and height_scale is not None:
         scales = [1, 1, height_scale, width_scale]
     if scales is None:
         scales = _constant_scales(scales_input)
-    return _resize(node, x, scales, mode, "asymmetric", "floor")
+    return _resize(node, x, scales, Kernel(mode), "asymmetric", "floor")
 
 
 @converts("Resize")
@@ -46,9 +83,7 @@ def resize(node, x, roi_or_scales=None, scales=None, sizes=None, *, mode="neares
            cubic_coeff_a=-0.75, exclude_outside=0, extrapolation_value=0.0, antialias=0, axes=None,
            keep_aspect_ratio_policy="stretch"):  # fmt: skip
     if node.opset < 11:
-        return _resize(node, x, _constant_scales(roi_or_scales), mode, "asymmetric", "floor")
-    if antialias:
-        raise Unsupported("antialias")
+        return _resize(node, x, _constant_scales(roi_or_scales), Kernel(mode), "asymmetric", "floor")
     given = None
     if sizes is None or sizes.is_constant or sizes.varies:
         given = _constant_scales(scales) if scales is not None and scales.shape != (0,) else None
@@ -56,7 +91,8 @@ def resize(node, x, roi_or_scales=None, scales=None, sizes=None, *, mode="neares
         raise Unsupported("sizes that are computed while the net runs")
     if given is not None and axes is not None:
         given = np.array([dict(zip([axis % 4 for axis in axes], given, strict=True)).get(i, 1) for i in range(4)])
-    return _resize(node, x, given, mode, coordinate_transformation_mode, nearest_mode)
+    kernel = Kernel(mode, cubic_coeff_a, bool(exclude_outside), bool(antialias))
+    return _resize(node, x, given, kernel, coordinate_transformation_mode, nearest_mode)
 
 
 def _constant_scales(scales: Blob | None) -> np.ndarray:
@@ -65,15 +101,15 @@ def _constant_scales(scales: Blob | None) -> np.ndarray:
     return scales.value
 
 
-def _resize(node: Node, x: Blob, scales, mode: str, coordinates: str, nearest: str) -> Blob:
+def _resize(node: Node, x: Blob, scales, kernel: Kernel, coordinates: str, nearest: str) -> Blob:
     """x at y's size; scales as they are given for each dimension, None where the sizes tell them."""
-    y = node.output
+    y, mode = node.output, kernel.mode
     if x.rank != 4 or [s[:2] for s in x.shapes] != [s[:2] for s in y.shapes]:
         raise Unsupported("resizing of other dimensions than height and width")
     if x.shapes == y.shapes:
         return x
-    if mode not in ("nearest", "linear") or coordinates not in COORDINATES or nearest not in ROUNDINGS:
-        raise Unsupported(f"mode {mode} with coordinates {coordinates}; known are nearest and linear")
+    if mode not in ("nearest", "linear", "cubic") or coordinates not in COORDINATES or nearest not in ROUNDINGS:
+        raise Unsupported(f"mode {mode} with coordinates {coordinates}")
     given = [None if scales is None else np.float32(scales[axis]) for axis in SIDES]
     places = [_places(x, y, axis, scale, coordinates) for axis, scale in zip(SIDES, given, strict=True)]
     if coordinates == "align_corners" and any(
@@ -87,7 +123,7 @@ def _resize(node: Node, x: Blob, scales, mode: str, coordinates: str, nearest: s
         places = [[_rounded(at, nearest, s[axis]) for at, s in zip(both, x.shapes, strict=True)]
                   for axis, both in zip(SIDES, places, strict=True)]  # fmt: skip
         kind, wanted = "ResizeNearest", places
-    elif coordinates == "align_corners":
+    elif coordinates == "align_corners" and mode == "linear" and not kernel.antialias:
         kind = "UpsampleBilinear"
     fitting = [_caffe2_scale(x, y, axis, pixels) for axis, pixels in zip(SIDES, wanted, strict=True)]
     if kind is not None and None not in fitting:
@@ -97,7 +133,12 @@ def _resize(node: Node, x: Blob, scales, mode: str, coordinates: str, nearest: s
             f"mode {mode} with coordinates {coordinates}, {nearest}, which are not Caffe2's, at a size that is free; "
             "fix it with --img-size"
         )
-    return _by_matrices(node, x, *(_shares(x.shape[axis], at[0]) for axis, at in zip(SIDES, places, strict=True)))
+    matrices = []
+    for axis, at, scale in zip(SIDES, places, given, strict=True):
+        ratio = float(y.shape[axis] / x.shape[axis] if scale is None else scale)
+        matrices.append(Kernel("linear").shares(x.shape[axis], at[0], 1.0) if mode == "nearest" else (
+            kernel.shares(x.shape[axis], at[0], ratio)))  # fmt: skip
+    return _by_matrices(node, x, *matrices)
 
 
 def _places(x: Blob, y: Blob, axis: int, scale: np.float32 | None, coordinates: str) -> list[np.ndarray]:
@@ -106,7 +147,7 @@ def _places(x: Blob, y: Blob, axis: int, scale: np.float32 | None, coordinates: 
     for before, after in ((s[axis], t[axis]) for s, t in zip(x.shapes, y.shapes, strict=True)):
         ratio = np.float32(after / before) if scale is None else scale
         at = COORDINATES[coordinates](np.arange(after, dtype=np.float32), ratio, before, after)
-        places.append(np.clip(at, 0, before - 1))
+        places.append(at)
     return places
 
 
@@ -128,11 +169,6 @@ def _caffe2_scale(x: Blob, y: Blob, axis: int, pixels: list[np.ndarray] | None) 
         ):
             return float(scale)
     return None
-
-
-def _shares(before: int, places: np.ndarray) -> np.ndarray:
-    """[output, input]: a place between two pixels takes of both, the more the nearer."""
-    return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(before))).astype(np.float32)
 
 
 def _by_matrices(node: Node, x: Blob, rows: np.ndarray, columns: np.ndarray) -> Blob:
