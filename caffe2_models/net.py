@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from caffe2_common.errors import ModelError, UnsupportedError
-from caffe2_common.sizes import Dims, Size, pair_of
+from caffe2_common.sizes import Size, pair_of
 from caffe2_models.files import MAX_OPERATORS, find_pair, read_init, read_net, with_weights, write_net
 from caffe2_models.operators import OPERATORS
 from caffe2_models.operators.node import Node, Step, all_nodes, defined, listing, make_nodes, update, walk
@@ -101,36 +101,31 @@ class Net:
         size: height and width of the one input. Raises ModelError where neither it nor the files tell them.
         """
         dims, preprocessing = get_input_dims(self.predict), get_preprocessing(self.predict)
-        told = size if size is not None or preprocessing is None else preprocessing.size
         stand_ins = {
             name: node.infer({})[1][0].shape
             for node in self.init_operators
             for name in node.outputs
             if name in self.inputs and name not in self._placeholders and not node.inputs
         }
-        return {
-            name: self._shape_of(name, dims.get(name), stand_ins.get(name, ()), told, batch) for name in self.inputs
-        }
-
-    def _shape_of(
-        self, name: str, dims: Dims | None, stand_in: tuple[int, ...], size: Size | None, batch: int
-    ) -> tuple[int, ...]:
-        """An input's shape, from what is known of it."""
-        if dims is not None:
-            sizes = dict(zip((2, 3), pair_of(size), strict=True)) if size is not None and len(dims) == 4 else {}
-            fixed = {axis: dim for axis, dim in enumerate(dims) if dim is not None}
-            if differing := [axis for axis, dim in sizes.items() if fixed.get(axis, dim) != dim and size is not None]:
-                recorded = get_preprocessing(self.predict)
-                if recorded is None or recorded.size != size:
-                    raise ModelError(f"input {name} is made for {fixed[differing[0]]} pixels; its size cannot change")
-            known = {0: batch} | sizes | fixed
-            if all(axis in known for axis in range(len(dims))):
-                return tuple(known[axis] for axis in range(len(dims)))
-        elif len(stand_in) > 1 and size is None:
-            return (batch, *stand_in[1:])
-        elif size is not None and len(self.inputs) == 1:
-            return (batch, self._input_channels(name), *pair_of(size))
-        raise ModelError(f"the shape of input {name} is not recorded in the net; give it, or an image size")
+        told = size if size is not None or preprocessing is None else preprocessing.size
+        sides = dict(zip((2, 3), pair_of(told), strict=True)) if told is not None else {}
+        shapes = {}
+        for name in self.inputs:
+            own, stand_in = dims.get(name), stand_ins.get(name, ())
+            if own is not None:
+                fixed = {axis: dim for axis, dim in enumerate(own) if dim is not None}
+                images = sides if len(own) == 4 else {}
+                known = {0: batch} | (fixed | images if size is not None else images | fixed)
+            elif len(stand_in) > 1 and told is None:
+                known = dict(enumerate((batch, *stand_in[1:])))
+            elif sides and len(self.inputs) == 1:
+                known = {0: batch, 1: self._input_channels(name)} | sides
+            else:
+                known = {}
+            if not known or any(axis not in known for axis in range(len(own or known))):
+                raise ModelError(f"the shape of input {name} is not recorded in the net; give it, or an image size")
+            shapes[name] = tuple(known[axis] for axis in range(len(known)))
+        return shapes
 
     def walk(self, input_shapes: Mapping[str, tuple[int, ...] | TensorType]) -> Iterator[Step]:
         """Every operator in order with the types of its inputs and outputs at that moment; nothing is run.

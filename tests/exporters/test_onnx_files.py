@@ -240,14 +240,14 @@ def test_all_nodes_with_unsupported_attributes_are_listed_at_once():
         net (float[1,3,8,8] x) => (float a, float b) {
             [first] a = MaxPool<kernel_shape=[2,2], dilations=[2,2]>(x)
             s = Constant<value=float[4]{1,1,2,2}>()
-            [second] b = Resize<mode="cubic">(x, , s)
+            [second] b = Resize<coordinate_transformation_mode="tf_crop_and_resize">(x, , s)
         }
         """
     )
     with pytest.raises(UnsupportedError) as error:
         convert(model)
     assert "MaxPool first: dilations other than 1" in str(error.value)
-    assert "Resize second: mode cubic" in str(error.value)
+    assert "Resize second: mode nearest with coordinates tf_crop_and_resize" in str(error.value)
 
 
 def test_second_outputs_that_are_needed_are_refused():
@@ -304,6 +304,7 @@ def test_what_the_file_fixes_is_kept_in_the_net(tmp_path):
     for shapes in ({"rows": (2, 9, 7)}, {"rows": (2, 9, 7), "image": (None, 12, 48, 320)}):
         fixed = convert(model, shapes=shapes)
         assert fixed.input_shapes(batch=3) == {"image": (3, 12, 48, 320), "rows": (2, 9, 7)}
+        assert fixed.input_shapes(size=64) == {"image": (1, 12, 64, 64), "rows": (2, 9, 7)}
     for shapes, reason in [({"data": (1, 3)}, "data is no input"), ({"image": (1, 3, 48, 320)}, "12 in dimension 1")]:
         with pytest.raises(ModelError, match=reason):
             convert(model, shapes=shapes)
