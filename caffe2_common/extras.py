@@ -14,6 +14,7 @@ EXTRAS = {
     "tensorboard": "logs",
     "ray": "cluster",
     "ai_edge_litert": "litert",
+    "flatbuffers": "litert",
 }
 
 

@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,12 +16,13 @@ from caffe2_mobile.api.nets import read_net
 from caffe2_mobile.api.options import PreprocessingOptions, require_one_of, require_positive
 from caffe2_models import Net
 from caffe2_models.preprocessing import get_preprocessing
-from exporters import caffe2_to_tflite
-from exporters.caffe2_to_tflite import KINDS, Converted, Kind
+from exporters.caffe2_to_tflite import KINDS, Kind
 from exporters.int8_comparison import Int8Report
-from exporters.litert import compare_bytes, compare_float
 from exporters.verification import Sample, make_samples
 from validate.calibration import open_images
+
+if TYPE_CHECKING:
+    from exporters.caffe2_to_tflite.conversion import Converted
 
 DRAWN_SAMPLES = 8  # of image-like inputs, where no images are given
 
@@ -52,7 +54,7 @@ class ToTfliteResult(Verified):
     comparisons: of a float net's outputs. reports: of an int8 net's bytes.
     """
 
-    converted: Converted = field(repr=False)
+    converted: "Converted" = field(repr=False)
     model: bytes = field(repr=False)
     kind: Kind
     reports: tuple[Int8Report, ...]
@@ -87,11 +89,14 @@ def to_tflite(source: Net | str | os.PathLike[str], options: ToTfliteOptions | N
     Raises ModelError where LiteRT cannot run it, or the inputs' sizes are unknown, and UnsupportedError, with all of
     them, for operators that have no form in TensorFlow Lite.
     """
+    from exporters.caffe2_to_tflite import conversion  # needs LiteRT
+    from exporters.litert import compare_bytes, compare_float
+
     options, net = options or ToTfliteOptions(), read_net(source)
     preprocessing = _preprocessing(net, options)
     kind: Kind = options.type or ("uint8" if net.is_quantized else "float")
     shapes = net.input_shapes(options.img_size)
-    converted = replace(caffe2_to_tflite.to_tflite(net, shapes, kind), preprocessing=preprocessing)
+    converted = replace(conversion.to_tflite(net, shapes, kind), preprocessing=preprocessing)
     require_labels(converted, options.labels)
     model = converted.to_bytes(options.labels)
     samples = _samples(net, shapes, preprocessing, options)
@@ -105,7 +110,7 @@ def to_tflite(source: Net | str | os.PathLike[str], options: ToTfliteOptions | N
     )
 
 
-def require_labels(converted: Converted, labels: tuple[str, ...]) -> None:
+def require_labels(converted: "Converted", labels: tuple[str, ...]) -> None:
     """Raises ModelError where there is not a label for each value of the first output."""
     name, tensor = next(iter(converted.outputs.items()))
     classes = int(np.prod(tensor.shape[1:]))

@@ -5,18 +5,16 @@ from pathlib import Path
 
 from caffe2_common.errors import ModelError
 from caffe2_common.files import require_writable
+from caffe2_mobile.api.to_tflite import ToTfliteOptions, to_tflite
 from caffe2_mobile.commands.preprocessing_arguments import add_preprocessing_arguments
 from caffe2_mobile.commands.program import ArgumentParser, options_from, positive, size
-
-KINDS = ("float", "uint8", "int8")
+from exporters.caffe2_to_tflite import KINDS
 
 
 def main(argv: list[str]) -> int:
     """Convert, write and compare; 1 where float outputs differ, or bytes that are proved equal."""
     args = parse(argv)
     require_writable(args.output)
-    from caffe2_mobile.api.to_tflite import ToTfliteOptions, to_tflite  # LiteRT takes a second to load
-
     args.labels = read_labels(args.labels)
     options = options_from(ToTfliteOptions, args)
     result = to_tflite(args.net, options)

@@ -5,6 +5,7 @@ Float operators take the way over ONNX that their lowering knows (onnx_nodes.py)
 schema's classes.
 """
 
-from exporters.caffe2_to_tflite.conversion import KINDS, Converted, Kind, to_tflite
+from typing import Literal, get_args
 
-__all__ = ["KINDS", "Converted", "Kind", "to_tflite"]
+Kind = Literal["float", "uint8", "int8"]
+KINDS: tuple[Kind, ...] = get_args(Kind)

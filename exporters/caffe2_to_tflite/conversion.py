@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 
@@ -13,13 +12,11 @@ from caffe2_models.net import Step
 from caffe2_models.operators.registry import Operator
 from caffe2_models.preprocessing import get_preprocessing
 from caffe2_models.tensors import TensorType
+from exporters.caffe2_to_tflite import Kind
 from exporters.caffe2_to_tflite.graph import NHWC, Graph, Quantization, Tensor, Value
 from exporters.caffe2_to_tflite.int8_operators import WRITERS, Blob, Int8Writer
 from exporters.caffe2_to_tflite.metadata import metadata, with_labels
 from exporters.caffe2_to_tflite.onnx_nodes import translate
-
-Kind = Literal["float", "uint8", "int8"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from caffe2_models.operators import OPERATORS
 from caffe2_models.preprocessing import set_preprocessing
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.published import publication, published_net
-from exporters.caffe2_to_tflite import to_tflite
+from exporters.caffe2_to_tflite.conversion import to_tflite
 from exporters.caffe2_to_tflite.metadata import with_labels
 from exporters.caffe2_to_tflite.requantization import find_addition, find_scales, litert_requantize
 from exporters.litert import TfliteRun, compare_bytes, compare_float
