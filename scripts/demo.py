@@ -50,7 +50,7 @@ def main(argv: list[str]) -> None:
     write_atomically(definition, model.architecture.to_json(name=MODEL))
     torch.save(model.state_dict(), checkpoint)
 
-    rows = Chain(definition, checkpoint, images, show=True).run()
+    rows = Chain(definition, checkpoint, images, ["--top", "5"], show=True).run()
     print(f"\n{MODEL} on {len(list(images.held_out.rglob('*.png')))} held-out digits; one image, one thread")
     print("\n".join([HEADER, *(line(row, milliseconds(answer(row, out, model))) for row in rows)]))
 

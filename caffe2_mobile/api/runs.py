@@ -56,9 +56,8 @@ def with_changes(preset: Settings, changes: Mapping[str, Any], title: str) -> Se
             raise ModelError(f"invalid {title} {name}: expected one of {', '.join(known)}")
         needs_one = name in ("epochs", "batch_size")
         if not isinstance(value, bool) and (value < 0 or (needs_one and value == 0)):
-            raise ModelError(
-                f"invalid {title} {name} {value}: expected a number {'above' if needs_one else 'from'} zero"
-            )
+            expected = "above zero" if needs_one else "from zero on"
+            raise ModelError(f"invalid {title} {name} {value}: expected a number {expected}")
     return dataclasses.replace(preset, **changes)  # type: ignore[type-var]
 
 
