@@ -20,14 +20,18 @@ fail() {
     exit 1
 }
 
+has_tools() {
+    command -v aarch64-linux-gnu-g++ >/dev/null && command -v qemu-aarch64 >/dev/null
+}
+
 works() {
-    command -v aarch64-linux-gnu-g++ qemu-aarch64 >/dev/null &&
+    has_tools &&
         "$folder/bin/python" -c 'import google.protobuf, numpy, platform; platform.machine() == "aarch64" or exit(1)' \
             >/dev/null 2>&1
 }
 
 install_tools() {
-    command -v aarch64-linux-gnu-g++ qemu-aarch64 >/dev/null && return
+    has_tools && return
     [ "$(id -u)" = 0 ] || fail "no aarch64-linux-gnu-g++ or no qemu-aarch64; install g++-aarch64-linux-gnu and qemu-user"
     apt-get update -qq >&2 || fail "apt-get update failed"
     DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
