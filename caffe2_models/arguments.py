@@ -110,4 +110,4 @@ def set_floats(argument: caffe2_pb2.Argument, array: np.ndarray) -> None:
     """Set Argument.floats from an array at the speed of a copy, by parsing the field's packed form."""
     content = np.ascontiguousarray(array, "<f4").ravel().view(np.uint8)
     head = length_delimited(caffe2_pb2.Argument.FLOATS_FIELD_NUMBER, content.size)
-    argument.MergeFromString(b"".join([head, content]))
+    argument.MergeFromString(head + content.tobytes())

@@ -66,18 +66,18 @@ def add_fill(init: caffe2_pb2.NetDef, name: str, value: Value) -> caffe2_pb2.Ope
 
     Raises UnsupportedError for a dtype that Caffe2's fills do not make.
     """
-    quantized = isinstance(value, Int8Tensor)
-    array, fills = (value.data, INT8_FILLS) if quantized else (value, FILLS)
+    array, fills = (value.data, INT8_FILLS) if isinstance(value, Int8Tensor) else (value, FILLS)
     if array.dtype.name not in fills:
         raise UnsupportedError(f"{name}: a parameter of {array.dtype.name}, which Caffe2's init nets do not hold")
-    content = array.tobytes() if array.dtype == np.uint8 else array.ravel()
     op = add_operator(init, fills[array.dtype.name], [], [name], shape=np.array(array.shape, np.int64))
     argument = op.arg.add(name="values")
-    if array.dtype == np.uint8 and not quantized:
-        argument.strings.append(content)
+    if array.dtype != np.uint8:
+        set_argument(argument, array.ravel())
+    elif isinstance(value, Int8Tensor):
+        argument.s = array.tobytes()
     else:
-        set_argument(argument, content)
-    if quantized:
+        argument.strings.append(array.tobytes())
+    if isinstance(value, Int8Tensor):
         set_argument(op.arg.add(name="Y_scale"), float(value.scale))
         set_argument(op.arg.add(name="Y_zero_point"), int(value.zero_point))
     return op

@@ -1,11 +1,11 @@
 """Reading and writing nets, in binary or text form."""
 
+import io
 import mmap
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from google.protobuf import text_format
@@ -122,12 +122,13 @@ def _read(path: str | os.PathLike) -> tuple[caffe2_pb2.NetDef, Floats]:
         raise ModelError(f"{path}: truncated or not a Caffe2 net ({reason})") from None
 
 
-def _read_binary(file: BinaryIO, size: int) -> tuple[caffe2_pb2.NetDef, Floats]:
+def _read_binary(file: io.BufferedReader, size: int) -> tuple[caffe2_pb2.NetDef, Floats]:
     """A net read operator by operator, so that its weights are not in memory twice.
 
     Raises DecodeError, before memory is taken, where a length exceeds the file.
     """
-    net, floats, rest, position = caffe2_pb2.NetDef(), {}, [], 0
+    net, rest, position = caffe2_pb2.NetDef(), [], 0
+    floats: Floats = {}
     # Pages of the system's own, not malloc's: what is freed there in one large piece makes it serve large requests
     # from its heap from then on, where weights and what ONNX Runtime frees leave gaps of many MiB.
     buffer = memoryview(mmap.mmap(-1, size))
@@ -151,7 +152,9 @@ def _read_binary(file: BinaryIO, size: int) -> tuple[caffe2_pb2.NetDef, Floats]:
 
 def _split_operator(operator: memoryview) -> tuple[bytes, dict[int, np.ndarray]]:
     """(a serialized operator without its arguments' long lists of floats, these by argument)."""
-    pieces, copied, arguments, floats = [], 0, 0, {}
+    pieces: list[bytes | memoryview] = []
+    floats: dict[int, np.ndarray] = {}
+    copied = arguments = 0
     for field in fields(operator):
         if (field.number, field.wire_type) != (ARGUMENT_FIELD, LENGTH_DELIMITED):
             continue

@@ -25,7 +25,7 @@ def check_quantization(scale: float, zero_point: int) -> None:
         raise ModelError(f"a zero point of {zero_point}; it must lie in 0...255")
 
 
-def float32_bits(value: float) -> int:
+def float32_bits(value: float | np.floating) -> int:
     """The bit pattern of a float32."""
     return int(np.float32(value).view(np.uint32))
 

@@ -82,7 +82,7 @@ class Graph:
 
     def dequantize(self, x: Symbol) -> str:
         """The real values of a quantized blob."""
-        scale, zero_point = self._quantization(x.type.scale, x.type.zero_point, x.type.dtype)
+        scale, zero_point = self._quantization(*x.type.quantization(), x.type.dtype)
         return self.add("DequantizeLinear", x, scale, zero_point)
 
     def dequantize_as(self, x: Symbol | str, scale: float, zero_point: int) -> str:
@@ -95,10 +95,10 @@ class Graph:
 
     def centred(self, x: Symbol | str, zero_point: int) -> str:
         """x - zero_point of bytes, in float32. (Not DequantizeLinear, which runtimes fuse with what follows.)"""
-        x = self.cast(x, np.float32)
-        return self.add("Sub", x, self.constant(np.float32(zero_point))) if zero_point else x
+        real = self.cast(x, np.float32)
+        return self.add("Sub", real, self.constant(np.float32(zero_point))) if zero_point else real
 
-    def at_least(self, x: Symbol | str, lowest: int) -> str:
+    def at_least(self, x: str, lowest: int) -> str:
         """Bytes, none below the lowest."""
         return self.add("Clip", x, self.constant(lowest, np.uint8)) if lowest else x
 
@@ -244,7 +244,8 @@ def lower(
                 final = writers[blob] == 0 and blob not in taken
                 new = blob if final else f"{blob}/before/{writers[blob] + 1}"
                 graph.rename(name, new, since)
-                name, _ = new, taken.add(new)
+                taken.add(new)
+                name = new
             symbols[blob] = Symbol(name, found)
     wanted = net.outputs if outputs is None else outputs
     return Lowered(graph, input_types, {blob: _output(graph, symbols, blob) for blob in wanted}, net.name or "net")

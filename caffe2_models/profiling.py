@@ -13,6 +13,7 @@ from caffe2_models.net import Net, Node, Step, last_uses, peak_bytes
 from caffe2_models.operators.node import defined, flat, update
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.runtimes import create_session
+from caffe2_models.runtimes.caffe2 import Caffe2Session
 from caffe2_models.runtimes.session import Session
 from caffe2_models.tensors import Sizes, TensorType, Value
 
@@ -75,7 +76,7 @@ class NetCost:
 
     def with_times(self, whole: float, operators: Sequence[float]) -> "NetCost":
         """The same with times in ms; operators may be empty."""
-        times = operators or [None] * len(self.operators)
+        times: Sequence[float | None] = operators or [None] * len(self.operators)
         timed = [dataclasses.replace(row, ms=ms) for row, ms in zip(self.operators, times, strict=True)]
         return dataclasses.replace(self, ms=whole, operators=timed)
 
@@ -85,7 +86,8 @@ def cost(net: Net, inputs: Mapping[str, tuple[int, ...] | TensorType]) -> NetCos
 
     Raises ModelError as Net.walk does.
     """
-    steps, read, rows, pairs = list(net.walk(inputs)), set(), [], []
+    steps, rows, pairs = list(net.walk(inputs)), [], []
+    read: set[str] = set()
     for step in steps:
         inputs_of = list(zip(step.node.inputs, step.inputs, strict=True))
         weights = {name: t for name, t in inputs_of if name in net.parameter_types}
@@ -93,13 +95,13 @@ def cost(net: Net, inputs: Mapping[str, tuple[int, ...] | TensorType]) -> NetCos
         pairs[-1] += sum(t.nbytes for t in step.outputs)
         rows.append(_row(step, sum(t.size for name, t in weights.items() if name not in read), pairs[-1]))
         read.update(weights)
-    weights = [net.parameter_types[name] for name in read]
+    parameters = [net.parameter_types[name] for name in read]
     return NetCost(
         name=net.name,
         operators=rows,
         macs=sum(row.macs for row in rows),
-        parameters=sum(t.size for t in weights),
-        weight_bytes=sum(t.nbytes for t in weights),
+        parameters=sum(t.size for t in parameters),
+        weight_bytes=sum(t.nbytes for t in parameters),
         largest_pair_bytes=max(pairs, default=0),
         peak_bytes=peak_bytes(list(flat(steps)), net.outputs, without=net.parameter_types),
     )
@@ -139,7 +141,7 @@ def time_operators(session: Session, feeds: Mapping[str, Value], runs: int, warm
     Caffe2 and the reference time their operators within the net. The other runtimes fuse them, so there each
     operator runs as a net of its own: what it takes alone, which may be more than its share of the whole.
     """
-    if session.backend == "caffe2":
+    if isinstance(session, Caffe2Session):
         return session.benchmark(dict(feeds), warmup, runs)[1:]
     return [
         _median_ms(_operator_call(session, node, values), runs, warmup) for node, values in _moments(session.net, feeds)

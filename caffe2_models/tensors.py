@@ -109,6 +109,15 @@ class TensorType:
     def nbytes(self) -> int:
         return self.size * self.dtype.itemsize
 
+    def quantization(self) -> tuple[float, int]:
+        """(scale, zero_point) of a quantized blob."""
+        assert self.scale is not None and self.zero_point is not None, f"{self} is not quantized"
+        return self.scale, self.zero_point
+
+    def tensor(self, data: np.ndarray) -> Value:
+        """The data as a value of this type: an Int8Tensor where it is quantized."""
+        return Int8Tensor(data, *self.quantization()) if self.is_quantized else data
+
     def with_shape(self, shape: tuple[int, ...]) -> "TensorType":
         """The same type, another shape, content unknown."""
         return TensorType(shape, self.dtype, self.scale, self.zero_point)

@@ -9,6 +9,7 @@ import functools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -70,8 +71,8 @@ def record_workload(record: dict) -> Workload:
         # Activations at scale 1, weights and so biases at 1/1000: what QNNPACK requantizes stays in its
         # range.
         scale = 1.0 if index == 0 or (len(shape) < 2 and dtype == "uint8") else 1e-3
-        known = {"scale": scale, "zero_point": 0} if quantized and dtype in ("uint8", "int32") else {}
-        inputs.append(TensorType(tuple(shape), dtype, **known))
+        known = (scale, 0) if quantized and dtype in ("uint8", "int32") else ()
+        inputs.append(TensorType(tuple(shape), dtype, *known))
     try:
         inputs, outputs = node.infer(dict(zip(node.inputs, inputs, strict=True)))
         macs = Step(node, inputs, outputs).macs
@@ -86,8 +87,8 @@ def _convolution(node: Node, x: tuple, weight: tuple, y: tuple) -> tuple[tuple[s
     channels, (height, width) = (x[3], weight[1:3]) if nhwc else (x[1], weight[2:4])
     out_channels = weight[0]
     pixels = math.prod(y) // out_channels
-    group = node.operator.group
-    stride = node.operator.window.stride[0]
+    operator: Any = node.operator
+    group, stride = operator.group, operator.window.stride[0]
     detail = (f"{height}x{width}", f"stride {stride}")
     if 1 < group == channels == out_channels:
         return ("depthwise", *detail), pixels * _up(channels) * height * width

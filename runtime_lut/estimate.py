@@ -152,7 +152,9 @@ def _fit_workloads(workloads: list[Workload], times_us: list[float]) -> tuple[Co
     pools = {}
     for kind, rows in members.items():
         amounts = np.array([workloads[row].amounts for row in rows])
-        predicted = model.prices_of(kind).time(amounts)
+        prices = model.prices_of(kind)
+        assert prices is not None  # the model was fitted to these
+        predicted = prices.time(amounts)
         times = np.array([times_us[row] for row in rows])
         pools[kind] = _Pool(amounts, np.log(np.maximum(times, 1e-3) / np.maximum(predicted, 1e-3)))
     return model, pools

@@ -142,7 +142,7 @@ def fit_all() -> dict:
     int8 = int8_samples()
     fp32 = fp32_samples(fit(int8))
     errors = {"int8": leave_one_out(int8), "fp32": leave_one_out(fp32)}
-    rows = {}
+    rows: dict[str, dict[str, float]] = {}
     for table, samples in ((INT8, int8), (FP32, fp32)):
         prices = dict(zip(names_of(table), fit(samples).tolist(), strict=True))
         rows |= {k: {c: float(f"{prices[n]:.6g}") for c, n in columns.items()} for k, columns in table.items()}

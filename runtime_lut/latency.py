@@ -44,7 +44,7 @@ class Layer:
     @property
     def interval_us(self) -> tuple[float, float] | None:
         """The range of an estimate that holds the true time nine times out of ten."""
-        return interval(self.time_us, self.spread) if self.spread else None
+        return interval(self.time_us, self.spread) if self.time_us is not None and self.spread else None
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class NetLatency:
     @property
     def estimated_us(self) -> float:
         """The part of the total that was not measured."""
-        return sum(layer.time_us for layer in self.layers if layer.spread)
+        return sum(layer.time_us or 0.0 for layer in self.layers if layer.spread)
 
     @property
     def interval_us(self) -> tuple[float, float] | None:
@@ -137,7 +137,7 @@ def net_latency(
     origin = table or estimator
     deviation = 0.0
     if estimator is not None:
-        guesses = [(layer.time_us, layer.spread) for layer in layers if layer.spread]
+        guesses = [(layer.time_us or 0.0, layer.spread) for layer in layers if layer.spread]
         deviation = estimator.deviation_us("int8" if net.is_quantized else "fp32", guesses)
     return NetLatency(
         model=model or net.name,

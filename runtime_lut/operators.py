@@ -10,7 +10,7 @@ from caffe2_models import Net
 from caffe2_models.build import add_fill, add_operator, make_init
 from caffe2_models.net import Step
 from caffe2_models.proto import caffe2_pb2
-from caffe2_models.tensors import Int8Tensor, TensorType, Value
+from caffe2_models.tensors import TensorType, Value
 from runtime_lut.signature import Signature, protobuf_texts
 from runtime_lut.table import make_record
 
@@ -49,7 +49,7 @@ class Case:
             data = np.zeros(kind.shape, kind.dtype)
         else:
             raise UnsupportedError(f"{self.op.type}: an input of {kind.dtype} cannot be measured alone")
-        return Int8Tensor(data, kind.scale, kind.zero_point) if kind.is_quantized else data
+        return kind.tensor(data)
 
 
 def unique_cases(nets: Iterable[tuple[Net, Mapping[str, tuple[int, ...]]]]) -> list[Case]:
@@ -131,7 +131,8 @@ def _add_producer(predict: caffe2_pb2.NetDef, index: int, blobs: dict[str, str],
 
 def batches(cases: list[Case], max_operators: int = 48, max_bytes: int = 128 << 20) -> Iterator[list[Case]]:
     """Cases in lots that fit into memory together."""
-    lot, used = [], 0
+    lot: list[Case] = []
+    used = 0
     for case in cases:
         size = sum(t.nbytes for t in case.inputs)
         if lot and (len(lot) == max_operators or used + size > max_bytes):

@@ -133,10 +133,10 @@ def convolution(
     batch, height, width, channels = x.shape
     pad = kernel // 2
     weight = quantized((out_channels, kernel, kernel, channels // group), scale=1e-3)
-    bias = TensorType((out_channels,), np.int32, 1e-3, 0)
+    bias = TensorType((out_channels,), np.dtype(np.int32), 1e-3, 0)
     rows, columns = ((size + 2 * pad - kernel) // stride + 1 for size in (height, width))
     kind = "Int8ConvRelu" if relu else "Int8Conv"
-    arguments = {"group": group} if group > 1 else {}
+    arguments: dict[str, int | str] = {"group": group} if group > 1 else {}
     arguments |= {"kernel": kernel, "order": "NHWC", "pad": pad, "stride": stride}
     return make(kind, [x, weight, bias], (batch, rows, columns, out_channels), **arguments)
 
@@ -152,7 +152,7 @@ def activation(batch: int, size: int, channels: int) -> TensorType:
 
 
 def quantized(shape: tuple[int, ...], scale: float = 1.0) -> TensorType:
-    return TensorType(shape, np.uint8, scale, 0)
+    return TensorType(shape, np.dtype(np.uint8), scale, 0)
 
 
 def make(kind: str, inputs: Sequence[TensorType], output_shape: tuple[int, ...], **arguments) -> Operation:

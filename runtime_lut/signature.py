@@ -56,7 +56,7 @@ class Signature:
     def substitute(self) -> "Signature | None":
         """The signature whose time stands in where the table lacks this one, or None."""
         other = SUBSTITUTES.get(self.op_type)
-        return other and Signature(other, self.arguments, self.shapes, self.dtypes)
+        return None if other is None else Signature(other, self.arguments, self.shapes, self.dtypes)
 
     @classmethod
     def of_step(cls, step: Step) -> "Signature":

@@ -16,7 +16,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -186,7 +186,7 @@ def devices_in(folder: Path) -> list[str]:
     return list(dict.fromkeys(name.removesuffix(s) for name in names for s in suffixes if name.endswith(s)))
 
 
-def layout(shapes: Iterable[Iterable[int]]) -> tuple[int, int]:
+def layout(shapes: Iterable[Sequence[int]]) -> tuple[int, int]:
     """(a number that is equal for lists of shapes of equal ranks, how many sizes they hold in all)."""
     ranks = [len(shape) for shape in shapes]
     code = functools.reduce(lambda code, rank: code * (MAX_DIMS + 2) + rank + 1, ranks, 0)

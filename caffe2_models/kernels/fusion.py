@@ -45,13 +45,13 @@ def fuse_quantization(quantize: Instruction) -> bool:
     try:
         if len(sources) == 1 and sources[0].type.shape == y.type.shape:
             table = tabulate(y, {sources[0]: along_last_axis(y)})
-            quantize.replace(sources, steps.look_up(y.type.size, table.data.reshape(256)))
+            quantize.replace(sources, steps.look_up(y.type.size, content(table).reshape(256)))
             return True
         if len(sources) == 2 and (pair := image_and_gate(sources, y)):
             x, gate = pair
             grid = np.broadcast_to(BYTES.reshape(1, 256, *[1] * (len(y.type.shape) - 2)), pairs_shape(y))
             table = tabulate(y, {x: np.ascontiguousarray(grid), gate: along_last_axis(y)})
-            by_gate = np.ascontiguousarray(table.data.reshape(256, 256).T)
+            by_gate = np.ascontiguousarray(content(table).reshape(256, 256).T)
             quantize.replace([x, gate], steps.look_up_gated(y.type.shape, by_gate))
             return True
     except ModelError:  # an operator that takes these shapes but not a table's
@@ -68,7 +68,12 @@ def fuse_function(instruction: Instruction) -> None:
             table = tabulate(y, {sources[0]: along_last_axis(y)})
         except ModelError:
             return
-        instruction.replace(sources, steps.look_up_floats(y.type.size, table.reshape(256)))
+        instruction.replace(sources, steps.look_up_floats(y.type.size, content(table).reshape(256)))
+
+
+def content(value: Value) -> np.ndarray:
+    """The array of a value, bytes where it is quantized."""
+    return value.data if isinstance(value, Int8Tensor) else value
 
 
 def byte_sources(blob: Blob) -> list[Blob]:
@@ -115,15 +120,16 @@ def pairs_shape(y: Blob) -> tuple[int, ...]:
 
 def tabulate(y: Blob, sources: dict[Blob, np.ndarray]) -> Value:
     """y for these bytes of its sources, by the operators' own computation."""
-    known: dict[Blob, Value] = {
-        blob: Int8Tensor(data, blob.type.scale, blob.type.zero_point) for blob, data in sources.items()
-    }
+    known: dict[Blob, Value] = {blob: blob.type.tensor(data) for blob, data in sources.items()}
 
     def value(blob: Blob) -> Value:
         if blob.constant is not None:
             return blob.constant
         if blob not in known:
-            known[blob] = blob.writer.node.compute([value(i) for i in blob.writer.inputs])[0]
+            assert blob.writer is not None  # a source, or a constant, would be known
+            computed = blob.writer.node.compute([value(i) for i in blob.writer.inputs])[0]
+            assert computed is not None
+            known[blob] = computed
         return known[blob]
 
     return value(y)

@@ -45,7 +45,7 @@ class Instruction:
     @property
     def reads(self) -> list[Blob]:
         """The inputs that its kernel reads from buffers."""
-        return [self.inputs[position] for position in self.kernel.reads]
+        return [] if self.kernel is None else [self.inputs[position] for position in self.kernel.reads]
 
     def replace(self, inputs: list[Blob], kernel: steps.Kernel) -> None:
         """Compute the same output from other inputs."""

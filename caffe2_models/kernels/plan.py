@@ -1,5 +1,6 @@
 """A graph compiled for the kernels: a program over one arena of memory, and the places of blobs in it."""
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from caffe2_models import kernels
 from caffe2_models.kernels.graph import Blob, Buffer, Graph, Instruction
-from caffe2_models.tensors import Int8Tensor, TensorType, Value
+from caffe2_models.tensors import Int8Tensor, Value
 
 ALIGNMENT = 64  # of buffers, bytes: a cache line
 
@@ -38,6 +39,7 @@ class Plan:
                 continue
             results = segment.node.compute([self._get(values, blob) for blob in segment.inputs])
             for blob, value in zip(segment.outputs, results, strict=True):
+                assert value is not None  # only operators that hold nets leave an output unwritten
                 self._set(values, blob, self._own(value))
         return {name: self._own(self._get(values, blob)) for name, blob in self.graph.outputs.items()}
 
@@ -48,14 +50,14 @@ class Plan:
         if blob in values:
             return values[blob]
         data = self._bytes(blob)[: blob.type.nbytes]
-        return with_quantization(data.view(blob.type.dtype).reshape(blob.type.shape), blob.type)
+        return blob.type.tensor(data.view(blob.type.dtype).reshape(blob.type.shape))
 
     def _own(self, value: Value) -> Value:
         """The value, copied where it is a view of the arena: kernels will write there again."""
         data = value.data if isinstance(value, Int8Tensor) else value
         if not np.may_share_memory(data, self._arena):
             return value
-        return Int8Tensor(data.copy(), value.scale, value.zero_point) if data is not value else data.copy()
+        return dataclasses.replace(value, data=data.copy()) if isinstance(value, Int8Tensor) else data.copy()
 
     def _set(self, values: dict[Blob, Value], blob: Blob, value: Value) -> None:
         values[blob] = value
@@ -67,6 +69,7 @@ class Plan:
             self._bytes(blob)[: data.nbytes] = data.reshape(-1).view(np.uint8)
 
     def _bytes(self, blob: Blob) -> np.ndarray:
+        assert blob.buffer is not None
         return self.program.array(self._number(blob.buffer))
 
     def _compile(self) -> list[range | Instruction]:
@@ -81,8 +84,9 @@ class Plan:
                 reads = [self.operand(blob) for blob in instruction.reads]
                 workspace = self._number(instruction.workspace) if instruction.workspace else -1
                 kernel.emit(self.program, reads, [self.operand(instruction.outputs[0])], workspace)
-            if segments and isinstance(segments[-1], range):
-                start = segments.pop().start
+            if segments and isinstance(last := segments[-1], range):
+                start = last.start
+                segments.pop()
             segments.append(range(start, len(self.program)))
         return segments
 
@@ -99,10 +103,6 @@ class Plan:
         if buffer not in self._numbers:
             self._numbers[buffer] = self.program.buffer(buffer.offset, buffer.nbytes)
         return self._numbers[buffer]
-
-
-def with_quantization(data: np.ndarray, known: TensorType) -> Value:
-    return Int8Tensor(data, known.scale, known.zero_point) if known.is_quantized else data
 
 
 def place(graph: Graph) -> int:
@@ -145,9 +145,11 @@ def place(graph: Graph) -> int:
 
 def buffer_to_take_over(instruction: Instruction, position: int) -> Buffer | None:
     """An input's buffer that can be the output's: it holds the same bytes, or none that is read later."""
+    kernel = instruction.kernel
+    assert kernel is not None
     for blob in instruction.reads:
-        same_bytes = instruction.kernel.emit is None
-        if same_bytes or (instruction.kernel.in_place and blob.buffer and blob.buffer.last == position):
+        same_bytes = kernel.emit is None
+        if same_bytes or (kernel.in_place and blob.buffer and blob.buffer.last == position):
             return blob.buffer
     return None
 

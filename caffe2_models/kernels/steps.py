@@ -8,6 +8,7 @@ operator's own `compute` runs.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -88,14 +89,15 @@ def fully_connected(step, constants):
 
 def layer(step: Step, constants: Constants, window, channels: int, groups: int) -> Kernel | None:
     """A convolution, or a fully connected layer as a convolution of one pixel."""
-    operator = step.node.operator
+    operator: Any = step.node.operator
     x, weight = step.inputs[0], constants[1]
     bias = constants[2].data if isinstance(constants[2], Int8Tensor) else constants[2]
-    if weight is None or bias is None or not fits_int32(weight, bias):
+    if not isinstance(weight, Int8Tensor) or bias is None or not fits_int32(weight, bias):
         return None
-    scale = int8.requantization_scale(x.scale, weight.scale, operator.Y_scale)
+    x_scale, x_zero_point = x.quantization()
+    scale = int8.requantization_scale(x_scale, weight.scale, operator.Y_scale)
     requantization = _int8.Requantization(scale, operator.Y_zero_point, lowest(operator))
-    arguments = (window, channels, groups, weight.data, bias, weight.zero_point, x.zero_point, requantization)
+    arguments = (window, channels, groups, weight.data, bias, weight.zero_point, x_zero_point, requantization)
 
     def emit(program, reads, writes, workspace):
         program.convolution(*reads, *writes, workspace, *arguments)

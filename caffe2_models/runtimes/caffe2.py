@@ -69,7 +69,9 @@ class Engine:
     request.
     """
 
-    alive = True
+    @property
+    def alive(self) -> bool:
+        return True
 
     def __init__(self):
         self.dropped: list[int] = []
@@ -144,8 +146,9 @@ class ChildProcess(Engine):
     def close(self) -> None:
         self._process.kill()
         self._process.wait()
-        self._process.stdin.close()
-        self._process.stdout.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
         self._log.close()
 
     def _cause_of_death(self) -> str:

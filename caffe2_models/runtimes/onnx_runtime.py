@@ -43,10 +43,7 @@ class Plan:
             results = self.session.run(list(self.outputs.values()), arrays)
         except Exception as error:  # ONNX Runtime's errors have no class of their own
             raise ModelError(f"ONNX Runtime: {str(error).splitlines()[0]}") from error
-        return {
-            blob: Int8Tensor(array, found.scale, found.zero_point) if found.is_quantized else array
-            for (blob, found), array in zip(self.types.items(), results, strict=True)
-        }
+        return {blob: found.tensor(array) for (blob, found), array in zip(self.types.items(), results, strict=True)}
 
 
 class OnnxRuntimeSession(StagedSession):

@@ -25,6 +25,7 @@ import dataclasses
 import json
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def _kernels(text: str) -> tuple[int, ...]:
 
 
 # field -> (pattern of its value, name in Block, conversion)
-_FIELDS = {
+_FIELDS: dict[str, tuple[str, str, Callable[[str], object]]] = {
     "k": (r"\d\d?(?:\.\d\d?)*", "kernel", _kernels),
     "s": (r"-?[1-9]", "stride", int),
     "e": (r"\d{1,2}(?:\.\d+)?", "expansion", float),
@@ -86,9 +87,9 @@ def decode_block(text: str) -> tuple[Block, int]:
         match = _FIELD.fullmatch(field)
         if field == "noskip":
             values["residual"] = False
-        elif match:
-            _, name, convert = _FIELDS[match.lastgroup]
-            values[name] = convert(field[len(match.lastgroup) :])
+        elif match and (letter := match.lastgroup):
+            _, name, convert = _FIELDS[letter]
+            values[name] = convert(field[len(letter) :])
         else:
             raise ModelError(f"block {text!r}: unknown field {field!r}")
     if "channels" not in values:

@@ -4,6 +4,7 @@ Each is called with a decoded block and the channels it gets, and returns the mo
 """
 
 from collections import OrderedDict
+from typing import Any
 
 from torch import nn
 
@@ -43,8 +44,9 @@ class Blocks:
     def act(self, block: Block) -> nn.Module:
         return activation(block.act or self.architecture.act)
 
-    def conv(self, in_channels: int, out_channels: int, *args, **kwargs) -> nn.Module:
-        return conv2d(in_channels, out_channels, *args, same=self.architecture.same_padding, **kwargs)
+    def conv(self, in_channels: int, out_channels: int, *args: Any, **kwargs: Any) -> nn.Module:
+        kwargs["same"] = self.architecture.same_padding
+        return conv2d(in_channels, out_channels, *args, **kwargs)
 
     def middle(self, block: Block, channels: int) -> int:
         """Channels between the two 1x1 convs."""

@@ -136,7 +136,7 @@ def conv2d(
     if len(kernels) > 1:
         shares = (_shares(channels, len(kernels)) for channels in (in_channels, out_channels))
         parts = zip(*shares, kernels, strict=True)
-        return MixedConv2d([conv2d(*part, stride, groups, depthwise, bias, same) for part in parts])
+        return MixedConv2d([conv2d(a, b, k, stride, groups, depthwise, bias, same) for a, b, k in parts])
     (size,) = kernels
     # Where the stride is 1 SAME is the symmetric padding, for the odd kernels that there are.
     kind = SameConv2d if same and stride > 1 and size > 1 else nn.Conv2d

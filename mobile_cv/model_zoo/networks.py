@@ -6,6 +6,7 @@ architecture has softmax and the network is in eval mode.
 
 import math
 from collections import OrderedDict
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -35,7 +36,7 @@ class MobileNet(nn.Module):
         self.blocks = nn.Sequential(*stages)
         head = architecture.head_block()
         self.global_pool = nn.AdaptiveAvgPool2d(1)
-        self.tail = ("global_pool",)
+        self.tail: tuple[str, ...] = ("global_pool",)
         if head is not None:
             self.conv_head = conv2d(channels, head.channels, head.kernel, bias=architecture.head_bias)
             self.tail = ("global_pool", "conv_head", "act2")
@@ -143,7 +144,7 @@ def build(architecture: Architecture, in_chans: int = 3, drop_connect_rate: floa
     """
     if architecture.layout not in LAYOUTS:
         raise ModelError(f"unknown layout {architecture.layout!r}; there are {', '.join(LAYOUTS)}")
-    model = LAYOUTS[architecture.layout](architecture, in_chans)
+    model: Any = LAYOUTS[architecture.layout](architecture, in_chans)
     model.architecture = architecture
     model.default_cfg = architecture.preprocessing
     residuals = [module for module in model.modules() if isinstance(module, Residual)]

@@ -100,7 +100,8 @@ def _read_archive(path: Path, members: dict[str, str]) -> dict[str, bytes]:
                     continue
                 if entry.size > MAX_MEMBER_BYTES:
                     raise ModelError(f"{path}: {name} claims {entry.size} bytes")
-                contents[name] = archive.extractfile(entry).read()
+                if (file := archive.extractfile(entry)) is not None:
+                    contents[name] = file.read()
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise ModelError(f"{path}: damaged archive ({error})") from None
     missing = [name for name in members if name not in contents]
@@ -166,6 +167,8 @@ def _batch(values: dict, where: str) -> Batch:
         raise ModelError(f"{where}: its labels are no list of numbers below {CLASSES}")
     shape = (len(labels), CHANNELS * SIDE * SIDE)
     try:
+        if not isinstance(data, _Array):
+            raise ValueError
         _, stored, dtype, fortran, content = data.state
         fits = tuple(stored) == shape and dtype.name in (b"u1", "u1", b"|u1", "|u1")
         if not fits or not isinstance(content, bytes) or len(content) != shape[0] * shape[1]:

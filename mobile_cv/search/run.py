@@ -74,7 +74,7 @@ class Run:
 
     def load(self, path: str | Path) -> None:
         values = load_safely(path, self.processes.device)
-        self._require_same(path, values.get("identity"))
+        self._require_same(path, str(values.get("identity")))
         try:
             for name, module in self.modules().items():
                 module.load_state_dict(values["states"][name])

@@ -94,7 +94,7 @@ class Search(Run):
         if epoch >= settings.warmup_epochs:
             phases.append(("theta", self._train_theta, self.parts[1]))
         plan = {name: batches_of(part, settings.batch_size, epoch, settings.seed) for name, _, part in phases}
-        record = {}
+        record: Record = {}
         with self.bar(sum(map(len, plan.values()))) as bar:
             for name, step, _ in phases:
                 meter = Meter()
