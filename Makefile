@@ -37,6 +37,7 @@ test-arm: install
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
+	$(BIN)/mypy
 
 # The documentation as a site, in build/site; any warning is an error.
 docs: install

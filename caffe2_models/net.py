@@ -294,8 +294,9 @@ def _is_single_zero(fill: Node) -> bool:
     except ModelError:
         return False  # said where the parameters are read
     shapes = ((1, 1),) if fill.type.startswith("GivenTensor") else ((1,), (1, 1))
-    is_float = isinstance(made, np.ndarray) and made.dtype == np.float32
-    return is_float and made.shape in shapes and not np.any(made)
+    if not isinstance(made, np.ndarray) or made.dtype != np.float32:
+        return False
+    return made.shape in shapes and not np.any(made)
 
 
 def check_names(net: caffe2_pb2.NetDef) -> None:

@@ -23,7 +23,7 @@ def fold_batch_norms(graph: onnx.GraphProto, weights: dict[str, np.ndarray]) -> 
     for node in graph.node:
         conv = writers.get(node.input[0]) if node.op_type == "BatchNormalization" else None
         foldable = conv is not None and conv.op_type == "Conv" and readers[conv.output[0]] == 1
-        if foldable and all(name in weights for name in [*conv.input[1:], *node.input[1:]]):
+        if conv is not None and foldable and all(name in weights for name in [*conv.input[1:], *node.input[1:]]):
             _fold(conv, node, weights, readers)
         else:
             kept.append(node)
@@ -34,7 +34,8 @@ def fold_batch_norms(graph: onnx.GraphProto, weights: dict[str, np.ndarray]) -> 
 def _fold(conv: onnx.NodeProto, norm: onnx.NodeProto, weights: dict[str, np.ndarray], readers: Counter) -> None:
     """scale * (w x + b - mean) / sqrt(variance + epsilon) + shift, as the Conv's own weight and bias."""
     epsilon = next((attribute.f for attribute in norm.attribute if attribute.name == "epsilon"), EPSILON)
-    scale, shift = batch_norm_factors(*(weights[name] for name in norm.input[1:5]), epsilon)
+    gamma, beta, mean, variance = (weights[name] for name in norm.input[1:5])
+    scale, shift = batch_norm_factors(gamma, beta, mean, variance, epsilon)
     weight = weights[conv.input[1]]
     bias = weights[conv.input[2]] if len(conv.input) > 2 else 0
     names = [conv.input[1], f"{conv.input[1].removesuffix('weight')}bias"]

@@ -39,7 +39,7 @@ def node_tests() -> list[Any]:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         tests = load_model_tests(kind="node")
-    return [test for test in tests if any(map(_is_float, test.model.graph.input))]
+    return [test for test in tests if test.model is not None and any(map(_is_float, test.model.graph.input))]
 
 
 def run_tests(tests: Iterable[Any], backend: str = "reference") -> Iterator[Outcome]:

@@ -127,7 +127,7 @@ def _dims_of(graph: onnx.GraphProto, value: onnx.ValueInfoProto, size: Size | No
         raise ModelError(f"input {value.name} has no elements: {[dim.dim_value for dim in dims]}")
     if given is not None and len(given) != len(fixed):
         raise ModelError(f"input {value.name} has {len(fixed)} dimensions, not {len(given)}")
-    wanted = list(given) if given is not None else [None] * len(fixed)
+    wanted: list[int | None] = list(given) if given is not None else [None] * len(fixed)
     if size is not None and len(fixed) == 4:
         wanted[2:] = [have or side for have, side in zip(wanted[2:], pair_of(size), strict=True)]
     for axis, (have, want) in enumerate(zip(fixed, wanted, strict=True)):

@@ -37,7 +37,7 @@ def to_qlinear(model: onnx.ModelProto) -> None:
     writers = {name: node for node in graph.node for name in node.output}
     readers = Counter(name for node in graph.node for name in node.input)
     readers.update(value.name for value in graph.output)
-    nodes = []
+    nodes: list[onnx.NodeProto] = []
     for node in graph.node:
         layer = _layer(node, writers, readers, constants) if node.op_type == "QuantizeLinear" else None
         nodes += [node] if layer is None else _rewritten(layer, constants)
@@ -62,9 +62,11 @@ def _layer(quantize: onnx.NodeProto, writers: dict, readers: Counter, constants:
     if node is None or node.op_type not in ("Conv", "Gemm") or readers[node.output[0]] != 1:
         return None
     ends = [_dequantized(name, writers) for name in node.input]
-    if len(ends) != 3 or any(end is None for end, _ in ends):
+    if len(ends) != 3:
         return None
     (x, before), (weight, of_weight), (bias, _) = ends
+    if x is None or weight is None or bias is None:
+        return None
     if x.input[0] in constants or any(end.input[0] not in constants for end in (weight, bias)):
         return None
     return _Layer(node, x, weight, bias, before, of_weight, after[::-1], quantize)
@@ -88,7 +90,8 @@ def _rewritten(layer: _Layer, constants: dict[str, np.ndarray]) -> list[onnx.Nod
     if gemm:
         weight = weight.reshape(*weight.shape, 1, 1)
     constants[f"{name}/weight"], constants[f"{name}/pixel"] = weight, np.array([2, 3])
-    nodes, x = [], layer.x.input[0]
+    nodes: list[onnx.NodeProto] = []
+    x = layer.x.input[0]
 
     def add(kind: str, inputs: list[str], attributes) -> str:
         nodes.append(helper.make_node(kind, inputs, [f"{name}/{len(nodes)}"], name=f"{name}/{len(nodes)}"))

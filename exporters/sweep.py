@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from caffe2_common.preprocessing import Preprocessing
+from caffe2_common.sizes import pair_of
 from exporters import torch_to_onnx
 from exporters.caffe2_to_onnx import to_onnx
 from exporters.onnx_to_caffe2 import convert
@@ -56,7 +57,7 @@ def sweep(name: str, size: int | None = None) -> Row:
     """
     module = torch_to_onnx.create_module(name, img_size=size)
     preprocessing = Preprocessing(**module.default_cfg)
-    shape = (1, 3, preprocessing.size, preprocessing.size)
+    shape = (1, 3, *pair_of(preprocessing.size))
     samples = make_samples({torch_to_onnx.INPUT: shape}, preprocessing)
     torch_to_onnx.randomize_statistics(module, _statistics_samples(preprocessing))
     start = time.perf_counter()
@@ -78,7 +79,7 @@ def sweep(name: str, size: int | None = None) -> Row:
         differences[form] = max(pair.max_difference / pair.largest for pair in pairs)
     return Row(
         model=name,
-        size=preprocessing.size,
+        size=max(pair_of(preprocessing.size)),
         parameters=sum(math.prod(tensor.shape) for tensor in net.parameter_types.values()),
         operators=dict(Counter(node.type for node in net.operators).most_common()),
         export_seconds=exported - start,
@@ -118,6 +119,6 @@ class Journal:
 
 def _statistics_samples(preprocessing: Preprocessing) -> list[Sample]:
     """Images enough to measure a variance from, also where the last maps are a few pixels."""
-    size = preprocessing.size
-    shape = (8 if size <= SMALL_SIZE else 1, 3, size, size)
+    height, width = pair_of(preprocessing.size)
+    shape = (8 if max(height, width) <= SMALL_SIZE else 1, 3, height, width)
     return make_samples({torch_to_onnx.INPUT: shape}, preprocessing, seed=1)

@@ -114,7 +114,8 @@ def _exact_round(cases: list[Case], threads: int) -> Callable[[], np.ndarray]:
 
     def prepare(case: Case) -> Callable:
         net, feeds = single_net(case)
-        plan = Plan(Graph(net, input_types(feeds), net.outputs), instruction_set, pool)
+        graph = Graph(net, input_types(feeds), net.outputs)
+        plan = Plan(graph, lambda arena_bytes: kernels.Program(instruction_set, pool, arena_bytes))
         plan.run(feeds)  # puts the feeds in their places
         (segment,) = plan.segments
         if isinstance(segment, range):

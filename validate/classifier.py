@@ -171,7 +171,7 @@ def load_onnx(place: str | os.PathLike[str]) -> Classifier:
         open_session=lambda: infer,
         param_count=sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer),
         preprocessing=Preprocessing.from_json(recorded) if recorded else None,
-        size=height if height == width else None if None in (height, width) else (height, width),
+        size=None if height is None or width is None else size_of((1, 1, height, width)),
         channels=channels or 3,
         fixed_batch=batch,
         outputs=_count(session.get_outputs()[0].shape[1:]),

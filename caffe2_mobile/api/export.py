@@ -11,6 +11,7 @@ import onnx
 from caffe2_common.errors import ModelError
 from caffe2_common.extras import explaining_extras
 from caffe2_common.preprocessing import Preprocessing
+from caffe2_common.sizes import pair_of
 from caffe2_mobile.api.comparisons import Verified
 from caffe2_mobile.api.nets import preprocessing_of
 from caffe2_mobile.api.options import require_one_of, require_positive
@@ -99,7 +100,7 @@ def export(model: str | nn.Module, options: ExportOptions | None = None) -> Expo
     options = options or ExportOptions()
     module, name = _module_of(model, options)
     preprocessing = _preprocessing_of(module, options)
-    shape = (options.batch_size or 1, options.in_chans, preprocessing.size, preprocessing.size)
+    shape = (options.batch_size or 1, options.in_chans, *pair_of(preprocessing.size))
     exported = torch_to_onnx.export(
         module,
         shape,

@@ -89,7 +89,7 @@ class TorchModel:
                 checkpoint_path=None if self.checkpoint is None else Path(self.checkpoint),
                 num_classes=self.num_classes,
                 in_chans=self.in_chans,
-                img_size=size,
+                img_size=size if isinstance(size, int) else None,  # a pair is the images' alone
             ).eval()
         torch.set_num_threads(1)  # the validator runs one session per core
 
