@@ -263,6 +263,13 @@ def _in_order(terms: np.ndarray) -> np.ndarray:
     return np.add.accumulate(terms, axis=0)[-1] if len(terms) else np.zeros(terms.shape[1:], np.float32)
 
 
+def softmax(rows: np.ndarray) -> np.ndarray:
+    """Softmax of each row."""
+    shifted = rows - rows.max(axis=1, keepdims=True, initial=-np.inf)
+    powers = np.exp(shifted.astype(np.float64)).astype(np.float32)
+    return powers * (np.float32(1) / row_sums(powers))[:, None]
+
+
 @operator("Softmax")
 @dataclass(frozen=True)
 class Softmax(SameType):
@@ -278,10 +285,7 @@ class Softmax(SameType):
         return super().infer(x)
 
     def compute(self, x):
-        rows = x.reshape(flattened(x.shape, canonical_axis(self.axis, x.ndim)))
-        shifted = rows - rows.max(axis=1, keepdims=True, initial=-np.inf)
-        powers = np.exp(shifted.astype(np.float64)).astype(np.float32)
-        return (powers * (np.float32(1) / row_sums(powers))[:, None]).reshape(x.shape)
+        return softmax(x.reshape(flattened(x.shape, canonical_axis(self.axis, x.ndim)))).reshape(x.shape)
 
     def lower(self, graph, x):
         axis = canonical_axis(self.axis, len(x.shape))

@@ -381,3 +381,35 @@ class PadEmptySamples(Operator):
             result[places] = feature
             results.append(result)
         return padded, *results
+
+
+@operator("CTCGreedyDecoder")
+@dataclass(frozen=True)
+class CTCGreedyDecoder(Operator):
+    """What each sequence of scores spells, best class by best class: how many, and their classes, int32.
+
+    Class 0 is the blank; with merge_repeated a class counts once as long as it is the best.
+    """
+
+    merge_repeated: bool = True
+
+    dtypes = (FLOAT32, INT32)
+
+    def infer(self, scores, lengths=None):
+        check_rank(scores, 3, "scores")
+        steps, count, classes = scores.shape
+        if not classes or (lengths is not None and lengths.shape != (count,)):
+            raise ModelError(f"scores {scores} with lengths {lengths}")
+        return TensorType((count,), np.int32), TensorType.up_to((steps * count,), np.int32)
+
+    def compute(self, scores, lengths=None):
+        steps, count, _ = scores.shape
+        lengths = np.full(count, steps, np.int32) if lengths is None else lengths
+        if (lengths > steps).any():
+            raise ModelError(f"a sequence of {lengths.max()} steps of {steps}")
+        blank = np.isnan(scores[..., 0])
+        best = np.where(blank, 0, np.where(np.isnan(scores), -np.inf, scores).argmax(axis=-1)).T.astype(np.int32)
+        kept = (best != 0) & (np.arange(steps) < lengths[:, None])
+        if self.merge_repeated:
+            kept[:, 1:] &= best[:, 1:] != best[:, :-1]
+        return kept.sum(axis=1, dtype=np.int32), best[kept]

@@ -832,6 +832,7 @@ import cases_detection  # noqa: E402, F401
 import cases_elementwise  # noqa: E402, F401
 import cases_indexing  # noqa: E402, F401
 import cases_lengths  # noqa: E402, F401
+import cases_losses  # noqa: E402, F401
 import cases_recurrent  # noqa: E402, F401
 import cases_reductions  # noqa: E402, F401
 import cases_style  # noqa: E402, F401

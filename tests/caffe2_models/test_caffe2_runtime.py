@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.oracle, pytest.mark.usefixtures("caffe2_python")]
 EXACT = ["reference", *(["exact"] if is_available() else [])]
 
 
-@pytest.mark.parametrize("kind", OPERATORS)
+@pytest.mark.parametrize("kind", [kind for kind in OPERATORS if kind != "AsyncIf"])  # Caffe2 has that one on no CPU
 def test_operators(kind):
     for seed in range(10):
         case = CASES[kind](np.random.default_rng([seed, 1, *kind.encode()]))
