@@ -133,6 +133,7 @@ class Variadic(Operator):
 
 for caffe2_name, function, onnx_name in [
     ("Sum", np.add, "Sum"),
+    ("SumInt", np.add, "Sum"),
     ("Max", lambda a, b: np.where(a < b, b, a), "Max"),  # as std::max takes NaN: the first stays
     ("Min", lambda a, b: np.where(b < a, b, a), "Min"),
 ]:

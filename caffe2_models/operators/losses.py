@@ -89,12 +89,12 @@ class CrossEntropy(Operator):
 
 
 def log_likelihood(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    return logits * (targets - (logits >= 0)) - softplus_of_minus(np.abs(logits))
+    return logits * (targets - (logits >= 0)) - log_partition(logits)
 
 
-def softplus_of_minus(x: np.ndarray) -> np.ndarray:
-    """log(1 + exp(-x))"""
-    return np.log(1 + np.exp(-x))
+def log_partition(x: np.ndarray) -> np.ndarray:
+    """log(1 + exp(-|x|)), NaN of negative infinity as in Caffe2."""
+    return np.log(1 + np.exp(x - 2 * x * (x >= 0)))
 
 
 @dataclass(frozen=True)
@@ -131,9 +131,9 @@ class SigmoidCrossEntropyWithLogits(MeanLoss):
     def terms(self, logits, targets):
         if self.unjoined_lr_loss:
             positive = logits * (logits >= 0)
-            return logits * targets + (targets - 1) * (positive + softplus_of_minus(np.abs(logits)))
+            return logits * targets + (targets - 1) * (positive + log_partition(logits))
         if self.log_D_trick:
-            partition = logits * (logits >= 0) + softplus_of_minus(np.abs(logits))
+            partition = logits * (logits >= 0) + log_partition(logits)
             return (2 * targets - 1) * (logits - partition)
         return log_likelihood(logits, targets)
 

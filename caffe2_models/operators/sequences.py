@@ -10,7 +10,7 @@ from caffe2_models.operators.checks import check_indices, check_lengths, check_r
 from caffe2_models.operators.indexing import positions_of_ranges
 from caffe2_models.operators.lengths import places_within, starts_of, total_of
 from caffe2_models.operators.registry import ANY, BOOL, FLOAT32, INDICES, INT32, NUMBERS, Operator, operator
-from caffe2_models.operators.shaping import OutputCount
+from caffe2_models.operators.shaping import Joint, OutputCount
 from caffe2_models.tensors import TensorType
 
 
@@ -381,6 +381,42 @@ class PadEmptySamples(Operator):
             result[places] = feature
             results.append(result)
         return padded, *results
+
+
+@operator("SplitByLengths")
+@dataclass(frozen=True, kw_only=True)
+class SplitByLengths(Joint):
+    """Cuts along an axis: each output takes as many of the lengths, in order, and is as long as they add up to.
+
+    With use_scaling_lengths the lengths are multiplied with what makes them as many as there are elements.
+    """
+
+    outputs: OutputCount
+    use_scaling_lengths: bool = False
+
+    dtypes = (ANY, INT32)
+
+    def infer(self, x, lengths):
+        axis, sizes = self._cuts(x.shape, known(lengths, "lengths"))
+        return tuple(x.with_shape((*x.shape[:axis], size, *x.shape[axis + 1 :])) for size in sizes)
+
+    def compute(self, x, lengths):
+        axis, sizes = self._cuts(x.shape, lengths)
+        return tuple(np.ascontiguousarray(part) for part in np.split(x, np.cumsum(sizes)[:-1], axis))
+
+    def _cuts(self, shape, lengths: np.ndarray) -> tuple[int, list[int]]:
+        """(the axis, the extents of the parts along it)"""
+        axis, count = self.along(len(shape)), self.outputs.count
+        if lengths.ndim != 1 or lengths.size % count:
+            raise ModelError(f"lengths of shape {list(lengths.shape)} for {count} parts")
+        extent, total = shape[axis], int(lengths.sum(dtype=np.int64))
+        scale = 1
+        if self.use_scaling_lengths:
+            if total < 0 or extent % (total or 1):
+                raise ModelError(f"lengths that add up to {total} do not divide {extent}")
+            scale = extent // total if total else 1
+        check_lengths(lengths.astype(np.int64) * scale, extent)
+        return axis, [int(size) * scale for size in lengths.reshape(count, -1).sum(axis=1, dtype=np.int64)]
 
 
 @operator("CTCGreedyDecoder")

@@ -1,4 +1,4 @@
-"""Cases of losses and accuracy, and of decoding."""
+"""Cases of losses and accuracy, of decoding and of what lengths divide."""
 
 import numpy as np
 from cases_elementwise import digits
@@ -75,3 +75,17 @@ def ctc_greedy_decoder(rng, kind):
     if flip(rng):
         blobs.append(rng.integers(0, steps + 1, count).astype(np.int32))
     return Case(kind, blobs, {"merge_repeated": int(flip(rng))} if flip(rng) else {}, outputs=2, fed=len(blobs))
+
+
+@case("SplitByLengths")
+def split_by_lengths(rng, kind):
+    count, each, times = (int(rng.integers(1, 4)) for _ in range(3))
+    lengths = rng.integers(0, 4, count * each).astype(np.int32)
+    arguments = {"use_scaling_lengths": 1} if flip(rng) else {}
+    extent = int(lengths.sum()) * (times if arguments else 1)
+    shape = list(any_rank(rng, 2))
+    axis = int(rng.integers(0, len(shape)))
+    shape[axis] = extent
+    if axis != 1 or flip(rng):
+        arguments["axis"] = axis - (len(shape) if flip(rng) else 0)
+    return Case(kind, [normal(rng, *shape), lengths], arguments, outputs=count, fed=2 if flip(rng) else 1)

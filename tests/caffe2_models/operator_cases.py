@@ -267,7 +267,7 @@ def power(rng, kind):
     return Case(kind, [x, normal(rng, *x.shape)], fed=2)
 
 
-@case("Sum", "Max", "Min")
+@case("Sum", "SumInt", "Max", "Min")
 def variadic(rng, kind):
     shape = any_rank(rng)
     count = int(rng.integers(1, 5))
