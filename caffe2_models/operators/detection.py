@@ -67,7 +67,10 @@ class GenerateProposals(Operator):
 
     def infer(self, scores, deltas, im_info, anchors):
         if len(scores.shape) != 4 or len(anchors.shape) != 2 or anchors.shape[1] not in (4, 5):
-            raise ModelError(f"scores {list(scores.shape)} and anchors {list(anchors.shape)} that cannot be")
+            raise ModelError(
+                f"invalid scores {list(scores.shape)} or anchors {list(anchors.shape)}: "
+                "expected [N, A, H, W] and [A, 4] or [A, 5]"
+            )
         images, count, height, width = scores.shape
         box = anchors.shape[1]
         wanted = {"deltas": (deltas, (images, box * count, height, width)), "im_info": (im_info, (images, 3)),
@@ -356,7 +359,7 @@ class Levels:
 
 def check_levels(lowest: int, highest: int) -> None:
     if not -64 <= lowest <= highest <= 64:
-        raise ModelError(f"levels {lowest} to {highest} that cannot be")
+        raise ModelError(f"invalid levels {lowest} to {highest}: expected the lower first, from -64 to 64")
 
 
 def check_regions(*rois: TensorType, columns: tuple[int, ...] = (5,)) -> None:

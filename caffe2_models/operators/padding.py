@@ -19,7 +19,7 @@ class Padding(Window):
         if len(self.pads) != 4:
             raise ModelError(f"pads {list(self.pads)} of an image, which has four sides")
         if max(map(abs, self.pads)) > MAX_EXTENT:
-            raise ModelError(f"pads {list(self.pads)} that cannot be")
+            raise ModelError(f"invalid pads {list(self.pads)}: expected at most {MAX_EXTENT}, or minus that")
 
 
 @operator("PadImage")

@@ -35,7 +35,7 @@ class RegionOperator(Operator):
         if len(rois.shape) != 2 or rois.shape[0]:
             check_regions(rois, columns=columns)
         if not 1 <= min(self.pooled_h, self.pooled_w) <= max(self.pooled_h, self.pooled_w) <= MAX_EXTENT:
-            raise ModelError(f"a size of {self.pooled_h} by {self.pooled_w} that cannot be")
+            raise ModelError(f"invalid size {self.pooled_h} x {self.pooled_w}: expected at least 1 x 1")
         if not 0 < self.spatial_scale < MAX_EXTENT or self.sampling_ratio > MAX_EXTENT:
             raise ModelError(f"a spatial scale of {self.spatial_scale:.6g}, {self.sampling_ratio} samples")
         if rois.shape[0] and not min(height, width):

@@ -29,7 +29,7 @@ class Resize(Operator):
         """(height, width)"""
         given = np.array((self.height_scale, self.width_scale) if scales is None else scales, np.float32)
         if given.shape != (2,) or not ((given > 0) & (given < MAX_EXTENT)).all():
-            raise ModelError(f"scales {given.tolist()} that cannot be")
+            raise ModelError(f"invalid scales {given.tolist()}: expected two above 0 and below {MAX_EXTENT}")
         return given[0], given[1]
 
     def size(self, size: tuple[int, int], scales: np.ndarray | None) -> tuple[int, int]:

@@ -20,7 +20,7 @@ def new_shape(old: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
     size = math.prod(old)
     shape = [old[i] if dim == 0 and i < len(old) and size else dim for i, dim in enumerate(wanted)]
     if min(shape, default=0) < -1 or shape.count(-1) > 1:
-        raise ModelError(f"shape {list(wanted)} that cannot be")
+        raise ModelError(f"invalid shape {list(wanted)}: expected sizes from 0 on, and at most one -1")
     given = math.prod(dim for dim in shape if dim != -1)
     if -1 in shape and given and size % given == 0:
         shape[shape.index(-1)] = size // given

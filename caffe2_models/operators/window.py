@@ -86,13 +86,17 @@ class Window:
     def check(self) -> None:
         """Raises ModelError for a window that slides over nothing."""
         if min(self.pads) < 0 or max(self.pads) > MAX_EXTENT:
-            raise ModelError(f"pads {list(self.pads)} that cannot be")
+            raise ModelError(f"invalid pads {list(self.pads)}: expected 0 to {MAX_EXTENT}")
         if min(self.stride) < 1 or min(self.dilation) < 1:
             raise ModelError(f"stride {list(self.stride)} or dilation {list(self.dilation)} below 1")
         if max(self.stride + self.dilation) > MAX_EXTENT:
-            raise ModelError(f"stride {list(self.stride)} or dilation {list(self.dilation)} that cannot be")
+            raise ModelError(
+                f"invalid stride {list(self.stride)} or dilation {list(self.dilation)}: expected at most {MAX_EXTENT}"
+            )
         if not self.global_pooling and not 1 <= min(self.kernel) <= max(self.kernel) <= MAX_EXTENT:
-            raise ModelError(f"kernel {list(self.kernel)} that cannot be (is the kernel argument missing?)")
+            raise ModelError(
+                f"invalid kernel {list(self.kernel)}: expected 1 to {MAX_EXTENT} (is the argument missing?)"
+            )
         if self.legacy_pad not in (EXPLICIT, VALID, SAME, CAFFE_POOLING):
             raise ModelError(f"legacy_pad {self.legacy_pad} is none of 0, 1, 2, 3")
         if self.legacy_pad == SAME and max(self.dilation) != 1:

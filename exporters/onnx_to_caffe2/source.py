@@ -233,7 +233,7 @@ class _Tracer:
             )
         except (*INFERENCE_ERRORS, RuntimeError, ValueError, TypeError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise ModelError(f"node {proto.name or proto.op_type}: inputs that cannot be ({reason})") from None
+            raise ModelError(f"node {proto.name or proto.op_type}: invalid inputs ({reason})") from None
         return {name: _tensor_type(info) for name, info in inferred.items()}
 
 
