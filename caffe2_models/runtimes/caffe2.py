@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from caffe2_common.errors import ModelError
+from caffe2_models.operators.node import Step
 from caffe2_models.runtimes import caffe2_server
 from caffe2_models.runtimes.session import Session
 from caffe2_models.tensors import Int8Tensor, Value
@@ -34,8 +35,9 @@ class Caffe2Session(Session):
         self._number = next(_numbers)
         self._engine = self._load()
 
-    def check(self, feeds, outputs):
-        """Caffe2 itself says what it cannot compute."""
+    def steps(self, feeds: dict[str, Value], outputs: list[str]) -> list[Step]:
+        """None: Caffe2 itself says what it cannot compute."""
+        return []
 
     def _run(self, feeds, outputs):
         reply = self._ask({"command": "run", "outputs": outputs}, feeds)

@@ -138,7 +138,7 @@ def random_float_net(seed: int, steps: int) -> tuple[Net, tuple[int, ...], np.ra
         if len(net.shape(blob)) == 4 and rng.random() < 0.6:
             blob = net.choose(BLOCKS)(net, blob) or blob
         else:
-            blob = grow(net, blob)
+            blob = grow(net, blob, wild=False)
     return net.net(), net.input_shape, rng
 
 
