@@ -271,7 +271,7 @@ def test_second_outputs_that_are_needed_are_refused():
             "reads nothing, which nothing before it writes",
         ),
         ("net (float[1,3] x) => (float z) { y = Relu(x) }", "output z is computed by no node"),
-        ("net (float[1,3,4,4] x, float[1,5] z) => (float y) { y = MatMul(x, z) }", "inputs that cannot be"),
+        ("net (float[1,3,4,4] x, float[1,5] z) => (float y) { y = MatMul(x, z) }", "invalid inputs"),
         ("net (float[1,3] x) => (float y) { y = Relu<volume=11>(x) }", "volume"),
     ],
 )
