@@ -4,18 +4,17 @@
 PYTHON ?= python3
 VENV ?= .venv
 PARTS ?= torch,litert,plots,demo,dev
-CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: install demo test test-minimum test-arm lint docs zoo-sweep proto clean
+.PHONY: install demo test test-arm lint docs zoo-sweep proto clean
 
 install: $(VENV)/.installed
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt $(wildcard setup.py)
 	$(PYTHON) -m venv $(VENV)
-	$(if $(findstring torch,$(PARTS)),$(PIP) -c $(CONSTRAINTS) torch)
-	$(PIP) -c $(CONSTRAINTS) -e ".[$(PARTS)]"
+	$(if $(findstring torch,$(PARTS)),$(PIP) -c constraints.txt torch)
+	$(PIP) -c constraints.txt -e ".[$(PARTS)]"
 	touch $@
 
 demo: install
@@ -23,10 +22,6 @@ demo: install
 
 test: install lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
-
-# The oldest versions that setup.cfg promises, on the oldest Python, without PyTorch.
-test-minimum:
-	$(MAKE) test VENV=.venv-minimum PARTS=plots,demo,dev CONSTRAINTS=constraints-minimum.txt
 
 # The kernels for 64-bit ARM, cross-compiled and run in qemu; .arm is set up where it is not there yet.
 test-arm: install
