@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from caffe2_mobile.api.train import train as train
     from caffe2_mobile.api.validate import Caffe2Model as Caffe2Model
     from caffe2_mobile.api.validate import OnnxModel as OnnxModel
+    from caffe2_mobile.api.validate import TfliteModel as TfliteModel
     from caffe2_mobile.api.validate import TorchModel as TorchModel
     from caffe2_mobile.api.validate import ValidateOptions as ValidateOptions
     from caffe2_mobile.api.validate import ValidateResult as ValidateResult
@@ -90,6 +91,7 @@ _NAMES = {
     "caffe2_mobile.api.validate": [
         "Caffe2Model",
         "OnnxModel",
+        "TfliteModel",
         "TorchModel",
         "ValidateOptions",
         "ValidateResult",

@@ -333,11 +333,15 @@ def implicit_fills(nodes: Iterable[Node], filled: set[str]) -> list[Node]:
 
 def last_uses(nodes: list[Node], kept: Iterable[str]) -> list[list[str]]:
     """For each operator, the blobs that nobody needs once it has run."""
+    return last_uses_of([(*node.inputs, *node.outputs) for node in nodes], kept)
+
+
+def last_uses_of(touched: Sequence[Sequence[str]], kept: Iterable[str]) -> list[list[str]]:
+    """The same for what each operator reads and writes."""
     seen = set(kept)
     dead: list[list[str]] = []
-    for node in reversed(nodes):
-        names = dict.fromkeys([*node.inputs, *node.outputs])
-        dead.append([name for name in names if name not in seen])
+    for names in reversed(touched):
+        dead.append([name for name in dict.fromkeys(names) if name not in seen])
         seen.update(names)
     return dead[::-1]
 

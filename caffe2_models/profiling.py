@@ -132,7 +132,7 @@ def random_feeds(inputs: Mapping[str, tuple[int, ...]], seed: int = 0) -> dict[s
 
 def time_net(session: Session, feeds: Mapping[str, Value], runs: int, warmup: int = 1) -> float:
     """Median ms of a whole run."""
-    return _median_ms(lambda: session.run(feeds), runs, warmup)
+    return median_ms(lambda: session.run(feeds), runs, warmup)
 
 
 def time_operators(session: Session, feeds: Mapping[str, Value], runs: int, warmup: int = 1) -> list[float]:
@@ -144,7 +144,7 @@ def time_operators(session: Session, feeds: Mapping[str, Value], runs: int, warm
     if isinstance(session, Caffe2Session):
         return session.benchmark(dict(feeds), warmup, runs)[1:]
     return [
-        _median_ms(_operator_call(session, node, values), runs, warmup) for node, values in _moments(session.net, feeds)
+        median_ms(_operator_call(session, node, values), runs, warmup) for node, values in _moments(session.net, feeds)
     ]
 
 
@@ -172,7 +172,8 @@ def _moments(net: Net, feeds: Mapping[str, Value]) -> Iterator[tuple[Node, list[
             blobs.pop(name, None)
 
 
-def _median_ms(call: Callable[[], object], runs: int, warmup: int) -> float:
+def median_ms(call: Callable[[], object], runs: int, warmup: int) -> float:
+    """Of so many calls behind the warm-up."""
     for _ in range(warmup):
         call()
     times = []

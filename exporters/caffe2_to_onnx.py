@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from caffe2_common.errors import ModelError
-from caffe2_models import Int8Tensor, Net
+from caffe2_models import Int8Tensor, Net, origin
 from caffe2_models.lowering import Lowered, lower
 from caffe2_models.preprocessing import get_preprocessing
 from caffe2_models.proto import caffe2_pb2
@@ -45,6 +45,8 @@ def to_onnx(net: Net, shapes: Mapping[str, Sequence[int]], int8: Int8Form = "exa
         to_qlinear(model)
     if (preprocessing := get_preprocessing(net.predict)) is not None:
         set_onnx_preprocessing(model, preprocessing)
+    if net.is_quantized:
+        model.metadata_props.add(key=origin.KEY, value=origin.to_text(origin.record_net(net, shapes)))
     return model
 
 

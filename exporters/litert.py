@@ -2,23 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from caffe2_common.errors import ModelError
 from caffe2_models import Net
+from caffe2_models.runtimes import KERNELS
+from caffe2_models.runtimes.litert import open_interpreter
 from caffe2_models.tensors import TensorType
 from exporters.caffe2_to_tflite.conversion import Converted
 from exporters.int8_comparison import Int8Report, compare_int8
 from exporters.verification import Comparison, Sample, compare, run_net
-
-# name -> what the interpreter takes its kernels from
-KERNELS = {
-    "reference kernels": OpResolverType.BUILTIN_REF,
-    "built-in kernels": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-    "XNNPACK": OpResolverType.AUTO,
-}
 
 
 @dataclass(frozen=True)
@@ -33,18 +28,13 @@ class TfliteRun:
         """For each sample the outputs and blobs, in the net's own order and bytes."""
         model = self.converted.to_bytes(blobs=self.blobs)
         names = [*self.converted.outputs, *self.blobs]
+        interpreter = open_interpreter(model, self.kernels)
         try:
-            interpreter = Interpreter(
-                model_content=model, num_threads=1, experimental_op_resolver_type=KERNELS[self.kernels]
-            )
-            interpreter.allocate_tensors()
             return [self._one(interpreter, names, sample.feeds) for sample in samples]
         except (RuntimeError, ValueError) as error:
-            raise ModelError(f"LiteRT ({self.kernels}): {str(error).splitlines()[0]}") from error
+            raise ModelError(f"LiteRT ({KERNELS[self.kernels]}): {str(error).splitlines()[0]}") from error
 
-    def _one(
-        self, interpreter: Interpreter, names: list[str], feeds: Mapping[str, np.ndarray]
-    ) -> dict[str, np.ndarray]:
+    def _one(self, interpreter: Any, names: list[str], feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         for (name, tensor), detail in zip(self.converted.inputs.items(), interpreter.get_input_details(), strict=True):
             interpreter.set_tensor(detail["index"], np.ascontiguousarray(feeds[name].transpose(tensor.order)))
         interpreter.invoke()
@@ -66,8 +56,8 @@ def compare_float(net: Net, converted: Converted, samples: Sequence[Sample]) -> 
     """The outputs in each kernel set with the net's own."""
     expected = run_net(net, samples)
     return [
-        compare(f"LiteRT ({kernels}) against the Caffe2 net", sample, want, got)
-        for kernels in KERNELS
+        compare(f"LiteRT ({title}) against the Caffe2 net", sample, want, got)
+        for kernels, title in KERNELS.items()
         for sample, want, got in zip(samples, expected, TfliteRun(converted, kernels)(samples), strict=True)
     ]
 
@@ -78,6 +68,6 @@ def compare_bytes(net: Net, converted: Converted, samples: Sequence[Sample]) -> 
     blobs = [name for name in converted.blobs if name in types and types[name].is_quantized]
     hidden = tuple(name for name in blobs if name not in converted.outputs)
     return [
-        compare_int8(net, f"LiteRT ({kernels})", samples, blobs, TfliteRun(converted, kernels, hidden))
-        for kernels in KERNELS
+        compare_int8(net, f"LiteRT ({title})", samples, blobs, TfliteRun(converted, kernels, hidden))
+        for kernels, title in KERNELS.items()
     ]

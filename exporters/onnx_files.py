@@ -13,6 +13,7 @@ from caffe2_common.errors import ModelError
 from caffe2_common.files import open_atomically
 from caffe2_common.preprocessing import KEY, Preprocessing
 from caffe2_common.sizes import Dims, Size, pair_of
+from caffe2_models.model_files import QUANTIZED
 from caffe2_models.tensors import MAX_BLOB_BYTES
 from caffe2_models.wire import write_message
 
@@ -48,6 +49,11 @@ def load_onnx(path: str | os.PathLike) -> onnx.ModelProto:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             _load_external(tensor, path)
     return model
+
+
+def in_bytes(model: onnx.ModelProto) -> bool:
+    """Whether it computes with quantized values, in whatever form."""
+    return any(node.op_type in QUANTIZED for node in model.graph.node)
 
 
 def save_onnx(model: onnx.ModelProto, path: str | os.PathLike) -> None:

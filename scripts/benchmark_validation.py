@@ -23,7 +23,7 @@ from caffe2_common.images import complete
 from caffe2_common.machine import cores
 from caffe2_common.preprocessing import Preprocessing
 from caffe2_mobile.commands.program import ArgumentParser, run
-from validate.classifier import Classifier, load_caffe2, load_onnx
+from validate.classifier import Classifier, load_caffe2, load_file
 from validate.dataset import Dataset, open_dataset, select
 from validate.loader import Loader
 from validate.outcomes import Outcomes
@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="default %(default)s")
     args = parser.parse_args(argv)
     if args.onnx_input:
-        classifier = load_onnx(args.onnx_input)
+        classifier = load_file(args.onnx_input)
     elif args.model_dir:
         classifier = load_caffe2(args.model_dir, size=args.img_size)
     else:

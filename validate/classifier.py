@@ -9,17 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from caffe2_common.errors import ModelError
-from caffe2_common.preprocessing import KEY, Preprocessing
+from caffe2_common.preprocessing import Preprocessing
 from caffe2_common.sizes import Size, size_of
 from caffe2_models import Int8Tensor, Net
 from caffe2_models.find import find_net
+from caffe2_models.model_files import open_model_file
 from caffe2_models.preprocessing import get_preprocessing
 from caffe2_models.published import canonical_name
 from caffe2_models.runtimes import fastest_exact, missing_kernels
 
-MAX_ONNX_BYTES = 1 << 31
 SOFTMAX = {"Softmax", "Int8Softmax"}
-QUANTIZED = {"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "ConvInteger"}
 
 Infer = Callable[[np.ndarray], np.ndarray]
 
@@ -28,13 +27,13 @@ Infer = Callable[[np.ndarray], np.ndarray]
 class Classifier:
     """A net that scores classes.
 
-    open_session() gives a function from float32 [n, channels, size, size] to scores [n, classes] for the
-    use of one thread; it may be called several times, and sessions run side by side, each on one core,
-    unless the net is to have only a lone_session, which then takes all cores. form is caffe2-fp32,
-    caffe2-int8, onnx, onnx-int8, pytorch or pytorch-int8; preprocessing, size and outputs (how many scores) are what
-    the file itself tells; param_count counts numbers; fixed_batch is the only batch size the net takes, if there is
-    one; probabilities says that the scores are a softmax's; fingerprint tells one net from another; notes are what the
-    user should know of how it runs.
+    open_session() gives a function from float32 [n, channels, size, size] to scores [n, classes] for the use of one
+    thread; it may be called several times, and sessions run side by side, each on one core, unless the net is to have
+    only a lone_session, which then takes all cores. form is caffe2-fp32, caffe2-int8, onnx, onnx-int8, tflite,
+    tflite-int8, pytorch or pytorch-int8; preprocessing, size and outputs (how many scores) are what the file itself
+    tells; param_count counts numbers; fixed_batch is the only batch size the net takes, if there is one; probabilities
+    says that the scores are a softmax's; fingerprint tells one net from another; notes are what the user should know of
+    how it runs.
     """
 
     name: str
@@ -131,52 +130,37 @@ def load_caffe2(
     return from_caffe2(find_net(place, init), name, backend, size, approximate)
 
 
-def load_onnx(place: str | os.PathLike[str]) -> Classifier:
-    """An ONNX file, run by ONNX Runtime; raises ModelError where it is no classifier of images."""
-    import onnx
-    import onnxruntime
+def load_file(place: str | os.PathLike[str], kernels: str | None = None) -> Classifier:
+    """An .onnx or .tflite file, run by its own runtime; kernels: LiteRT's set.
 
-    from caffe2_models.runtimes.onnx_runtime import open_session
+    Raises ModelError where it is no classifier of images.
+    """
+    file = open_model_file(place, kernels)
+    if len(file.inputs) != 1:
+        raise ModelError(f"{file.path}: has {len(file.inputs)} inputs; a classifier has one, the image")
+    ((data, dims),) = file.inputs.items()
+    if len(dims) != 4 or not file.takes_floats:
+        raise ModelError(f"{file.path}: input {data} is {file.describe(data)}; float images in NCHW were expected")
+    scores = next(iter(file.outputs))
+    batch, channels, height, width = dims
 
-    path = Path(place)
-    if path.stat().st_size > MAX_ONNX_BYTES:
-        raise ModelError(f"{path}: is larger than {MAX_ONNX_BYTES >> 30} GiB, which no mobile net is")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    try:
-        model = onnx.load(path, load_external_data=False)
-        session = open_session(os.fspath(path), options)
-    except Exception as error:  # protobuf's and ONNX Runtime's own kinds, which share no base
-        raise ModelError(f"{path}: cannot be loaded as ONNX ({_first_line(error)})") from None
-    if len(session.get_inputs()) != 1:
-        raise ModelError(f"{path}: has {len(session.get_inputs())} inputs; a classifier has one, the image")
-    data, scores = session.get_inputs()[0], session.get_outputs()[0].name
-    if len(data.shape) != 4 or data.type != "tensor(float)":
-        raise ModelError(f"{path}: input {data.name} is {data.type} {data.shape}; float images in NCHW were expected")
-    batch, channels, height, width = (dim if isinstance(dim, int) else None for dim in data.shape)
+    def open_session() -> Infer:
+        run = file.session(threads=1)
+        return lambda x: run({data: x})[scores].reshape(len(x), -1)
 
-    def infer(x: np.ndarray) -> np.ndarray:
-        try:
-            return session.run([scores], {data.name: x})[0].reshape(len(x), -1)
-        except Exception as error:  # likewise
-            raise ModelError(f"{path}: does not run on {list(x.shape)} ({_first_line(error)})") from None
-
-    recorded = session.get_modelmeta().custom_metadata_map.get(KEY)
-    producers = [node.op_type for node in model.graph.node if scores in node.output]
     return Classifier(
-        name=path.stem,
-        form="onnx-int8" if QUANTIZED & {node.op_type for node in model.graph.node} else "onnx",
-        backend="onnxruntime",
-        open_session=lambda: infer,
-        param_count=sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer),
-        preprocessing=Preprocessing.from_json(recorded) if recorded else None,
+        name=file.name,
+        form=file.form,
+        backend=file.backend,
+        open_session=open_session,
+        param_count=file.parameter_count,
+        preprocessing=file.preprocessing,
         size=None if height is None or width is None else size_of((1, 1, height, width)),
         channels=channels or 3,
         fixed_batch=batch,
-        outputs=_count(session.get_outputs()[0].shape[1:]),
-        probabilities=bool(producers) and producers[-1] in SOFTMAX,
-        fingerprint=_digest(path.read_bytes()),
+        outputs=_count(file.outputs[scores][1:]),
+        probabilities=file.probabilities,
+        fingerprint=_digest(file.content),
     )
 
 
@@ -191,7 +175,3 @@ def _digest(*parts: bytes) -> str:
     for part in parts:
         digest.update(part)
     return digest.hexdigest()[:16]
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]

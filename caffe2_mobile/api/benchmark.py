@@ -1,4 +1,4 @@
-"""The time of a Caffe2 net here, as a whole and operator by operator."""
+"""The time of a net here, as a whole and, of a Caffe2 net, operator by operator."""
 
 import json
 import os
@@ -8,17 +8,19 @@ from typing import Any
 from caffe2_common.errors import ModelError
 from caffe2_common.files import write_atomically
 from caffe2_mobile.api.inspect import MIB, InputOptions, Shapes
-from caffe2_mobile.api.nets import Source, open_net
+from caffe2_mobile.api.nets import Source, open_file, open_net
 from caffe2_mobile.api.options import require_one_of, require_positive
-from caffe2_models.profiling import NetCost, cost, random_feeds, time_net, time_operators
-from caffe2_models.runtimes import BACKENDS, missing_kernels
+from caffe2_models.model_files import ModelFile
+from caffe2_models.profiling import NetCost, cost, median_ms, random_feeds, time_net, time_operators
+from caffe2_models.runtimes import BACKENDS, KERNELS, missing_kernels
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkOptions(InputOptions):
     """How to time: the runtime, its threads, medians of so many runs after the warm-up.
 
-    approximate: let onnxruntime run int8 nets in QDQ form. whole_only: no times of operators.
+    kernels: LiteRT's set, of .tflite files. approximate: let onnxruntime run int8 nets in QDQ form. whole_only: no
+    times of operators.
     """
 
     backend: str = "auto"
@@ -27,11 +29,14 @@ class BenchmarkOptions(InputOptions):
     warmup: int = 2
     approximate: bool = False
     whole_only: bool = False
+    kernels: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_positive(self, "threads", "runs")
         require_one_of("backend", self.backend, BACKENDS)
+        if self.kernels is not None:
+            require_one_of("kernels", self.kernels, KERNELS)
         if self.warmup < 0:
             raise ModelError(f"invalid warmup {self.warmup}: expected 0 or more runs")
 
@@ -98,9 +103,12 @@ class BenchmarkResult:
 def benchmark(net: Source, options: BenchmarkOptions | None = None) -> BenchmarkResult:
     """Time a net (anything open_net takes) on random inputs.
 
-    Raises ModelError for what is no net, shapes that do not fit, and a runtime that is not here.
+    A .tflite file, and an ONNX file that computes in bytes, runs as it is, as a whole. Raises ModelError for what is no
+    net, shapes that do not fit, and a runtime that is not here.
     """
     options = options or BenchmarkOptions()
+    if (file := open_file(net, options.kernels)) is not None:
+        return benchmark_file(file, options)
     found = open_net(net)
     shapes = options.shapes(found)
     session = found.session(options.backend, options.threads, approximate=options.approximate)
@@ -115,4 +123,20 @@ def benchmark(net: Source, options: BenchmarkOptions | None = None) -> Benchmark
         is_approximate=options.approximate and found.is_quantized,
         has_operators=not options.whole_only,
         note=missing_kernels(found, session.backend) if options.backend == "auto" else None,
+    )
+
+
+def benchmark_file(file: ModelFile, options: BenchmarkOptions) -> BenchmarkResult:
+    """Time a file in the runtime that is its own."""
+    if options.backend not in ("auto", file.backend.partition(" ")[0]):
+        raise ModelError(f"{file.path}: is run by {file.backend}, not by {options.backend}")
+    shapes = options.shapes(file)
+    run, feeds = file.session(options.threads), random_feeds(shapes)
+    whole = median_ms(lambda: run(feeds), options.runs, options.warmup)
+    return BenchmarkResult(
+        cost=file.cost(shapes).with_times(whole, []),
+        backend=file.backend,
+        threads=options.threads,
+        inputs=shapes,
+        has_operators=False,
     )

@@ -1,6 +1,7 @@
-"""What a Caffe2 net holds, what it costs, and what is wrong with it."""
+"""What a net holds, what it costs, and what is wrong with it: a Caffe2 net, or a file that another runtime runs."""
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,11 +14,12 @@ from caffe2_common.errors import ModelError
 from caffe2_common.files import write_atomically
 from caffe2_common.preprocessing import Preprocessing
 from caffe2_common.sizes import Size
-from caffe2_mobile.api.nets import Source, read_net
+from caffe2_mobile.api.nets import Source, open_file, read_net
 from caffe2_mobile.api.options import require_positive
 from caffe2_models import files
 from caffe2_models.files import TEXT_SUFFIXES, write_net
 from caffe2_models.inspection import find_idle, find_problems, task_of
+from caffe2_models.model_files import ModelFile
 from caffe2_models.net import Net
 from caffe2_models.preprocessing import get_preprocessing
 from caffe2_models.profiling import NetCost, cost
@@ -39,9 +41,12 @@ class InputOptions:
     def __post_init__(self) -> None:
         require_positive(self, "img_size", "batch_size")
 
-    def shapes(self, net: Net) -> Shapes:
+    def shapes(self, net: Net | ModelFile) -> Shapes:
         """Raises ModelError where neither these options nor the net's files tell."""
-        return dict(self.input_dims or net.input_shapes(self.img_size, self.batch_size))
+        shapes = dict(self.input_dims or net.input_shapes(self.img_size, self.batch_size))
+        if isinstance(net, ModelFile):
+            net.check_shapes(shapes)
+        return shapes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +58,11 @@ class InspectOptions(InputOptions):
 class InspectResult:
     """A net, seen on inputs of these shapes (none where it has no init net): what is wrong with it, and its cost.
 
-    notes are of what is odd but does no harm; task is what the net is for, where that shows. cost is None where
-    there are problems, or no init net.
+    net is a ModelFile where a runtime of its own runs the file. notes are of what is odd but does no harm; task is what
+    the net is for, where that shows. cost is None where there are problems, or no init net.
     """
 
-    net: Net = field(repr=False)
+    net: Net | ModelFile = field(repr=False)
     inputs: Shapes
     problems: list[str]
     notes: list[str]
@@ -72,14 +77,20 @@ class InspectResult:
 
     def __str__(self) -> str:
         net = self.net
-        lines = [f"{net.name or 'net'}: {len(net.operators)} operators"]
+        if isinstance(net, ModelFile):
+            count, runtime = len(self.cost.operators) if self.cost is not None else 0, f", {net.form} for {net.backend}"
+        else:
+            count, runtime = len(net.operators), ""
+        lines = [f"{net.name or 'net'}{runtime}: {count} operators"]
         lines += [f"input {name}: {'x'.join(map(str, shape))}" for name, shape in self.inputs.items()]
         lines.append(f"output {', '.join(net.outputs)}")
         if self.task is not None:
             lines.append(f"task: {self.task}")
         if self.preprocessing is not None:
             lines.append(f"preprocessing {self.preprocessing.to_json()}")
-        if not net.init_operators:
+        if isinstance(net, ModelFile) and net.labels:
+            lines.append(f"labels: {len(net.labels)} ({', '.join(net.labels[:3])} ...)")
+        if isinstance(net, Net) and not net.init_operators:
             lines += graph_lines(net)
         elif self.cost is not None:
             lines += cost_lines(self.cost)
@@ -91,7 +102,7 @@ class InspectResult:
         found = {
             "name": self.net.name,
             "inputs": self.inputs,
-            "outputs": self.net.outputs,
+            "outputs": list(self.net.outputs),
             "task": self.task,
             "problems": self.problems,
         }
@@ -103,12 +114,16 @@ class InspectResult:
 
 
 def inspect(net: Source, options: InspectOptions | None = None) -> InspectResult:
-    """Check a net (a Net, or what read_net reads) and count its work; nothing is run.
+    """Check a net (a Net, or what read_net reads, or a .tflite file) and count its work; nothing is run.
 
-    Raises ModelError for what is no net; what is wrong within it is in the result's problems.
+    A .tflite file, and an ONNX file that computes in bytes, is shown as it is. Raises ModelError for what is no net;
+    what is wrong within it is in the result's problems.
     """
+    options = options or InspectOptions()
+    if (file := open_file(net)) is not None:
+        return inspect_file(file, options)
     found = read_net(net)
-    shapes = (options or InspectOptions()).shapes(found) if found.init_operators else {}
+    shapes = options.shapes(found) if found.init_operators else {}
     problems = find_problems(found, shapes)
     is_whole = bool(found.init_operators) and not problems
     return InspectResult(
@@ -119,6 +134,25 @@ def inspect(net: Source, options: InspectOptions | None = None) -> InspectResult
         task=task_of(found, shapes if is_whole else None),
         preprocessing=get_preprocessing(found.predict),
         cost=cost(found, shapes) if is_whole else None,
+    )
+
+
+def inspect_file(file: ModelFile, options: InspectOptions) -> InspectResult:
+    """A file whose own runtime has taken it: nothing is wrong with it."""
+    shapes = options.shapes(file)
+    costs = file.cost(shapes)
+    scores = next(iter(file.outputs.values()), ())[1:]
+    classes = math.prod(dim or 0 for dim in scores)
+    return InspectResult(
+        net=file,
+        inputs=shapes,
+        problems=[],
+        notes=[],
+        task=f"classification ({classes} classes)"
+        if file.probabilities and classes and len(file.outputs) == 1
+        else None,
+        preprocessing=file.preprocessing,
+        cost=costs,
     )
 
 

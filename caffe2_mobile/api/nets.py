@@ -17,6 +17,7 @@ from caffe2_common.preprocessing import Preprocessing
 from caffe2_common.sizes import pair_of
 from caffe2_models import Net
 from caffe2_models.find import Place, find_net, is_net, not_found
+from caffe2_models.model_files import ModelFile, is_model_file, open_model_file
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,10 +27,32 @@ Source = Net | Place
 
 def from_onnx(path: Path) -> Net:
     """The Caffe2 float net of an ONNX file."""
-    from exporters.onnx_files import load_onnx
+    from exporters.onnx_files import in_bytes, load_onnx
     from exporters.onnx_to_caffe2 import convert
 
-    return convert(load_onnx(path))
+    model = load_onnx(path)
+    if in_bytes(model):
+        raise ModelError(f"{path}: computes in bytes; a Caffe2 net is made of a float ONNX file")
+    return convert(model)
+
+
+@explaining_extras()
+def open_file(source: Source, kernels: str | None = None) -> ModelFile | None:
+    """What a runtime of its own runs as it is: a .tflite file, or an ONNX file that computes in bytes.
+
+    None where the source is a Caffe2 net, or becomes one. kernels: LiteRT's set. Raises ModelError for a file that is
+    none.
+    """
+    if isinstance(source, Net) or not is_model_file(source):
+        if kernels is not None:
+            raise ModelError(f"{net_name(source)}: has no choice of kernels, which LiteRT's .tflite files have")
+        return None
+    if Path(source).suffix == ".onnx":
+        from exporters.onnx_files import in_bytes, load_onnx
+
+        if not in_bytes(load_onnx(source)):
+            return None
+    return open_model_file(source, kernels)
 
 
 @explaining_extras()
@@ -83,12 +106,15 @@ def read_net(source: Source, init: Place | None = None) -> Net:
 def open_net(source: Source, init: Place | None = None) -> Net:
     """The net that a name means, for what it costs rather than for what it says: its weights may be stand-ins.
 
-    What read_net reads; then a published net that was not downloaded, or lies in a folder as a graph alone; then a
-    model of the zoo, or a definition F.json. Raises ModelError for a name that means nothing.
+    What read_net reads, and what a file of another format was made from; then a published net that was not downloaded,
+    or lies in a folder as a graph alone; then a model of the zoo, or a definition F.json. Raises ModelError for a name
+    that means nothing.
     """
     if isinstance(source, Net):
         return source
     suffix = Path(source).suffix
+    if (file := open_file(source)) is not None:
+        return file.origin()
     if suffix == ".onnx":
         return read_net(source)
     if suffix != ".json" and is_net(source):

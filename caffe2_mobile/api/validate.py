@@ -19,7 +19,8 @@ from caffe2_common.published import Published
 from caffe2_common.sizes import Size
 from caffe2_mobile.api.options import PreprocessingOptions, require_positive
 from caffe2_models.find import is_net
-from validate.classifier import Classifier, load_caffe2, load_onnx
+from caffe2_models.runtimes import DEFAULT_KERNELS
+from validate.classifier import Classifier, load_caffe2, load_file
 from validate.outcomes import Totals
 from validate.predictions import Predictions
 from validate.published import Comparison, compare, find_published
@@ -55,7 +56,20 @@ class OnnxModel:
 
     def open(self, size: Size | None = None) -> Classifier:
         """Raises ModelError for what is no classifier."""
-        return load_onnx(self.path)
+        return load_file(self.path)
+
+
+@dataclass(frozen=True)
+class TfliteModel:
+    """A TensorFlow Lite file, float or quantized, run by LiteRT with one of its sets of kernels (KERNELS)."""
+
+    path: PathLike
+    kernels: str = DEFAULT_KERNELS
+
+    @explaining_extras()
+    def open(self, size: Size | None = None) -> Classifier:
+        """Raises ModelError for what is no classifier, and where LiteRT is not installed."""
+        return load_file(self.path, self.kernels)
 
 
 @dataclass(frozen=True)
@@ -116,16 +130,18 @@ class TorchModel:
         )
 
 
-Model = Caffe2Model | OnnxModel | TorchModel
+Model = Caffe2Model | OnnxModel | TfliteModel | TorchModel
 
 
 def model_of(name: Model | PathLike) -> Model:
-    """What a name means: F.onnx, int8 TorchScript F.jpt, a definition F.json, a Caffe2 net's place, else the zoo's."""
+    """What a name means: F.onnx, F.tflite, TorchScript F.jpt, a definition F.json, a Caffe2 net, else the zoo's."""
     if isinstance(name, Model):
         return name
     suffix = Path(name).suffix
     if suffix == ".onnx":
         return OnnxModel(name)
+    if suffix == ".tflite":
+        return TfliteModel(name)
     if suffix in (".jpt", ".json") or not is_net(name):
         return TorchModel(os.fspath(name))
     return Caffe2Model(name)
@@ -274,7 +290,8 @@ def validate(data: PathLike, model: Model | PathLike, options: ValidateOptions |
     """Measure the accuracy of a model on labelled images.
 
     data: class folders, a flat folder with its ground truth, or a .tar of either. model: Caffe2Model, OnnxModel,
-    TorchModel, or a name that means one of them (model_of). Raises ModelError for what cannot be read or run.
+    TfliteModel, TorchModel, or a name that means one of them (model_of). Raises ModelError for what cannot be read or
+    run.
     """
     prepared = prepare(data, model, options)
     result = prepared.run()

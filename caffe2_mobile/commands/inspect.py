@@ -1,9 +1,10 @@
-"""Show a Caffe2 net, check it, or convert its files between binary and text.
+"""Show a net, check it, or convert a Caffe2 net's files between binary and text.
 
 Prints the task where it shows (classification, detection, style transfer ...), every operator with the shape it
 writes, its parameters, multiply-adds and quantization, then what is wrong: operators that are not supported, blobs
 that nothing writes, shapes that do not fit, scales that QNNPACK refuses. Exit status 1 where something is. Sizes that
-only a run tells are the largest possible. A graph without its init net is shown without shapes.
+only a run tells are the largest possible. A graph without its init net is shown without shapes. A .tflite file, and an
+ONNX file that computes in bytes, is shown as it is, operator by operator.
 
 --convert IN OUT rewrites one file, binary or text by its name (.pb, .pbtxt), and makes sure that nothing is
 lost.
@@ -13,7 +14,7 @@ import argparse
 
 from caffe2_common.files import require_writable
 from caffe2_mobile.api.inspect import InspectOptions, convert_file, inspect
-from caffe2_mobile.commands.net_arguments import add_net_arguments, named_net
+from caffe2_mobile.commands.net_arguments import add_net_arguments, named_source
 from caffe2_mobile.commands.program import ArgumentParser, options_from
 
 
@@ -25,7 +26,7 @@ def main(argv: list[str]) -> int:
         return 0
     if args.json is not None:
         require_writable(args.json)
-    result = inspect(named_net(args), options_from(InspectOptions, args))
+    result = inspect(named_source(args), options_from(InspectOptions, args))
     print(result)
     if args.json is not None:
         result.save(args.json)

@@ -1,19 +1,22 @@
-"""The flags by which commands name a Caffe2 net and the shapes of its inputs."""
+"""The flags by which commands name a net and the shapes of its inputs."""
 
 import argparse
 import json
 from pathlib import Path
 
 from caffe2_common.errors import ModelError
-from caffe2_mobile.api.nets import open_net, read_net
+from caffe2_mobile.api.nets import Source, open_net, read_net
 from caffe2_mobile.commands.program import size
+from caffe2_models.model_files import is_model_file
 from caffe2_models.net import Net, load_net
 
 
 def add_net_arguments(parser: argparse.ArgumentParser) -> None:
     """The net, by its place or by flags: a prefix, two files, or a folder; then the shapes of its inputs."""
     group = parser.add_argument_group("net")
-    group.add_argument("net", nargs="?", metavar="NET", help="a folder, predict file, prefix or published name")
+    group.add_argument(
+        "net", nargs="?", metavar="NET", help="a folder, predict file, prefix, published name, .onnx or .tflite file"
+    )
     group.add_argument("--c2-prefix", metavar="P", help="P.init.pb and P.predict.pb")
     group.add_argument("--c2-predict", metavar="Q", help="the net's graph, .pb or .pbtxt")
     group.add_argument("--c2-init", metavar="I", help="the net's parameters")
@@ -25,12 +28,21 @@ def add_net_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def named_source(args: argparse.Namespace) -> Source:
+    """The net that the flags name, or the name of a file of another format.
+
+    Raises ModelError for none, or more than one.
+    """
+    place = args.net or args.model_dir
+    return place if place is not None and is_model_file(place) and _is_one(args) else named_net(args)
+
+
 def named_net(args: argparse.Namespace) -> Net:
     """The net that the flags name; raises ModelError for none, or more than one.
 
     A folder is read as it is; of published names that were not downloaded the weights are stand-ins.
     """
-    if sum(given is not None for given in (args.net, args.c2_prefix, args.c2_predict, args.model_dir)) != 1:
+    if not _is_one(args):
         raise ModelError("name one net: NET, --c2-prefix P, --c2-predict Q [--c2-init I] or --model-dir D")
     if args.c2_prefix is not None:
         return load_net(f"{args.c2_prefix}.predict.pb", f"{args.c2_prefix}.init.pb")
@@ -38,6 +50,10 @@ def named_net(args: argparse.Namespace) -> Net:
         return load_net(args.c2_predict, args.c2_init)
     place = args.net or args.model_dir
     return (read_net if Path(place).exists() else open_net)(place, args.c2_init)
+
+
+def _is_one(args: argparse.Namespace) -> bool:
+    return sum(given is not None for given in (args.net, args.c2_prefix, args.c2_predict, args.model_dir)) == 1
 
 
 def dims(text: str) -> dict[str, tuple[int, ...]]:

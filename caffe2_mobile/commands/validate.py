@@ -1,6 +1,7 @@
-"""Measure the ImageNet accuracy of a Caffe2 net, fp32 or int8, an ONNX file, or a model in PyTorch.
+"""Measure the ImageNet accuracy of a net: Caffe2, fp32 or int8, an ONNX or TensorFlow Lite file, or PyTorch.
 
-The flags that name the net tell which of the three it is.
+NET is a folder, predict file, prefix or published name of Caffe2, F.onnx, F.tflite, or a name of the zoo; flags name
+the same, each form by its own.
 """
 
 import argparse
@@ -15,15 +16,17 @@ from caffe2_mobile.api.validate import (
     Caffe2Model,
     Model,
     OnnxModel,
+    TfliteModel,
     TorchModel,
     ValidateOptions,
     ValidateResult,
     judge,
+    model_of,
     prepare,
 )
 from caffe2_mobile.commands.preprocessing_arguments import add_max_pixels_argument, add_preprocessing_arguments
 from caffe2_mobile.commands.program import ArgumentParser, note, options_from, positive, size
-from caffe2_models.runtimes import BACKENDS
+from caffe2_models.runtimes import BACKENDS, DEFAULT_KERNELS, KERNELS
 from validate.predictions import Predictions, compare_predictions
 from validate.results import Result, check_results_path, merge
 from validate.validation import BATCH_SIZE
@@ -32,7 +35,7 @@ DEFAULT = "default %(default)s"  # in a flag's help
 
 
 def main(
-    argv: list[str], description: str | None = __doc__, forms: tuple[str, ...] = ("caffe2", "onnx", "torch")
+    argv: list[str], description: str | None = __doc__, forms: tuple[str, ...] = ("caffe2", "onnx", "tflite", "torch")
 ) -> int:
     """Measure or merge or compare, print and save; 1 where the result does not hold against the published one."""
     parser = parser_of(description, forms)
@@ -101,6 +104,8 @@ def parser_of(description: str | None, forms: tuple[str, ...]) -> ArgumentParser
     )
     data_help = "class folders, a flat folder with its ground truth, or a .tar of either"
     parser.add_argument("data", metavar="DIR", nargs="?", help=data_help)
+    if len(forms) > 1:
+        parser.add_argument("net", metavar="NET", nargs="?", help="of any form; what it is, its name tells")
     for form in forms:
         FORMS[form][0](parser.add_argument_group(TITLES[form] if len(forms) > 1 else "net"))
     add_arguments(parser)
@@ -137,6 +142,17 @@ def onnx_models(args: argparse.Namespace) -> list[Model]:
     return [OnnxModel(args.onnx_input)] if args.onnx_input else []
 
 
+def add_tflite_arguments(parser: argparse._ArgumentGroup) -> None:
+    parser.add_argument("--tflite-input", metavar="F", help="the TensorFlow Lite file")
+    parser.add_argument(
+        "--kernels", default=DEFAULT_KERNELS, choices=KERNELS, help="LiteRT's set (default: %(default)s)"
+    )
+
+
+def tflite_models(args: argparse.Namespace) -> list[Model]:
+    return [TfliteModel(args.tflite_input, args.kernels)] if args.tflite_input else []
+
+
 def add_torch_arguments(parser: argparse._ArgumentGroup) -> None:
     parser.add_argument(
         "--model",
@@ -157,18 +173,39 @@ def torch_models(args: argparse.Namespace) -> list[Model]:
 FORMS: dict[str, tuple[Callable[[argparse._ArgumentGroup], None], Callable[[argparse.Namespace], list[Model]], str]] = {
     "caffe2": (add_caffe2_arguments, caffe2_models, "--c2-prefix, --model-dir, --c2-predict (with --c2-init)"),
     "onnx": (add_onnx_arguments, onnx_models, "--onnx-input"),
+    "tflite": (add_tflite_arguments, tflite_models, "--tflite-input"),
     "torch": (add_torch_arguments, torch_models, "--model"),
 }
-TITLES = {"caffe2": "Caffe2 net", "onnx": "ONNX net", "torch": "PyTorch model"}
+TITLES = {
+    "caffe2": "Caffe2 net",
+    "onnx": "ONNX net",
+    "tflite": "TensorFlow Lite file, for LiteRT",
+    "torch": "PyTorch model",
+}
 
 
 def named_model(args: argparse.Namespace, forms: tuple[str, ...]) -> Model:
     """The one model that the flags name; raises ModelError for none, or more than one."""
     models = [model for form in forms for model in FORMS[form][1](args)]
+    if getattr(args, "net", None):
+        models.append(named_by_place(args))
     if len(models) != 1:
         flags = ", ".join(FORMS[form][2] for form in forms)
+        flags = f"NET, {flags}" if len(forms) > 1 else flags
         raise ModelError(f"name the net by {'one of ' * (',' in flags)}{flags}")
     return models[0]
+
+
+def named_by_place(args: argparse.Namespace) -> Model:
+    """What NET means, with the flags of its form."""
+    model = model_of(args.net)
+    if isinstance(model, Caffe2Model):
+        return Caffe2Model(args.net, args.c2_init, args.backend, args.approximate)
+    if isinstance(model, TfliteModel):
+        return TfliteModel(args.net, args.kernels)
+    if isinstance(model, TorchModel):
+        return TorchModel(args.net, args.checkpoint, args.num_classes, args.in_chans)
+    return model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

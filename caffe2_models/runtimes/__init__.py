@@ -6,6 +6,10 @@ from caffe2_models.runtimes.session import Session
 
 BACKENDS = ("auto", "reference", "exact", "onnxruntime", "caffe2")
 
+# LiteRT's sets of kernels, and what reports call them
+KERNELS = {"reference": "reference kernels", "built-in": "built-in kernels", "xnnpack": "XNNPACK"}
+DEFAULT_KERNELS = "xnnpack"  # LiteRT's own
+
 
 def create_session(net: Net, backend: str = "auto", threads: int | None = None, approximate: bool = False) -> Session:
     """A session of the named runtime; `auto` takes the fastest that is exact for this net.

@@ -7,7 +7,7 @@ import numpy as np
 
 from caffe2_common.errors import ModelError, UnsupportedError
 from caffe2_common.preprocessing import Preprocessing
-from caffe2_models import Int8Tensor, Net, lowering
+from caffe2_models import Int8Tensor, Net, lowering, origin
 from caffe2_models.net import Step
 from caffe2_models.operators.registry import Operator
 from caffe2_models.preprocessing import get_preprocessing
@@ -25,6 +25,7 @@ class Converted:
 
     inputs, outputs: of the net. blobs: all, each as its last writer left it. offset: what its bytes are less than the
     net's (128 in int8). inexact: operators that LiteRT's reference kernels may compute otherwise than QNNPACK, and why.
+    record: of the net, for the file.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Converted:
     offset: int
     inexact: dict[str, str]
     preprocessing: Preprocessing | None
+    record: bytes
 
     @property
     def operator_count(self) -> int:
@@ -44,7 +46,7 @@ class Converted:
     def to_bytes(self, labels: Sequence[str] = (), blobs: Sequence[str] = ()) -> bytes:
         """The file, with the classes' names in it; `blobs` are outputs too, behind the net's own."""
         outputs = self.outputs | {name: self.blobs[name] for name in blobs}
-        entries = metadata(self.name, self.preprocessing, self.inputs, outputs, labels)
+        entries = metadata(self.name, self.preprocessing, self.inputs, outputs, labels, self.record)
         model = self.graph.pack(self.name, list(self.inputs.values()), list(outputs.values()), entries)
         return with_labels(model, labels)
 
@@ -79,6 +81,7 @@ def to_tflite(net: Net, shapes: Mapping[str, Sequence[int]], kind: Kind = "float
         offset=writer.int8.offset,
         inexact=writer.int8.inexact,
         preprocessing=get_preprocessing(net.predict),
+        record=origin.record_net(net, shapes),
     )
 
 
@@ -170,7 +173,7 @@ class _Writer:
                     "RESHAPE", [tensor, self.graph.ints(tensor.stored)], tensor.shape, tensor.dtype, tensor.order
                 )
             outputs[blob] = self.tensors[blob] = tensor
-        for blob, tensor in {**self.tensors, **outputs}.items():
+        for blob, tensor in (*self.tensors.items(), *self.inputs.items(), *outputs.items()):
             self.graph.rename(tensor, blob)
         return outputs
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import flatbuffers
 
 from caffe2_common.preprocessing import KEY, Preprocessing
+from caffe2_models import origin
 from exporters.caffe2_to_tflite.graph import Tensor
 
 LABELS = "labels.txt"  # a file in the archive behind the model
@@ -25,11 +26,17 @@ def metadata(
     inputs: Mapping[str, Tensor],
     outputs: Mapping[str, Tensor],
     labels: Sequence[str] = (),
+    record: bytes = b"",
 ) -> dict[str, bytes]:
-    """The model's metadata entries: how images become inputs, and where the labels of the first output are."""
+    """The model's metadata entries: how images become inputs, and where the labels of the first output are.
+
+    record: of the net that it is made from.
+    """
     entries = {"TFLITE_METADATA": _model_metadata(name, preprocessing, inputs, outputs, labels)}
     if preprocessing is not None:
         entries[KEY] = preprocessing.to_json().encode()
+    if record:
+        entries[origin.KEY] = record
     return entries
 
 

@@ -32,7 +32,7 @@ from exporters.caffe2_to_tflite.requantization import find_addition, find_scales
 from exporters.litert import TfliteRun, compare_bytes, compare_float
 from exporters.verification import Sample, make_samples
 
-REFERENCE = "reference kernels"
+REFERENCE = "reference"
 
 
 def assert_same(net: Net, feeds: dict, kind: str, kernels: str = REFERENCE) -> None:

@@ -12,7 +12,7 @@ from image_cases import colour_net, encode, noise
 from caffe2_common.errors import ModelError
 from caffe2_common.images import pixel_table, read_crop
 from caffe2_common.preprocessing import Preprocessing
-from validate.classifier import Classifier, load_onnx
+from validate.classifier import Classifier, load_file
 from validate.dataset import open_dataset, select
 from validate.loader import Loader
 from validate.outcomes import Outcomes
@@ -30,7 +30,7 @@ def run(classifier, dataset, outcomes=None, skip_broken=False, workers=2, thread
 
 
 def test_every_image_is_judged_by_its_own_label(coloured, net):
-    outcomes = run(load_onnx(net), open_dataset(coloured))
+    outcomes = run(load_file(net), open_dataset(coloured))
     assert outcomes.rank.tolist() == [0] * 11 + [2]  # red/3.jpg is blue, and green comes before red
     assert outcomes.top[-1, 0] == 0
 
@@ -38,15 +38,15 @@ def test_every_image_is_judged_by_its_own_label(coloured, net):
 @pytest.mark.parametrize(("workers", "threads", "batch_size"), [(1, 1, 1), (3, 1, 5), (1, 4, 2), (2, 2, 100)])
 def test_the_result_does_not_depend_on_how_the_work_is_spread(coloured, net, workers, threads, batch_size):
     dataset = open_dataset(coloured)
-    one = run(load_onnx(net), dataset)
-    other = run(load_onnx(net), dataset, None, False, workers, threads, batch_size)
+    one = run(load_file(net), dataset)
+    other = run(load_file(net), dataset, None, False, workers, threads, batch_size)
     assert np.array_equal(one.top, other.top)
     assert one.totals() == other.totals()
 
 
 @pytest.mark.parametrize("batch", [1, 5])
 def test_a_fixed_batch_of_the_net_is_kept(coloured, tmp_path, batch):
-    classifier = load_onnx(colour_net(tmp_path / "fixed.onnx", batch=batch))
+    classifier = load_file(colour_net(tmp_path / "fixed.onnx", batch=batch))
     assert classifier.fixed_batch == batch
     assert run(classifier, open_dataset(coloured)).totals().top1 == 11
 
@@ -56,20 +56,20 @@ def test_broken_images_end_the_run_or_are_named_and_left_out(coloured, net):
     (coloured / "blue" / "0.jpg").write_bytes(encode(noise(60, 60))[:500])
     dataset = open_dataset(coloured)
     with pytest.raises(ModelError, match=r"(green/2|blue/0)\.jpg: .*--skip-broken"):
-        run(load_onnx(net), dataset)
-    outcomes = run(load_onnx(net), dataset, skip_broken=True)
+        run(load_file(net), dataset)
+    outcomes = run(load_file(net), dataset, skip_broken=True)
     assert sorted(outcomes.broken) == [0, 6]
     assert outcomes.totals() == dataclasses.replace(outcomes.totals(), n=10, top1=9, broken=2)
 
 
 def test_a_run_goes_on_where_it_stopped(coloured, net):
     dataset = open_dataset(coloured)
-    whole = run(load_onnx(net), dataset)
+    whole = run(load_file(net), dataset)
     half = Outcomes(12)
     for name in ("rank", "top", "loss"):
         getattr(half, name)[3:9] = getattr(whole, name)[3:9]  # two batches of three are done
     seen = []
-    classifier = load_onnx(net)
+    classifier = load_file(net)
 
     def open_session():
         infer = classifier.open_session()
@@ -99,10 +99,10 @@ def test_what_a_net_sees_is_the_normalized_crop(coloured):
 def test_too_few_outputs_and_nan_are_told_from_accuracy(coloured, tmp_path):
     dataset = open_dataset(coloured)
     with pytest.raises(ModelError, match="has 2 outputs"):
-        run(load_onnx(colour_net(tmp_path / "two.onnx", rows=((1, 0, 0), (0, 1, 0)))), dataset)
+        run(load_file(colour_net(tmp_path / "two.onnx", rows=((1, 0, 0), (0, 1, 0)))), dataset)
     nan = colour_net(tmp_path / "nan.onnx", rows=((1, 0, 0), (0, float("nan"), 0), (0, 0, 1)))
     with pytest.raises(ModelError, match="no numbers for"):
-        run(load_onnx(nan), dataset)
+        run(load_file(nan), dataset)
 
 
 def test_an_error_of_the_net_reaches_the_caller(coloured):
@@ -130,4 +130,4 @@ def test_a_killed_decoder_is_an_error_not_a_wait(coloured):
 def test_a_file_that_is_no_onnx_is_refused(tmp_path, content, message):
     (tmp_path / "x.onnx").write_bytes(content)
     with pytest.raises(ModelError, match=message):
-        load_onnx(tmp_path / "x.onnx")
+        load_file(tmp_path / "x.onnx")

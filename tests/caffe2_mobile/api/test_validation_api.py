@@ -48,14 +48,14 @@ def test_the_verb_takes_the_flags_of_every_form(coloured, net, capsys):
     assert command.main([str(coloured), "--onnx-input", str(net), *FLAGS]) == 0
     said = capsys.readouterr()
     assert "labels: 3 class folders numbered in sorted order\n" in said.out and said.err == ""
-    with pytest.raises(ModelError, match=r"--c2-prefix, --model-dir, .*--onnx-input, --model"):
+    with pytest.raises(ModelError, match=r"--c2-prefix, --model-dir, .*--onnx-input, --tflite-input, --model"):
         command.main([str(coloured)])
     with pytest.raises(ModelError, match="name the net by one of"):
         command.main([str(coloured), "--onnx-input", str(net), "--model", "fbnet_a"])
 
 
 def test_defaults_are_the_flags_defaults():
-    args = command.parser_of("", ("caffe2", "onnx", "torch")).parse_args(["images"])
+    args = command.parser_of("", ("caffe2", "onnx", "tflite", "torch")).parse_args(["images"])
     assert options_from(ValidateOptions, args) == ValidateOptions()
 
 
