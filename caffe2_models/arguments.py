@@ -1,7 +1,7 @@
 """An operator's arguments as Python values."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, overload
 
 import numpy as np
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from caffe2_models.operators.node import Body
 
 MAX_ARGUMENTS = 1000
+
+Default = TypeVar("Default")
 
 
 class Arguments:
@@ -52,21 +54,39 @@ class Arguments:
     def proto(self, name: str) -> caffe2_pb2.Argument | None:
         return self._protos.get(name)
 
-    def get_int(self, name: str, default: int | None = None) -> int | None:
+    @overload
+    def get_int(self, name: str) -> int | None: ...
+
+    @overload
+    def get_int(self, name: str, default: Default) -> int | Default: ...
+
+    def get_int(self, name, default=None):
         return self._single(name, "i", "an integer", default)
 
     def get_bool(self, name: str, default: bool | None = None) -> bool | None:
         value = self.get_int(name)
         return default if value is None else bool(value)
 
-    def get_float(self, name: str, default: float | None = None) -> float | None:
+    @overload
+    def get_float(self, name: str) -> float | None: ...
+
+    @overload
+    def get_float(self, name: str, default: Default) -> float | Default: ...
+
+    def get_float(self, name, default=None):
         return self._single(name, "f", "a float", default)
 
     def get_str(self, name: str, default: str | None = None) -> str | None:
         value = self._single(name, "s", "a string", None)
         return default if value is None else value.decode(errors="replace")
 
-    def get_ints(self, name: str, default: tuple[int, ...] | None = None) -> tuple[int, ...] | None:
+    @overload
+    def get_ints(self, name: str) -> tuple[int, ...] | None: ...
+
+    @overload
+    def get_ints(self, name: str, default: Default) -> tuple[int, ...] | Default: ...
+
+    def get_ints(self, name, default=None):
         proto = self._protos.get(name)
         return default if proto is None else tuple(proto.ints)
 

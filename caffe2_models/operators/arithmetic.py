@@ -1,6 +1,7 @@
 """Arithmetic of several blobs, element by element."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,12 +71,13 @@ def divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (a / b).astype(a.dtype) if a.dtype.kind == "f" else np.trunc(a / b).astype(a.dtype)
 
 
-for caffe2_name, function, onnx_name in [
+OF_TWO: list[tuple[str, Callable, str]] = [
     ("Add", np.add, "Add"),
     ("Sub", np.subtract, "Sub"),
     ("Mul", np.multiply, "Mul"),
     ("Div", divide, "Div"),
-]:
+]
+for caffe2_name, function, onnx_name in OF_TWO:
     operator(caffe2_name, function=staticmethod(function), onnx_type=onnx_name)(Binary)
 
 
@@ -131,12 +133,13 @@ class Variadic(Operator):
         return graph.add(self.onnx_type, first, *others)
 
 
-for caffe2_name, function, onnx_name in [
+OF_MANY: list[tuple[str, Callable, str]] = [
     ("Sum", np.add, "Sum"),
     ("SumInt", np.add, "Sum"),
     ("Max", lambda a, b: np.where(a < b, b, a), "Max"),  # as std::max takes NaN: the first stays
     ("Min", lambda a, b: np.where(b < a, b, a), "Min"),
-]:
+]
+for caffe2_name, function, onnx_name in OF_MANY:
     operator(caffe2_name, function=staticmethod(function), onnx_type=onnx_name)(Variadic)
 
 

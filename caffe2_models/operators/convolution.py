@@ -25,14 +25,16 @@ def correlate(x: np.ndarray, weight: np.ndarray, fit: Fit, group: int = 1) -> np
     depthwise = group == channels == out_channels
     taps = weight.reshape(group, out_channels // group, channels // group, fit.area)
     taps = np.ascontiguousarray(np.moveaxis(taps, 3, 0))  # BLAS takes no strided matrices
-    total = None
-    for tap in range(fit.area):
+
+    def part(tap: int) -> np.ndarray:
         seen = tap_of(x, fit, tap)
         if depthwise:
-            part = seen * taps[tap, :, 0, 0].reshape(-1, *[1] * len(fit.kernel))
-        else:
-            part = taps[tap] @ seen.reshape(count, group, channels // group, math.prod(fit.output))
-        total = part if total is None else np.add(total, part, out=total)
+            return seen * taps[tap, :, 0, 0].reshape(-1, *[1] * len(fit.kernel))
+        return taps[tap] @ seen.reshape(count, group, channels // group, math.prod(fit.output))
+
+    total = part(0)
+    for tap in range(1, fit.area):
+        np.add(total, part(tap), out=total)
     return total.reshape(count, out_channels, *fit.output)
 
 
@@ -197,7 +199,7 @@ class ConvRelu(Conv):
 class Adjustment:
     """adj, or adj_h and adj_w, or adjs: what the output size gains over the smallest that fits."""
 
-    pixels: tuple[int, int] = (0, 0)
+    pixels: tuple[int, ...] = (0, 0)
 
     @classmethod
     def decode(cls, arguments: Arguments) -> "Adjustment":

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +60,7 @@ class Unary(Elementwise):
         return graph.add(self.onnx_type, x)
 
 
-for caffe2_name, function, onnx_name in [
+FUNCTIONS: list[tuple[str, Callable, str]] = [
     ("Abs", np.abs, "Abs"),
     ("Acos", np.arccos, "Acos"),
     ("Asin", np.arcsin, "Asin"),
@@ -80,7 +81,8 @@ for caffe2_name, function, onnx_name in [
     ("Sqrt", np.sqrt, "Sqrt"),
     ("Tan", np.tan, "Tan"),
     ("Tanh", np.tanh, "Tanh"),
-]:
+]
+for caffe2_name, function, onnx_name in FUNCTIONS:
     operator(caffe2_name, function=staticmethod(function), onnx_type=onnx_name)(Unary)
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from caffe2_common.dtypes import NUMPY_OF_CODE
-from caffe2_common.errors import LaterError, ModelError
+from caffe2_common.errors import ModelError
 from caffe2_models.arguments import Arguments, floats_of
+from caffe2_models.operators.checks import known
 from caffe2_models.operators.registry import ANY, Operator, operator
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.tensors import Int8Tensor, TensorType
@@ -66,30 +67,29 @@ class Fill(Operator):
     dtype = np.dtype(np.float32)
 
     def infer(self, x=None):
-        if x is not None and self.input_as_shape and x.value is None:
-            raise LaterError("its shape comes from a blob that is known only when the net runs")
-        return TensorType(self.result(x and x.value if self.input_as_shape else x), self.dtype)
+        content = known(x, "dimensions") if self.input_as_shape else None
+        return TensorType(self.result(x and x.shape, content), self.dtype)
 
-    def result(self, x: np.ndarray | TensorType | None = None) -> tuple[int, ...]:
-        """The output's shape, from the content or the shape of the first input."""
-        if x is None:
+    def result(self, shape: tuple[int, ...] | None, content: np.ndarray | None) -> tuple[int, ...]:
+        """The output's shape; from the first input's, where there is one, or with input_as_shape its content."""
+        if shape is None:
             if self.extra_shape or self.input_as_shape:
                 raise ModelError("extra_shape and input_as_shape go with an input")
             return self.shape
         if self.shape:
             raise ModelError("the shape is given twice, as an argument and by the input")
-        if not self.input_as_shape:
-            return (*x.shape, *self.extra_shape)
-        if x.dtype != np.int64 or x.ndim != 1:
-            raise ModelError(f"a shape given as {x.dtype}{list(x.shape)}; an int64 vector is expected")
-        return (*x.tolist(), *self.extra_shape)
+        if content is None:
+            return (*shape, *self.extra_shape)
+        if content.dtype != np.int64 or content.ndim != 1:
+            raise ModelError(f"a shape given as {content.dtype}{list(shape)}; an int64 vector is expected")
+        return (*content.tolist(), *self.extra_shape)
 
     def compute(self, x=None):
-        return self.fill(self.result(x))
+        return self.fill(self.result(None if x is None else x.shape, x if self.input_as_shape else None))
 
     def lower(self, graph, x=None):
-        content = x and (x.type.value if self.input_as_shape else x.type)
-        return graph.constant(self.fill(self.result(content)))
+        content = x and x.type.value if self.input_as_shape else None
+        return graph.constant(self.fill(self.result(x and x.shape, content)))
 
     def fill(self, shape: tuple[int, ...]) -> np.ndarray:
         """The content."""

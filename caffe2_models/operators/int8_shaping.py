@@ -1,24 +1,25 @@
 """Int8 operators that move bytes: each is its float32 twin on the data, and keeps scale and zero point."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from caffe2_common.errors import ModelError
 from caffe2_models.operators import resizing, shaping
 from caffe2_models.operators.quantized import OutputScale, require_nhwc, require_quantized, require_same_quantization
-from caffe2_models.operators.registry import ANY, arity_of, operator
+from caffe2_models.operators.registry import ANY, InputDtypes, Operator, arity_of, operator
 from caffe2_models.tensors import Int8Tensor, TensorType
 
 
 @dataclass(frozen=True, kw_only=True)
-class Moving:
+class Moving(Operator):
     """Mixed into a shaping operator: applies it to the bytes of the first input."""
 
     Y_scale: float = 1.0
     Y_zero_point: int = 0
 
-    dtypes = ANY
+    dtypes: ClassVar[InputDtypes] = ANY
     takes_quantized = True
     output_scale = OutputScale.AS_INPUT
 

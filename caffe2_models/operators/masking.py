@@ -15,6 +15,9 @@ from caffe2_models.operators.checks import (
 from caffe2_models.operators.registry import ANY, BOOL, FLOAT32, INDICES, INT32, Operator, operator
 from caffe2_models.tensors import TensorType
 
+# Of a column and a row: whether the mode replaces the element.
+TRIANGLES = {"upper": np.greater, "lower": np.less, "upperdiag": np.greater_equal, "lowerdiag": np.less_equal}
+
 
 @operator("SequenceMask")
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class SequenceMask(Operator):
     repeat_from_axis: int | None = None
 
     dtypes = (FLOAT32, INT32)
-    modes = ("sequence", "window", "upper", "lower", "upperdiag", "lowerdiag")
+    modes = ("sequence", "window", *TRIANGLES)
 
     def infer(self, x, numbers=None):
         if self.mode not in self.modes:
@@ -49,7 +52,7 @@ class SequenceMask(Operator):
 
     def compute(self, x, numbers=None):
         view = self._view(x.shape)
-        masked = self._mask(view, numbers)
+        masked = self._triangle(view) if self.mode in TRIANGLES else self._apart(view, numbers)
         return np.where(masked, self._filling, x.reshape(view)).reshape(x.shape)
 
     def lower(self, graph, x, numbers=None):
@@ -66,7 +69,7 @@ class SequenceMask(Operator):
                 distance = graph.add("Abs", graph.add("Sub", places, numbers))
                 masked = graph.add("Greater", distance, graph.constant(self.radius, np.int32))
         else:
-            masked = graph.constant(self._mask(view, None))
+            masked = graph.constant(self._triangle(view))
         rows_of_x = graph.add("Reshape", x, graph.ints(view))
         filled = graph.add("Where", masked, graph.constant(self._filling), rows_of_x)
         return graph.add("Reshape", filled, graph.ints(x.shape))
@@ -75,21 +78,16 @@ class SequenceMask(Operator):
     def _filling(self) -> np.float32:
         return np.float32(0 if self.grad else self.fill_val)
 
-    def _mask(self, view: tuple[int, int, int, int], numbers: np.ndarray | None) -> np.ndarray:
-        """Which elements of such a view are replaced, to be broadcast."""
+    def _triangle(self, view: tuple[int, int, int, int]) -> np.ndarray:
+        """Which elements of such a view are replaced by their place alone, to be broadcast."""
         _, rows, columns, _ = view
-        row, column = np.arange(rows)[:, None, None], np.arange(columns)[:, None]
-        if numbers is not None:
-            numbers = numbers.ravel()[:rows, None, None].astype(np.int64)
-        masks = {
-            "sequence": lambda: column >= numbers,
-            "window": lambda: np.abs(column - numbers) > self.radius,
-            "upper": lambda: column > row,
-            "lower": lambda: column < row,
-            "upperdiag": lambda: column >= row,
-            "lowerdiag": lambda: column <= row,
-        }
-        return masks[self.mode]()
+        return TRIANGLES[self.mode](np.arange(columns)[:, None], np.arange(rows)[:, None, None])
+
+    def _apart(self, view: tuple[int, int, int, int], numbers: np.ndarray) -> np.ndarray:
+        """Which elements of such a view are replaced by their rows' lengths or centres, to be broadcast."""
+        _, rows, columns, _ = view
+        column, numbers = np.arange(columns)[:, None], numbers.ravel()[:rows, None, None].astype(np.int64)
+        return column >= numbers if self.mode == "sequence" else np.abs(column - numbers) > self.radius
 
     def _view(self, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
         """(batches, rows, columns, repeated values) as which the input is seen."""

@@ -178,7 +178,7 @@ class Body:
             for node in self.nodes
             for body in node.bodies.values()
         ]
-        self.depth = max(inner, default=0)
+        self.depth: int = max(inner, default=0)
         if self.depth > MAX_DEPTH:
             raise ModelError(f"step nets within step nets, more than {MAX_DEPTH} deep")
         written: dict[str, None] = {}

@@ -2,11 +2,12 @@
 
 import enum
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from caffe2_common.errors import ModelError
-from caffe2_models.operators.registry import ANY, Operator
+from caffe2_models.operators.registry import ANY, InputDtypes, Operator
 from caffe2_models.tensors import Int8Tensor, TensorType
 
 
@@ -25,14 +26,14 @@ class Quantized(Operator):
     Y_scale: float = 1.0
     Y_zero_point: int = 0
 
-    dtypes = ANY
+    dtypes: ClassVar[InputDtypes] = ANY
     takes_quantized = True
     output_scale = OutputScale.FREE
     relu = False
 
     def type_of(self, shape: tuple[int, ...]) -> TensorType:
         """The output's type; raises ModelError for a scale or zero point that cannot be."""
-        return TensorType(shape, np.uint8, self.Y_scale, self.Y_zero_point)
+        return TensorType(shape, np.dtype(np.uint8), self.Y_scale, self.Y_zero_point)
 
     def tensor(self, data: np.ndarray) -> Int8Tensor:
         """The output's value."""

@@ -1,7 +1,9 @@
 """Sums, means, largest values and moments, over axes, over leading or trailing dimensions, over everything."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -63,14 +65,15 @@ class Reduction(Operator):
 
 LOWEST = float(np.finfo(np.float32).min)
 
-for caffe2_name, function, of_nothing in [
+REDUCTIONS: list[tuple[str, Callable, float]] = [  # and what it makes of nothing
     ("ReduceMean", lambda x, **where: np.mean(x, dtype=np.float64, **where), 0.0),
     ("ReduceSum", lambda x, **where: np.sum(x, dtype=np.float64, **where), 0.0),
     ("ReduceMax", largest, LOWEST),
     ("ReduceMin", smallest, -LOWEST),
     ("ReduceL1", lambda x, **where: np.sum(np.abs(x), dtype=np.float64, **where), 0.0),
     ("ReduceL2", lambda x, **where: np.sqrt(np.sum(np.square(x, dtype=np.float64), **where)), 0.0),
-]:
+]
+for caffe2_name, function, of_nothing in REDUCTIONS:
     operator(caffe2_name, function=staticmethod(function), onnx_type=caffe2_name, of_nothing=of_nothing)(Reduction)
 
 
@@ -248,7 +251,7 @@ class Total(Operator):
 
     average: bool = False
 
-    shape = ()
+    shape: ClassVar[tuple[int, ...]] = ()
 
     def infer(self, x):
         return x.with_shape(self.shape)

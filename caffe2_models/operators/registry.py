@@ -60,6 +60,9 @@ OPERATORS: dict[str, type["Operator"]] = {}
 # What an input may hold, as names of numpy dtypes; None for anything.
 Dtypes = frozenset[str] | None
 
+# What every input may hold; or what each of them in order, the last for all further ones.
+InputDtypes = Dtypes | tuple[Dtypes, ...]
+
 FLOAT32 = frozenset({"float32"})
 FLOATS = frozenset({"float32", "float64"})
 INT32 = frozenset({"int32"})
@@ -91,7 +94,7 @@ class Operator:
     """
 
     type: typing.ClassVar[str]
-    dtypes: typing.ClassVar[Dtypes | tuple[Dtypes, ...]] = FLOAT32
+    dtypes: typing.ClassVar[InputDtypes] = FLOAT32
     takes_quantized: typing.ClassVar[bool] = False
     elementwise: typing.ClassVar[bool] = False  # each output element depends on the inputs' elements in its place alone
     identity: typing.ClassVar[bool] = False  # the first output is the input
@@ -201,7 +204,7 @@ def read_fields(cls: type, arguments: Arguments) -> dict[str, typing.Any]:
 
 def _read(arguments: Arguments, field: dataclasses.Field):
     """One argument as the type its field declares."""
-    wanted = field.type
+    wanted: typing.Any = field.type
     if isinstance(wanted, types.UnionType):  # X | None
         wanted = next(choice for choice in typing.get_args(wanted) if choice is not type(None))
     if hasattr(wanted, "decode"):

@@ -19,7 +19,7 @@ def check_data(data: TensorType, lengths: TensorType) -> None:
     check_rank(lengths, 1, "lengths")
     if not data.shape:
         raise ModelError("data of no dimensions has no rows")
-    if lengths.value is not None:
+    if isinstance(lengths.value, np.ndarray):
         check_lengths(lengths.value, data.shape[0])
 
 

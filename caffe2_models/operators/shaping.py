@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from caffe2_common.errors import ModelError
 from caffe2_models.arguments import Arguments
 from caffe2_models.operators.checks import canonical_axis, flattened, known
 from caffe2_models.operators.convolution import image_shape
-from caffe2_models.operators.registry import ANY, FLOAT32, NUMBERS, Operator, operator
+from caffe2_models.operators.registry import ANY, FLOAT32, NUMBERS, InputDtypes, Operator, operator
 from caffe2_models.tensors import TensorType
 
 INT64_MAX = np.iinfo(np.int64).max
@@ -36,7 +37,7 @@ class Reshape(Operator):
 
     shape: tuple[int, ...] | None = None
 
-    dtypes = ANY
+    dtypes: ClassVar[InputDtypes] = ANY
     side_outputs = ("old_shape",)
 
     def infer(self, x, shape=None):
@@ -56,18 +57,20 @@ class Reshape(Operator):
         return np.array(old, np.int64 if shape is None else shape.dtype)
 
     def _result(self, old: tuple[int, ...], shape: np.ndarray | None) -> tuple[int, ...]:
-        if (shape is None) == (self.shape is None):
+        if shape is None and self.shape is not None:
+            return new_shape(old, self.shape)
+        if shape is None or self.shape is not None:
             raise ModelError("the shape is given once, as an argument or as the second input")
-        if shape is not None and (shape.dtype not in (np.int32, np.int64) or shape.ndim != 1):
+        if shape.dtype not in (np.int32, np.int64) or shape.ndim != 1:
             raise ModelError(f"a shape given as {shape.dtype}{list(shape.shape)}; a vector of integers is expected")
-        return new_shape(old, self.shape if shape is None else tuple(shape.tolist()))
+        return new_shape(old, tuple(shape.tolist()))
 
 
 @dataclass(frozen=True)
 class Reshaping(Operator):
     """Base of operators whose output has the input's elements in the input's order, in self.result(shape)."""
 
-    dtypes = ANY
+    dtypes: ClassVar[InputDtypes] = ANY
 
     def infer(self, x):
         return x.with_shape(self.result(x.shape))
@@ -143,7 +146,7 @@ class Transpose(Operator):
 
     axes: tuple[int, ...] = ()
 
-    dtypes = NUMBERS
+    dtypes: ClassVar[InputDtypes] = NUMBERS
 
     def infer(self, x):
         return x.with_shape(tuple(x.shape[axis] for axis in self._axes(len(x.shape))))
@@ -222,7 +225,7 @@ class Joint(Operator):
     axis: int | None = None
     order: str | None = None
 
-    dtypes = ANY
+    dtypes: ClassVar[InputDtypes] = ANY
 
     def along(self, rank: int) -> int:
         """The axis, counted from the front, of a blob of this rank; raises ModelError where it has none."""
@@ -337,7 +340,7 @@ class Slice(Operator):
     starts: tuple[int, ...] | None = None
     ends: tuple[int, ...] | None = None
 
-    dtypes = ANY
+    dtypes: ClassVar[InputDtypes] = ANY
 
     def infer(self, x, starts=None, ends=None):
         bounds = self._bounds(x.shape, known(starts, "starts"), known(ends, "ends"))
@@ -352,9 +355,9 @@ class Slice(Operator):
         sides = ([v if v >= 0 else v + 1 or INT64_MAX for v in side] for side in bounds)
         return graph.add("Slice", x, *map(graph.ints, sides), graph.ints(range(len(bounds[0]))))
 
-    def _bounds(self, shape, starts: np.ndarray | None, ends: np.ndarray | None) -> list[tuple[int, int]]:
+    def _bounds(self, shape, first: np.ndarray | None, behind: np.ndarray | None) -> list[tuple[int, int]]:
         """(start, end) along every axis."""
-        starts, ends = self.wanted(len(shape), starts, ends)
+        starts, ends = self.wanted(len(shape), first, behind)
         if len(starts) != len(ends) or len(starts) > len(shape):
             raise ModelError(f"{len(starts)} starts and {len(ends)} ends for {len(shape)} dimensions")
         bounds = [(0, extent) for extent in shape]
@@ -387,7 +390,7 @@ class Shape(Operator):
 
     axes: tuple[int, ...] = ()
 
-    dtypes = ANY
+    dtypes: ClassVar[InputDtypes] = ANY
 
     def infer(self, x):
         return TensorType.of(self._dims(x.shape))
@@ -409,7 +412,7 @@ class Shape(Operator):
 class Size(Operator):
     """How many elements the input has, int64 of no dimensions."""
 
-    dtypes = ANY
+    dtypes: ClassVar[InputDtypes] = ANY
 
     def infer(self, x):
         return TensorType.of(self._size(x.shape))
@@ -430,7 +433,7 @@ class Size(Operator):
 class ResizeLike(Operator):
     """The first blob's elements in the second's shape."""
 
-    dtypes = ANY
+    dtypes: ClassVar[InputDtypes] = ANY
 
     def infer(self, x, like):
         if x.size != like.size:

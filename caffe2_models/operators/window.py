@@ -166,9 +166,9 @@ def spelled(
     """
     values = arguments.get_ints(plural, ())
     if single in arguments:
-        values = (values + (arguments.get_int(single),) * len(separate))[: len(separate)]
+        values = (values + (arguments.get_int(single, 0),) * len(separate))[: len(separate)]
     elif all(name in arguments for name in separate):
-        values += tuple(arguments.get_int(name) for name in separate)
+        values += tuple(arguments.get_int(name, 0) for name in separate)
     if values and len(values) != count:
         raise ModelError(f"{len(values)} values for {plural}; {count} are expected")
     return values or ((0,) * count if plural == "pads" and plural in arguments else None)
