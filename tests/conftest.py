@@ -1,12 +1,25 @@
 """What tests need from outside the repository, or why they skip."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A loaded machine is slow, which says nothing of the code.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 # What tests may do without, and the extra that installs it.
-OPTIONAL = {"torch": "torch", "onnxscript": "torch", "sklearn": "demo", "matplotlib": "plots", "ray": "cluster"}
+OPTIONAL = {
+    "torch": "torch",
+    "onnxscript": "torch",
+    "ai_edge_litert": "litert",
+    "sklearn": "demo",
+    "matplotlib": "plots",
+    "ray": "cluster",
+}
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -26,6 +39,14 @@ class Module(pytest.Module):
 
 def pytest_pycollect_makemodule(module_path, parent):
     return Module.from_parent(parent, path=module_path)
+
+
+def pytest_runtest_setup(item):
+    """Skips what is marked with `needs("torch")`, say, where that is not installed."""
+    for marker in item.iter_markers("needs"):
+        for name in marker.args:
+            if find_spec(name) is None:
+                pytest.skip(f"{name} is not installed (the extra `{OPTIONAL[name]}`)")
 
 
 @pytest.fixture(scope="session")

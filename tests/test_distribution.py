@@ -36,6 +36,7 @@ def test_a_verb_runs_without_a_checkout(built):
     assert "The network run-time latency is" in done.stdout
 
 
+@pytest.mark.needs("torch", "ai_edge_litert")
 def test_every_module_can_be_imported(built):
     program = (
         "import importlib, pkgutil, caffe2_mobile\n"

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from operator_cases import CASES, Case
 from random_nets import random_net
@@ -32,7 +32,7 @@ def test_operators(kind):
                 assert_close(got[name], want[name], 2e-5, only_shape=case.is_random)
 
 
-@settings(max_examples=320, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=320, derandomize=True)
 @given(seed=st.integers(0, 2**32 - 1), steps=st.integers(1, 16))
 def test_random_nets(seed, steps):
     """Every blob of every net, in every runtime; quantized ones byte for byte."""

@@ -23,11 +23,8 @@ def instruction_set(request, monkeypatch):
 
 
 def examples(count):
-    return settings(
-        max_examples=count,
-        deadline=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-    )
+    quiet = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    return settings(max_examples=count, suppress_health_check=quiet)
 
 
 def operator_net(kind, inputs, parameters, **arguments) -> Net:

@@ -133,7 +133,7 @@ scales = st.floats(2.0**-32, 1, exclude_max=True, width=32)
 
 
 @given(scales, st.integers(0, 255), st.booleans(), st.integers(1, 2**31 - 1), st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_requantization_is_proved_at_every_step(scale, zero_point, relu, largest, data):
     def requantize(accumulators):
         return int8.requantize(accumulators, np.float32(scale), zero_point, relu)
@@ -159,7 +159,7 @@ def test_usual_scales_need_one_quantize_linear():
 
 
 @given(*[st.floats(2.0**-6, 1, width=32)] * 3, *[st.integers(0, 255)] * 3)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_addition_is_proved_on_all_pairs(a_scale, b_scale, y_scale, a_zero_point, b_zero_point, y_zero_point):
     multipliers = int8.add_multipliers(a_scale, b_scale, y_scale)
     found = find_addition(multipliers, (a_zero_point, b_zero_point), y_zero_point)

@@ -8,8 +8,13 @@ import numpy as np
 import onnx
 import onnx.parser
 import onnxruntime
+import pytest
 
 from caffe2_models.runtimes.onnx_runtime import open_session
+
+# ONNX Runtime up to 1.23 divides border windows by the wrong count (ceil_mode with count_include_pad), and computes
+# in the place of an input that is an output as well.
+is_old_onnxruntime = tuple(map(int, onnxruntime.__version__.split(".")[:2])) < (1, 24)
 
 HEAD = re.compile(r"^(\w+) \((\d+)\): (.*)$")
 
@@ -37,6 +42,8 @@ def read_cases() -> dict[str, Case]:
 
 
 CASES = read_cases()
+if is_old_onnxruntime:
+    del CASES["average_pool_ceil_counting"]
 
 
 def build(case: Case) -> onnx.ModelProto:
@@ -77,5 +84,10 @@ def run_all(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> list[np.nd
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = open_session(model.SerializeToString(), options)
+    try:
+        session = open_session(model.SerializeToString(), options)
+    except onnxruntime.capi.onnxruntime_pybind11_state.Fail as error:
+        if "is under development" not in str(error):
+            raise
+        pytest.skip(f"ONNX Runtime {onnxruntime.__version__} does not know the model's opset yet")
     return session.run(None, inputs)

@@ -27,6 +27,9 @@ def run(root):
     return run
 
 
+needs_torch = pytest.mark.needs("torch")
+
+
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
     """A small model of the zoo, exported by the command."""
@@ -37,6 +40,7 @@ def exported(run, tmp_path_factory):
     return path, done
 
 
+@needs_torch
 def test_export_proves_itself_and_records_the_preprocessing(exported):
     path, done = exported
     lines = done.stdout.splitlines()
@@ -46,6 +50,7 @@ def test_export_proves_itself_and_records_the_preprocessing(exported):
     assert (preprocessing.size, preprocessing.mean) == (75, (0.4, 0.5, 0.6))
 
 
+@needs_torch
 def test_there_and_back_again(exported, run, tmp_path):
     path, _ = exported
     done = run("onnx_to_caffe.py", path, "--c2-prefix", tmp_path / "net")
@@ -106,6 +111,7 @@ def test_outputs_that_differ_are_status_1(monkeypatch, capsys, tmp_path):
     assert "is not (1, 4, 4, 4)" in capsys.readouterr().out
 
 
+@needs_torch
 def test_export_that_differs_is_status_1(monkeypatch, capsys, tmp_path):
     from caffe2_mobile.commands import export as export_command
     from exporters import torch_to_onnx
@@ -123,6 +129,7 @@ def test_export_that_differs_is_status_1(monkeypatch, capsys, tmp_path):
     assert capsys.readouterr().out.count("NOT close") == 2
 
 
+@needs_torch
 def test_sweep_goes_on_where_it_was_interrupted(run, tmp_path):
     table, journal = tmp_path / "table.md", tmp_path / "rows.jsonl"
     command = ("scripts/zoo_sweep.py", "--models", "fbnet_[ab]_cifar10", "--journal", journal, "--output", table)
@@ -149,10 +156,14 @@ EXPORT = "onnx_export.py x.onnx --random-weights --model"
         ("onnx_to_caffe.py --c2-prefix x", "give IN.onnx, or --c2-init and --c2-predict with --int8"),
         ("onnx_to_caffe.py m.onnx --c2-prefix x --int8", "--int8 needs --calibration-data DIR"),
         ("onnx_to_caffe.py m.onnx --c2-prefix x --calibration-data no/such", "no/such: no such folder"),
-        (f"{EXPORT} mobilenetv9", "no model named 'mobilenetv9'"),
-        (f"{EXPORT} mobilenetv2_100 --opset 3", "opset 3: choose from 9"),
-        (f"{EXPORT} mobilenetv1_025 --std 0.5 0.5", "invalid std: 2 numbers for 3 input channels"),
-        (f"{EXPORT} tf_mobilenetv1_025 --dynamic-size", "SAME padding is made for one size"),
+        pytest.param(f"{EXPORT} mobilenetv9", "no model named 'mobilenetv9'", marks=needs_torch),
+        pytest.param(f"{EXPORT} mobilenetv2_100 --opset 3", "opset 3: choose from 9", marks=needs_torch),
+        pytest.param(
+            f"{EXPORT} mobilenetv1_025 --std 0.5 0.5", "invalid std: 2 numbers for 3 input channels", marks=needs_torch
+        ),
+        pytest.param(
+            f"{EXPORT} tf_mobilenetv1_025 --dynamic-size", "SAME padding is made for one size", marks=needs_torch
+        ),
         ("scripts/caffe2_to_onnx.py --model-dir no/such x.onnx", "no/such"),
         ("scripts/onnx_optimize.py none.onnx x.onnx", "none.onnx: no such file"),
     ],

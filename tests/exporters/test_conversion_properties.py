@@ -166,7 +166,7 @@ def models(draw):
     return net.model(classify(net, x) if draw(st.booleans()) else x)
 
 
-COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck), "derandomize": True}
+COMMON = {"suppress_health_check": list(HealthCheck), "derandomize": True}
 
 
 @settings(max_examples=120, **COMMON)

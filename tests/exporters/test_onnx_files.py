@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import onnx.parser
 import pytest
-from conversion_cases import CASES, build, feeds
+from conversion_cases import CASES, build, feeds, is_old_onnxruntime
 from onnx import numpy_helper
 
 from caffe2_common.errors import ModelError, UnsupportedError
@@ -165,6 +165,7 @@ def test_file_is_what_protobuf_would_write(model, tmp_path):
     assert (tmp_path / "model.onnx").read_bytes() == model.SerializeToString(deterministic=True)
 
 
+@pytest.mark.skipif(is_old_onnxruntime, reason="ONNX Runtime up to 1.23 writes over such an input")
 def test_input_that_is_an_output():
     model = onnx.parser.parse_model(
         """

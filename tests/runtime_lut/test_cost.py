@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime_lut.cost import COLUMNS, CostModel, Workload, non_negative_least_squares, record_workload
@@ -55,7 +55,6 @@ def test_an_operator_that_nobody_knows_still_has_a_workload(make_record):
     assert work == Workload(("int8", "other", "Int8Mystery"), (1.0, 0.0, 1.0, 1.0, 0.0))
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(1, 6))
 def test_non_negative_least_squares_is_optimal(seed, rows, columns):
     """Karush-Kuhn-Tucker: no negative part, no gain in raising a zero, no gradient where x is positive."""

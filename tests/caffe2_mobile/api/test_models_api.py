@@ -5,6 +5,8 @@ import pytest
 from caffe2_mobile import ListOptions, ModelError, list_models
 from caffe2_mobile.commands import list as list_command
 
+pytestmark = pytest.mark.needs("torch")  # models are counted as they are built
+
 
 def test_a_list_prints_and_saves_what_the_command_does(tmp_path, capsys):
     models = list_models(["ChamNet-F/*", "FBNet-96/int8"])

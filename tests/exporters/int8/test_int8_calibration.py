@@ -36,7 +36,7 @@ def drawn(distribution: str, *arguments, images: int = 20) -> Statistics:
     return seen(getattr(rng, distribution)(*arguments, size=(images, 4, 40, 40)))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(BATCHES)
 def test_ranges_lie_within_what_was_seen(values):
     blob = seen(values)
@@ -48,7 +48,7 @@ def test_ranges_lie_within_what_was_seen(values):
     assert METHODS["minmax"](blob) == Range(values.min(), values.max())
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(BATCHES)
 def test_images_count_alike_in_whatever_batches_they_come(values):
     together, alone = seen(values), Statistics(values.shape[1])

@@ -52,7 +52,7 @@ def assert_same_function(have: dict, want: dict, tolerance: float = 2e-4):
         np.testing.assert_allclose(have[name], value, rtol=tolerance, atol=tolerance * np.abs(value).max(initial=1e-6))
 
 
-@settings(max_examples=70, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=70, derandomize=True, suppress_health_check=[HealthCheck.filter_too_much])
 @given(seed=st.integers(0, 2**32 - 1), steps=st.integers(3, 14))
 def test_no_correction_changes_what_the_float_net_computes(seed, steps):
     """On the calibration images; equalization on any, where nothing is clamped from above."""
@@ -226,7 +226,7 @@ def test_bias_correction_gives_channels_their_means_back(clip):
     assert shifts[1] < 0.1 * shifts[0] and shifts[1] < 0.05
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.integers(4, 40))
 def test_compensated_rounding_errs_less_than_rounding(seed, groups, size):
     """Over many rows: of a single one, what is greedy may err more."""

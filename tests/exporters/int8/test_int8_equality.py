@@ -27,7 +27,7 @@ NETS = {"seed": st.integers(0, 2**32 - 1), "steps": st.integers(1, 14), "recipe"
 
 def random_nets(count: int):
     quiet = [HealthCheck.too_slow, HealthCheck.filter_too_much]
-    return settings(max_examples=count, deadline=None, derandomize=True, suppress_health_check=quiet)
+    return settings(max_examples=count, derandomize=True, suppress_health_check=quiet)
 
 
 def quantize_or_reject(net: Net, calibration, recipe: str, shape) -> Net:
