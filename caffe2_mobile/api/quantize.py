@@ -69,7 +69,9 @@ class QuantizeResult:
 
     @property
     def drop(self) -> float:
-        """Points of top-1 lost to int8 or, without labels, percent of the images that change their class."""
+        """Points of top-1 lost to int8; without labels, percent of the images that change their class; of a net that
+        answers no classes, noise to signal of the worst output, percent.
+        """
         return self.report.judged.drop
 
     @property
@@ -88,7 +90,9 @@ class QuantizeResult:
     def _verdict(self) -> list[str]:
         if self.max_drop is None:
             return []
-        what = "points of top-1" if self.report.judged.labelled else "% of the images change their class"
+        judged = self.report.judged
+        what = "% of the images change their class" if judged.classifies else "% noise in the worst output"
+        what = "points of top-1" if judged.labelled else what
         verdict = "within" if self.holds else "more than"
         return [f"drop: {self.drop:.2f} {what}, {verdict} --max-drop {self.max_drop:g}"]
 

@@ -1,7 +1,7 @@
 """Measuring an int8 net against the float net that it came from: layer by layer, and by what it answers."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from exporters.int8.quantizer import Quantized
 from exporters.layers import write_net
 
 BATCH = 8
+KEPT_FROM = 0.5  # the threshold on scores, by which detections are counted
+LEAST_PROBABILITY = 1 / 512  # half a step of an Int8Softmax, which takes what is less for zero
 
 
 @dataclass(frozen=True)
@@ -39,24 +41,45 @@ class LayerError:
 
 
 @dataclass
-class _Sums:
-    """Running sums over the values of a blob in both nets."""
+class Errors:
+    """Running sums over the values of a blob in both nets.
+
+    largest: the largest difference. kept_float, kept_int8, kept_both: values of at least KEPT_FROM in either net, in
+    both; they mean something where all values are scores.
+    """
 
     signal: float = 0.0
     noise: float = 0.0
     product: float = 0.0
     quantized: float = 0.0
+    largest: float = 0.0
+    are_scores: bool = True
+    kept_float: int = 0
+    kept_int8: int = 0
+    kept_both: int = 0
 
     def add(self, real: np.ndarray, int8: np.ndarray) -> None:
         real, int8 = real.astype(np.float64).ravel(), int8.astype(np.float64).ravel()
         self.signal += float(real @ real)
         self.quantized += float(int8 @ int8)
         self.product += float(real @ int8)
-        self.noise += float(((real - int8) ** 2).sum())
+        difference = real - int8
+        self.noise += float(difference @ difference)
+        self.largest = max(self.largest, float(np.abs(difference).max(initial=0)))
+        self.are_scores &= bool(real.min(initial=0) >= 0 and real.max(initial=0) <= 1)
+        kept = real >= KEPT_FROM, int8 >= KEPT_FROM
+        self.kept_float += int(kept[0].sum())
+        self.kept_int8 += int(kept[1].sum())
+        self.kept_both += int((kept[0] & kept[1]).sum())
 
     @property
     def noise_to_signal(self) -> float:
         return self.noise / self.signal if self.signal > 0 else float(self.noise > 0)
+
+    @property
+    def sqnr_db(self) -> float:
+        """Signal to quantization noise, dB."""
+        return float(-10 * np.log10(max(self.noise_to_signal, 1e-12)))
 
     @property
     def cosine(self) -> float:
@@ -66,16 +89,26 @@ class _Sums:
 
 @dataclass
 class Answers:
-    """What two nets answer on the same images. top-1 in percent; None where the images have no labels."""
+    """What two nets answer on the same images, by all outputs; and by classes, where the first output has some.
+
+    float_loss, int8_loss: cross-entropy of the labels, nats, summed; divergence: Kullback-Leibler, of the float net's
+    probabilities from the int8 net's, nats, summed. top-1 in percent; None where the images have no labels.
+    """
 
     images: int = 0
     agreed: int = 0
     float_hits: int = 0
     int8_hits: int = 0
     labelled: bool = False
+    float_loss: float = 0.0
+    int8_loss: float = 0.0
+    divergence: float = 0.0
+    classifies: bool = True
+    outputs: dict[str, Errors] = field(default_factory=dict)
 
     @property
     def agreement(self) -> float:
+        """Percent of the images that get the same class."""
         return 100 * self.agreed / max(self.images, 1)
 
     @property
@@ -87,9 +120,61 @@ class Answers:
         return 100 * self.int8_hits / max(self.images, 1) if self.labelled else None
 
     @property
+    def cross_entropy_rise(self) -> float | None:
+        """From float to int8, nats an image."""
+        return (self.int8_loss - self.float_loss) / max(self.images, 1) if self.labelled else None
+
+    @property
+    def mean_divergence(self) -> float:
+        """Nats an image."""
+        return self.divergence / max(self.images, 1)
+
+    @property
     def drop(self) -> float:
-        """Points of top-1 that were lost or, without labels, percent of the images that changed their class."""
-        return self.float_top1 - self.int8_top1 if self.labelled else 100 - self.agreement
+        """Points of top-1 that were lost; without labels, percent of the images that changed their class; for other
+        answers than classes, noise to signal of the worst output, percent.
+        """
+        if self.labelled:
+            return 100 * (self.float_hits - self.int8_hits) / max(self.images, 1)
+        if self.classifies:
+            return 100 - self.agreement
+        return 100 * max((errors.noise_to_signal for errors in self.outputs.values()), default=0.0)
+
+    def add(
+        self, images: int, real: dict[str, np.ndarray], int8: dict[str, np.ndarray], labels: np.ndarray | None
+    ) -> None:
+        """What both nets' outputs are for a batch of so many images, with labels int64 [N] or None."""
+        for name, value in real.items():
+            if value.shape == int8[name].shape:  # else they are detections, of which each net finds its own number
+                self.outputs.setdefault(name, Errors()).add(value, int8[name])
+        first, second = next(iter(real.values())), next(iter(int8.values()))
+        self.images += images
+        classes = first.size // images
+        self.classifies &= first.shape == second.shape and first.shape[:2] == (images, classes) and classes > 1
+        if not self.classifies:
+            self.labelled = False
+            return
+        first, second = first.reshape(len(first), -1), second.reshape(len(first), -1)
+        guesses = first.argmax(axis=1), second.argmax(axis=1)
+        self.agreed += int((guesses[0] == guesses[1]).sum())
+        are_probabilities = bool((first >= 0).all() and np.allclose(first.sum(axis=1), 1, atol=1e-3))
+        first, second = (log_probabilities(scores, are_probabilities) for scores in (first, second))
+        self.divergence += float((np.exp(first) * (first - second)).sum())
+        if labels is not None:
+            self.float_hits += int((guesses[0] == labels).sum())
+            self.int8_hits += int((guesses[1] == labels).sum())
+            index = np.arange(len(labels))
+            self.float_loss -= float(first[index, labels].sum())
+            self.int8_loss -= float(second[index, labels].sum())
+
+
+def log_probabilities(scores: np.ndarray, are_probabilities: bool = False) -> np.ndarray:
+    """float64 [N, C], of scores before a softmax, or of probabilities as they are."""
+    scores = scores.astype(np.float64)
+    if are_probabilities:
+        scores = np.log(np.maximum(scores, LEAST_PROBABILITY))
+    scores = scores - scores.max(axis=1, keepdims=True)
+    return scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
 
 
 def layer_errors(result: Quantized, images: Iterable[np.ndarray], threads: int | None = None) -> list[LayerError]:
@@ -98,7 +183,7 @@ def layer_errors(result: Quantized, images: Iterable[np.ndarray], threads: int |
     written = {name for node in int8.operators for name in node.outputs}
     layers = [layer for layer in graph.layers if layer.type in FORMS and f"{layer.output}_int8" in written]
     names = [layer.output.name for layer in layers]
-    sums = {name: _Sums() for name in names}
+    sums = {name: Errors() for name in names}
     float_session = write_net(graph).session("onnxruntime", threads)
     int8_session = int8.session("auto", threads)
     for batch in batches(images, min(batch_size(graph), BATCH)):
@@ -112,27 +197,21 @@ def layer_errors(result: Quantized, images: Iterable[np.ndarray], threads: int |
 def compare_answers(
     net: Net, int8: Net, images: Images, labels: np.ndarray | None, threads: int | None = None, what: str = "comparison"
 ) -> Answers:
-    """Top-1 of both nets on all images. labels: int64 [n], indices of the nets' outputs, or None."""
+    """What both nets answer on all images. labels: int64 [n], indices of the nets' outputs, or None."""
     answers = Answers(labelled=labels is not None)
     first, second = net.session("auto", threads), int8.session("auto", threads)
     with progress(total=len(images), desc=what, unit="image") as bar:
         for batch in batches(images, BATCH):
-            guesses = [_top1(session, batch) for session in (first, second)]
-            if labels is not None:
-                truth = labels[answers.images : answers.images + len(batch)]
-                answers.float_hits += int((guesses[0] == truth).sum())
-                answers.int8_hits += int((guesses[1] == truth).sum())
-            answers.agreed += int((guesses[0] == guesses[1]).sum())
-            answers.images += len(batch)
+            truth = None if labels is None else labels[answers.images : answers.images + len(batch)]
+            answers.add(len(batch), _outputs(first, batch), _outputs(second, batch), truth)
             bar.update(len(batch))
     return answers
 
 
-def _top1(session, batch: np.ndarray) -> np.ndarray:
-    name = session.net.outputs[0]
-    value = session.run({session.net.inputs[0]: batch}, outputs=[name])[name]
-    value = value.dequantize() if isinstance(value, Int8Tensor) else value
-    return value.reshape(len(batch), -1).argmax(axis=1)
+def _outputs(session, batch: np.ndarray) -> dict[str, np.ndarray]:
+    """The net's outputs as real values, by name."""
+    values = session.run({session.net.inputs[0]: batch}, outputs=session.net.outputs)
+    return {name: value.dequantize() if isinstance(value, Int8Tensor) else value for name, value in values.items()}
 
 
 def _as_float(value: Int8Tensor) -> np.ndarray:
@@ -140,7 +219,7 @@ def _as_float(value: Int8Tensor) -> np.ndarray:
     return real.transpose(0, 3, 1, 2) if real.ndim == 4 else real
 
 
-def _layer_errors(result: Quantized, layers, sums: dict[str, _Sums]) -> Iterator[LayerError]:
+def _layer_errors(result: Quantized, layers, sums: dict[str, Errors]) -> Iterator[LayerError]:
     original = {layer.output: layer for layer in result.original.weighted}
     parameters = {node.outputs[0]: node for node in result.net.operators}
     for layer in layers:
@@ -152,7 +231,7 @@ def _layer_errors(result: Quantized, layers, sums: dict[str, _Sums]) -> Iterator
             name=layer.output.name,
             type=parameters[f"{layer.output}_int8"].type,
             shape=layer.output.shape,
-            sqnr_db=float(-10 * np.log10(max(own.noise_to_signal, 1e-12))),
+            sqnr_db=own.sqnr_db,
             cosine=own.cosine,
             noise=own.noise_to_signal,
             added=max(own.noise_to_signal - max(before, default=0.0), 0.0),

@@ -11,7 +11,7 @@ from string import Template
 
 from caffe2_common.errors import ModelError
 from caffe2_common.files import write_atomically
-from exporters.int8.measurement import Answers, LayerError
+from exporters.int8.measurement import KEPT_FROM, Answers, Errors, LayerError
 
 PAGE = Path(__file__).with_name("report.html")
 SUFFIXES = (".txt", ".json", ".html")
@@ -154,15 +154,40 @@ def check_path(path: str | os.PathLike) -> None:
 
 
 def answer_line(what: str, answers: Answers) -> str:
+    if not answers.classifies:
+        return f"{what}: {answers.images}; {'; '.join(map(_output_text, answers.outputs.items()))}"
     line = f"{what}: {answers.images}, of which {answers.agreement:.1f} % get the same class"
     if answers.labelled:
         line += f"; top-1 {answers.float_top1:.2f} % float, {answers.int8_top1:.2f} % int8"
-    return line
+        line += f"; cross-entropy {answers.cross_entropy_rise:+.4f}"
+    return f"{line}; divergence {answers.mean_divergence:.4f}"
+
+
+def _output_text(item: tuple[str, Errors]) -> str:
+    name, errors = item
+    text = f"{name}: SQNR {errors.sqnr_db:.1f} dB, cosine {errors.cosine:.5f}, largest error {errors.largest:.3g}"
+    if errors.are_scores and errors.kept_float:
+        text += f", {errors.kept_both} of {errors.kept_float} scores from {KEPT_FROM} on kept"
+        text += f" and {errors.kept_int8 - errors.kept_both} more" if errors.kept_int8 > errors.kept_both else ""
+    return text
 
 
 def answers_json(answers: Answers) -> dict:
-    names = ("images", "agreement", "float_top1", "int8_top1", "drop")
-    return {name: getattr(answers, name) for name in names}
+    names = ("images", "agreement", "float_top1", "int8_top1", "cross_entropy_rise", "mean_divergence", "drop")
+    values = {name: getattr(answers, name) for name in names}
+    values["agreement"] = answers.agreement if answers.classifies else None
+    values["mean_divergence"] = answers.mean_divergence if answers.classifies else None
+    kept = ("kept_float", "kept_int8", "kept_both")
+    values["outputs"] = {
+        name: {
+            "sqnr_db": errors.sqnr_db,
+            "cosine": errors.cosine,
+            "largest_error": errors.largest,
+            **({count: getattr(errors, count) for count in kept} if errors.are_scores else {}),
+        }
+        for name, errors in answers.outputs.items()
+    }
+    return values
 
 
 def noise_plot(layers: list[LayerError]) -> str:
