@@ -132,13 +132,13 @@ class Chain:
             *("validate", self.images.held_out, *words, "--label-map", self.images.label_map),
             *("--results-file", results, "--predictions", predictions),
         )
-        return json.loads(results.read_text())["top1"], Predictions.load(predictions).outcomes.top[:, 0]
+        return json.loads(results.read_text(encoding="utf-8"))["top1"], Predictions.load(predictions).outcomes.top[:, 0]
 
     def latency_ms(self, predict: Path) -> float | None:
         """Of a Caffe2 net, by the device's table; None where that lacks some of it."""
         figures = self.out / f"latency-{predict.name.split('.')[0]}.json"
         self.command("latency", "--model_path", predict, "--json", figures, *self.latency_flags)
-        latency = json.loads(figures.read_text())
+        latency = json.loads(figures.read_text(encoding="utf-8"))
         return None if "missing" in latency["provenance"] else latency["latency_us"] / 1000
 
     def command(self, *words: object) -> None:
@@ -149,7 +149,7 @@ class Chain:
             print(f"\n{heading}", end="", flush=True)
         run = run_command(line, capture_output=not self.show)
         if not self.show:
-            with self.log.open("a") as log:
+            with self.log.open("a", encoding="utf-8") as log:
                 log.write(f"{heading}{run.stdout}{run.stderr}\n")
         if run.returncode:
             last = (run.stderr or run.stdout or "see above").strip().rpartition("\n")[2]

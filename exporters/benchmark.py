@@ -76,7 +76,7 @@ def measure(step: Step, names: list[str], paths: list[Path]) -> tuple[float, int
     step.convert(step.prepare(names[1], paths[1]), paths[1])
     given = step.prepare(names[0], paths[0])
     before = memory("VmRSS")
-    CLEAR.write_text("5")  # VmHWM begins anew
+    CLEAR.write_text("5", encoding="utf-8")  # VmHWM begins anew
     start = time.perf_counter()
     step.convert(given, paths[0])
     return time.perf_counter() - start, memory("VmHWM") - before
@@ -84,7 +84,11 @@ def measure(step: Step, names: list[str], paths: list[Path]) -> tuple[float, int
 
 def memory(field: str) -> int:
     """Bytes, of this process."""
-    return next(1024 * int(line.split()[1]) for line in STATUS.read_text().splitlines() if line.startswith(field))
+    return next(
+        1024 * int(line.split()[1])
+        for line in STATUS.read_text(encoding="utf-8").splitlines()
+        if line.startswith(field)
+    )
 
 
 def in_new_process(function: Callable, *arguments):

@@ -100,7 +100,7 @@ class Journal:
     def read(self) -> dict[tuple[str, int], Row]:
         """The rows so far, by model and size; a line that was cut off is left out."""
         rows = {}
-        for line in self.path.read_text().splitlines() if self.path.exists() else ():
+        for line in self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else ():
             try:
                 row = Row(**json.loads(line))
             except (ValueError, TypeError):
@@ -110,7 +110,7 @@ class Journal:
 
     def add(self, row: Row) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "a") as file:
+        with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(row)) + "\n")
 
     def remove(self) -> None:

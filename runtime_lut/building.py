@@ -53,7 +53,10 @@ def measure_table(cases: list[Case], path: Path, device: str, engine: str, setti
         kept = _read_part(part)
         left = [case for case in cases if case.signature.key not in kept]
         more = {"engine": engine, "threads": settings.threads, **measure.machine()}
-        with part.open("a") as file, progress(total=len(cases), initial=len(cases) - len(left), unit="op") as bar:
+        with (
+            part.open("a", encoding="utf-8") as file,
+            progress(total=len(cases), initial=len(cases) - len(left), unit="op") as bar,
+        ):
             for case, times in measure.measure_cases(left, engine, settings):
                 record = case.record(measure.percentiles(times), device, **more)
                 kept[case.signature.key] = record
@@ -96,8 +99,8 @@ def _read_part(path: Path) -> dict[bytes, Record]:
     """The records of an unfinished table by their keys; a line that was cut short is dropped."""
     records: dict[bytes, Record] = {}
     if path.is_file():
-        whole = path.read_text().rpartition("\n")[0]
-        path.write_text(whole + "\n" if whole else "")
+        whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
+        path.write_text(whole + "\n" if whole else "", encoding="utf-8")
         for line in whole.splitlines():
             record = json.loads(line)
             records[Signature.of_record(record).key] = record

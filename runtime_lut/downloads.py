@@ -27,7 +27,7 @@ MAX_UNPACKED_BYTES = 1 << 30
 
 def official_files(collection: str) -> dict[str, dict]:
     """path -> {"sha256", "size"} of a collection's files."""
-    files = json.loads((published.FOLDER / "files.json").read_text())
+    files = json.loads((published.FOLDER / "files.json").read_text(encoding="utf-8"))
     return {path: facts for path, facts in files.items() if path.startswith(COLLECTIONS[collection])}
 
 

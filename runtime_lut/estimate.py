@@ -105,7 +105,7 @@ class Estimator:
         path = DATA / f"{device}-estimate.json"
         if not path.is_file():
             return None
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         prices = {
             tuple(kind.split("/")): Prices(
                 tuple(row.get(column, 0.0) for column in COLUMNS), content["operator_spread"]

@@ -177,7 +177,7 @@ def _profile(case: Case, threads: int) -> Iterator[float]:
             session = open_session(content, options)
             for _ in range(PROFILED_RUNS):
                 session.run(None, feeds)
-            events = json.loads(Path(session.end_profiling()).read_text())
+            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         nodes = [e for e in events if e["cat"] == "Node" and e["name"].endswith("_kernel_time")]
         times = [0.0 if e["args"]["op_name"].startswith("Reorder") else float(e["dur"]) for e in nodes]
         yield from np.reshape(times, (PROFILED_RUNS, -1)).sum(axis=1).tolist()
@@ -206,7 +206,7 @@ def machine() -> dict[str, str]:
 def cpu_name() -> str:
     """The processor's own name, where the system tells."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith(("model name", "Hardware"))]

@@ -102,7 +102,7 @@ def read_back(folder: Path, device: str, **more) -> list[dict]:
 def parse_output(path: Path) -> dict[tuple[int, str, str], list[float]]:
     """(lot, operator name, operator type) -> µs per run, from what run.sh recorded."""
     try:
-        lines = path.read_text(errors="replace").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}); has run.sh finished?") from None
     times: dict[tuple[int, str, str], list[float]] = {}
@@ -122,7 +122,7 @@ def parse_output(path: Path) -> dict[tuple[int, str, str], list[float]]:
 
 def _read_operators(path: Path) -> list[list[dict]]:
     try:
-        lots = json.loads(path.read_text())
+        lots = json.loads(path.read_text(encoding="utf-8"))
         if all(record["op_type"] for lot in lots for record in lot):
             return lots
     except OSError as error:

@@ -159,7 +159,7 @@ def peak_growth(path: Path, runtime: str) -> int:
     warm = OURS if runtime == ONNX_FORM else runtime
     relu = caffe2_pb2.OperatorDef(type="Relu", input=["x"], output=["y"])
     Net(caffe2_pb2.NetDef(op=[relu])).session(warm, threads=1).run(random_feeds({"x": (1,)}))
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak begins anew
     before = memory("VmRSS")
     if runtime == ONNX_FORM:
         call = onnx_call(path, random_feeds({"data": IMAGE}))
@@ -173,7 +173,7 @@ def peak_growth(path: Path, runtime: str) -> int:
 
 def memory(field: str) -> int:
     """A figure of /proc/self/status, in bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
 

@@ -94,7 +94,7 @@ def command_time(command: list, repeat: int = 7) -> str:
 def large_table(folder: Path) -> None:
     """Loading, lookups and cold start with a table of RECORDS different operators."""
     path = folder / "made-up-op_lut_database.json"
-    path.write_text("".join(made_up_records()))
+    path.write_text("".join(made_up_records()), encoding="utf-8")
     size = path.stat().st_size / 1e6
     row(f"load {RECORDS:,} records ({size:.0f} MB), first time", f"{median_time(lambda: load(path), 1):.2f} s")
     row("load again, by the index", f"{1000 * median_time(lambda: load(path)):.0f} ms")
@@ -148,7 +148,7 @@ def search() -> None:
 
 def known_table(folder: Path) -> None:
     """Against measured whole nets: sums over the table, and estimates without any of a net's operators."""
-    whole = json.loads((folder / "whole_net.json").read_text())
+    whole = json.loads((folder / "whole_net.json").read_text(encoding="utf-8"))
     table = Table.load(find_table(folder, X86), X86)
     records = [(Signature.of_record(record).key, record_workload(record), us) for record, us in table.records()]
     for form in ("int8", "fp32"):

@@ -72,7 +72,7 @@ def qnnpack_loops(folder: Path) -> list[Loop]:
     gemm = preprocess(folder / "src" / "q8gemm" / "8x8-aarch64-neon.S", folder)
     with tempfile.TemporaryDirectory() as stubs:  # of libraries whose headers it includes, and does not use here
         for name in ("cpuinfo.h", "fp16.h", "fxdiv.h", "pthreadpool.h"):
-            Path(stubs, name).write_text("#define CPUINFO_ARCH_ARM64 1\n")
+            Path(stubs, name).write_text("#define CPUINFO_ARCH_ARM64 1\n", encoding="utf-8")
         depthwise = compile_to_assembly(folder / "src" / "q8dwconv" / "up8x9-neon.c", "gcc", folder, f"-I{stubs}")
     return [
         Loop("QNNPACK q8gemm 8x8", heaviest_loop(gemm)),

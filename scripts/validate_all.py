@@ -81,7 +81,7 @@ def main(argv: list[str]) -> int:
 def read_list(path: Path) -> list[Line]:
     """Raises ModelError for the first line that is none."""
     lines = []
-    for number, text in enumerate(path.read_text().splitlines(), start=1):
+    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             words = shlex.split(text, comments=True)
         except ValueError as error:

@@ -56,6 +56,16 @@ def test_onnx_runtime_is_opened_in_one_place(root):
             assert not opens, f"{path.relative_to(root)}:{node.lineno} opens a session of its own"
 
 
+def test_text_is_utf8_on_every_system(root):
+    for path in (path for package in PACKAGES for path in (root / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith((".read_text", ".write_text", "open")):
+                mode = [ast.unparse(argument) for argument in node.args]
+                is_text = not ast.unparse(node.func).endswith("open") or any(word in ("'w'", "'a'") for word in mode)
+                said = {keyword.arg for keyword in node.keywords}
+                assert not is_text or "encoding" in said, f"{path.relative_to(root)}:{node.lineno} names no encoding"
+
+
 @pytest.mark.parametrize("command", ["get_runtime.py", "onnx_to_caffe.py", "caffe2_validate.py"])
 def test_commands_start_without_torch(root, command):
     program = (

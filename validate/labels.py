@@ -30,7 +30,7 @@ MAX_TABLE_BYTES = 1 << 24
 @functools.cache
 def synsets() -> tuple[str, ...]:
     """The 1000 WordNet ids of ILSVRC 2012 in the order of nearly every net's outputs."""
-    return tuple(resources.files(__package__).joinpath("imagenet_synsets.txt").read_text().split())
+    return tuple(resources.files(__package__).joinpath("imagenet_synsets.txt").read_text(encoding="utf-8").split())
 
 
 @functools.cache

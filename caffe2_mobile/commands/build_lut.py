@@ -85,5 +85,5 @@ def model_names(text: str) -> list[str]:
     if text == "all":
         return list(NAMES)
     if text.startswith("@"):
-        return Path(text[1:]).read_text().split()
+        return Path(text[1:]).read_text(encoding="utf-8").split()
     return [name for name in text.split(",") if name]

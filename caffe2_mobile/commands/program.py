@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import io
 import logging
 import os
 import sys
@@ -25,6 +26,9 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
     """
     argv = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(argv) < len(sys.argv) - 1
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a console may lack a letter, µ say
     try:
         with explaining_extras():
             status = main(argv)

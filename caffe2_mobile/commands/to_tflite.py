@@ -28,7 +28,7 @@ def read_labels(path: Path | None) -> tuple[str, ...]:
     if path is None:
         return ()
     try:
-        return tuple(path.read_text().splitlines())
+        return tuple(path.read_text(encoding="utf-8").splitlines())
     except UnicodeDecodeError:
         raise ModelError(f"{path}: no text file of labels, one a line") from None
 

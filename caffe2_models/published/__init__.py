@@ -71,7 +71,7 @@ def published_net(name: str, seed: int = 0) -> Net:
 def _read(name: str) -> dict:
     if name not in NAMES:
         raise ModelError(f"{name}: no published model; there are {', '.join(NAMES)}")
-    return json.loads((FOLDER / f"{name.replace('/', '-')}.json").read_text())
+    return json.loads((FOLDER / f"{name.replace('/', '-')}.json").read_text(encoding="utf-8"))
 
 
 def _predict_net(graph: dict) -> caffe2_pb2.NetDef:

@@ -56,7 +56,7 @@ def find_recipe(name: str) -> Recipe:
     if not name.endswith(".json"):
         raise ModelError(f"recipe {name} is none of {', '.join(RECIPES)}, and no .json file")
     try:
-        values = json.loads(Path(name).read_text())
+        values = json.loads(Path(name).read_text(encoding="utf-8"))
     except (ValueError, UnicodeDecodeError) as error:
         raise ModelError(f"{name}: is no JSON ({error})") from None
     if not isinstance(values, dict):

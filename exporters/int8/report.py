@@ -134,7 +134,7 @@ class Report:
         return json.dumps({**values, "islands": self.islands, "drop": self.judged.drop}, indent=1) + "\n"
 
     def to_html(self) -> str:
-        return Template(PAGE.read_text()).substitute(
+        return Template(PAGE.read_text(encoding="utf-8")).substitute(
             model=html.escape(self.model),
             summary="\n".join(f"<li>{html.escape(line)}</li>" for line in self.summary_lines()),
             recipe=html.escape(", ".join(f"{name} {value}" for name, value in self.recipe.items())),

@@ -222,7 +222,7 @@ class Architecture:
         "name" and "comment" are free text. Raises ModelError where the file is no such object.
         """
         try:
-            values = json.loads(Path(path).read_text())
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ModelError(f"{path}: not a readable JSON definition ({error})") from None
         return cls.from_dict(values, path)

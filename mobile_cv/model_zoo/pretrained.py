@@ -14,7 +14,7 @@ from caffe2_common.downloads import fetch, is_intact
 from caffe2_common.errors import ModelError
 
 # name -> {"url", "sha256"}: sha256 is as much of the file's as is known, the first digits, or "".
-WEIGHTS: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("weights.json").read_text())
+WEIGHTS: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("weights.json").read_text(encoding="utf-8"))
 
 
 def load_pretrained(model: nn.Module, name: str, in_chans: int = 3, progress: bool | None = None) -> None:

@@ -56,7 +56,7 @@ class LatencyTable:
     def from_json(cls, path: str | Path) -> "LatencyTable":
         """What to_json wrote; raises ModelError for another file."""
         try:
-            values = json.loads(Path(path).read_text())
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
             device, fixed_ms = str(values["device"]), float(values["fixed_ms"])
             times = torch.tensor(values["candidates_ms"], dtype=torch.float64)
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -81,7 +81,7 @@ def read_text_table(path: str | Path, space: SearchSpace, fixed_ms: float = 0.0)
     """
     path = Path(path)
     try:
-        with path.open() as file:
+        with path.open(encoding="utf-8") as file:
             header, *lines = file.read(MAX_TEXT_BYTES).split("\n")
         rows = [[float(field) for field in line.split()] for line in lines if line.strip()]
     except (OSError, ValueError) as error:

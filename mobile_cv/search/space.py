@@ -130,7 +130,7 @@ class SearchSpace:
         """
         path = Path(path)
         try:
-            values = json.loads(path.read_text())
+            values = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             raise ModelError(f"{path}: not a readable JSON definition of a space ({error})") from None
         if not isinstance(values, dict) or not isinstance(values.get("stages"), list) or not values["stages"]:

@@ -207,7 +207,7 @@ def GetGraphInJson(operators_or_net: Any, output_filepath: str) -> None:
             edges.append({"source": current[blob] if blob in current else add_blob(blob), "target": op_node})
         for blob in op.output:
             edges.append({"source": op_node, "target": add_blob(blob)})
-    with open(output_filepath, "w") as file:
+    with open(output_filepath, "w", encoding="utf-8") as file:
         json.dump({"nodes": nodes, "edges": edges}, file)
 
 

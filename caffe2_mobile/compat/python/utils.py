@@ -168,7 +168,7 @@ def GetContentFromProtoString(s: str | bytes, function_map: Mapping[Any, Callabl
 
 def ConvertProtoToBinary(proto_class: Any, filename: str, out_filename: str) -> None:
     """Write a message that stands in a file as text in its binary form."""
-    with open(filename) as file:
+    with open(filename, encoding="utf-8") as file:
         proto = TryReadProtoWithClass(proto_class, file.read())
     with open(out_filename, "wb") as file:
         file.write(proto.SerializeToString())

@@ -22,7 +22,7 @@ TRAINERS = {
 @functools.cache
 def known_operators() -> frozenset[str]:
     """Names of all operators that Caffe2 1.8.1 registers, and of those that run here."""
-    listed = Path(__file__).with_name("operators.txt").read_text().split()
+    listed = Path(__file__).with_name("operators.txt").read_text(encoding="utf-8").split()
     return frozenset(listed) | OPERATORS.keys()
 
 

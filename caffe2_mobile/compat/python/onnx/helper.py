@@ -52,7 +52,7 @@ def save_caffe2_net(net: Any, file: str, output_txt: bool = False) -> None:
     with open(file, "wb") as stream:
         stream.write(net.SerializeToString())
     if output_txt:
-        with open(file + "txt", "w") as stream:
+        with open(file + "txt", "w", encoding="utf-8") as stream:
             stream.write(str(net))
 
 
