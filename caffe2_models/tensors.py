@@ -109,6 +109,11 @@ class TensorType:
     def nbytes(self) -> int:
         return self.size * self.dtype.itemsize
 
+    @property
+    def content(self) -> np.ndarray | None:
+        """The value, where it is known and not quantized."""
+        return self.value if isinstance(self.value, np.ndarray) else None
+
     def quantization(self) -> tuple[float, int]:
         """(scale, zero_point) of a quantized blob."""
         assert self.scale is not None and self.zero_point is not None, f"{self} is not quantized"

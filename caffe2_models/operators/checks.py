@@ -55,9 +55,9 @@ def known(blob: TensorType | None, role: str) -> np.ndarray | None:
     """The content of an optional input that decides the output's shape; LaterError where a run must tell it."""
     if blob is None:
         return None
-    if not isinstance(blob.value, np.ndarray):
+    if blob.content is None:
         raise LaterError(f"its {role} come from a blob that is known only when the net runs")
-    return blob.value
+    return blob.content
 
 
 def check_indices(indices: np.ndarray, extent: int, wraps: bool = False) -> None:

@@ -131,15 +131,21 @@ def from_nchw(x: np.ndarray, order: str) -> np.ndarray:
     return np.ascontiguousarray(x if order == "NCHW" else np.moveaxis(x, 1, -1))
 
 
+@dataclass(frozen=True)
+class Windowed(Operator):
+    """Base of what slides a window over images."""
+
+    window: Window
+
+
 @operator("Conv", "Conv1D", "Conv2D", "Conv3D")
 @dataclass(frozen=True)
-class Conv(Operator):
+class Conv(Windowed):
     """Convolution; weight [O, C / group, *kernel] in NCHW order, [O, *kernel, C / group] in NHWC order.
 
     Of as many dimensions as the list `kernels` has, whatever the name says; of two where there is none.
     """
 
-    window: Window
     group: int = 1
     order: str = "NCHW"
 
@@ -254,10 +260,9 @@ class Upscaling:
 
 @operator("ConvTranspose")
 @dataclass(frozen=True)
-class ConvTranspose(Operator):
+class ConvTranspose(Windowed):
     """Transposed convolution; weight [C, O / group, kh, kw] in NCHW order, [C, kh, kw, O] in NHWC order."""
 
-    window: Window
     adj: Adjustment
     group: int = 1
     order: str = "NCHW"

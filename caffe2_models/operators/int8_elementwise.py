@@ -11,13 +11,12 @@ from caffe2_models import int8
 from caffe2_models.operators.convolution import image_shape
 from caffe2_models.operators.pooling import check_pool, check_work, max_over_window, sum_over_window
 from caffe2_models.operators.quantized import (
-    OutputScale,
     Quantized,
     require_nhwc,
     require_quantized,
     require_same_quantization,
 )
-from caffe2_models.operators.registry import ANY, LAYOUT, ROW_ARGUMENTS, Operator, operator
+from caffe2_models.operators.registry import ANY, LAYOUT, ROW_ARGUMENTS, Operator, OutputScale, operator
 from caffe2_models.operators.window import Fit, Window
 from caffe2_models.requantization import EXACT_IN_FLOAT32, Rounding, Steps, WideRounding, find_addition, find_rounding
 from caffe2_models.tensors import TensorType

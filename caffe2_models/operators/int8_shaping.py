@@ -7,8 +7,8 @@ import numpy as np
 
 from caffe2_common.errors import ModelError
 from caffe2_models.operators import resizing, shaping
-from caffe2_models.operators.quantized import OutputScale, require_nhwc, require_quantized, require_same_quantization
-from caffe2_models.operators.registry import ANY, InputDtypes, Operator, arity_of, operator
+from caffe2_models.operators.quantized import require_nhwc, require_quantized, require_same_quantization
+from caffe2_models.operators.registry import ANY, InputDtypes, Operator, OutputScale, arity_of, operator
 from caffe2_models.tensors import Int8Tensor, TensorType
 
 
@@ -87,7 +87,7 @@ class Int8Slice(Moving, shaping.Slice):
     start_idx: int | None = None
     end_idx: int | None = None
 
-    def wanted(self, rank, starts, ends):
+    def wanted(self, rank, starts=None, ends=None):
         if starts is not None or None in (self.dim, self.start_idx, self.end_idx):
             return super().wanted(rank, starts, ends)
         starts, ends = [0] * rank, [-1] * rank

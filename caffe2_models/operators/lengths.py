@@ -183,8 +183,8 @@ def segment_count(ids: TensorType, like: TensorType | None) -> int:
     if like is not None:
         if not like.shape:
             raise ModelError("a second blob of no dimensions")
-        if isinstance(ids.value, np.ndarray) and ids.size and ids.value.ravel()[-1] >= like.shape[0]:
-            raise ModelError(f"segment id {ids.value.ravel()[-1]} of {like.shape[0]}")
+        if ids.content is not None and ids.size and ids.content.ravel()[-1] >= like.shape[0]:
+            raise ModelError(f"segment id {ids.content.ravel()[-1]} of {like.shape[0]}")
         return like.shape[0]
     content = known(ids, "segment ids").ravel()
     if content.size and content[-1] < 0:

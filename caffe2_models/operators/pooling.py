@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from caffe2_common.errors import ModelError
-from caffe2_models.operators.convolution import from_nchw, image_shape, ordered, tap_of, to_nchw
-from caffe2_models.operators.registry import Operator, operator
+from caffe2_models.operators.convolution import Windowed, from_nchw, image_shape, ordered, tap_of, to_nchw
+from caffe2_models.operators.registry import operator
 from caffe2_models.operators.window import Fit, Window
 
 MAX_PIXELS_SEEN = 1 << 36
@@ -63,10 +63,9 @@ def check_work(fit: Fit, planes: int) -> None:
 
 
 @dataclass(frozen=True)
-class Pool(Operator):
+class Pool(Windowed):
     """What the pools share: shapes, and computing in NCHW order."""
 
-    window: Window
     order: str = "NCHW"
 
     carries_order = True

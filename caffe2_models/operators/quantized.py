@@ -1,22 +1,13 @@
 """What all Int8 operators share: the output's scale and zero point, and what their lowerings begin or end with."""
 
-import enum
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from caffe2_common.errors import ModelError
-from caffe2_models.operators.registry import ANY, InputDtypes, Operator
+from caffe2_models.operators.registry import ANY, InputDtypes, Operator, OutputScale
 from caffe2_models.tensors import Int8Tensor, TensorType
-
-
-class OutputScale(enum.Enum):
-    """How an Int8 operator's output may be quantized."""
-
-    FREE = "any scale and zero point"
-    AS_INPUT = "as all of its inputs are"
-    PROBABILITY = "scale 1/256, zero point 0"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,6 +86,14 @@ class Layer(enum.Enum):
     FULLY_CONNECTED = "a whole row"
 
 
+class OutputScale(enum.Enum):
+    """How an Int8 operator's output may be quantized."""
+
+    FREE = "any scale and zero point"
+    AS_INPUT = "as all of its inputs are"
+    PROBABILITY = "scale 1/256, zero point 0"
+
+
 class Operator:
     """Base of all operators; see the module's text for what each method takes and gives.
 
@@ -96,6 +104,7 @@ class Operator:
     type: typing.ClassVar[str]
     dtypes: typing.ClassVar[InputDtypes] = FLOAT32
     takes_quantized: typing.ClassVar[bool] = False
+    output_scale: typing.ClassVar[OutputScale | None] = None  # of one with a quantized output
     elementwise: typing.ClassVar[bool] = False  # each output element depends on the inputs' elements in its place alone
     identity: typing.ClassVar[bool] = False  # the first output is the input
     layer: typing.ClassVar[Layer | None] = None  # what multiplies weights

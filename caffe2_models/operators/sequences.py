@@ -19,8 +19,8 @@ def check_data(data: TensorType, lengths: TensorType) -> None:
     check_rank(lengths, 1, "lengths")
     if not data.shape:
         raise ModelError("data of no dimensions has no rows")
-    if isinstance(lengths.value, np.ndarray):
-        check_lengths(lengths.value, data.shape[0])
+    if lengths.content is not None:
+        check_lengths(lengths.content, data.shape[0])
 
 
 @operator("LengthsPad")

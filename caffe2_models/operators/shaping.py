@@ -370,7 +370,7 @@ class Slice(Operator):
             raise ModelError(f"a slice of {list(shape)} along several dimensions; Caffe2 cuts one at a time")
         return bounds
 
-    def wanted(self, rank: int, starts, ends) -> tuple[list[int], list[int]]:
+    def wanted(self, rank: int, starts=None, ends=None) -> tuple[list[int], list[int]]:
         """starts and ends as they are given, in the arguments or as blobs."""
         if (starts is None) != (ends is None):
             raise ModelError("starts and ends go together")

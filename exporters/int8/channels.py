@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from caffe2_models.operators.shaping import ChannelShuffle
 from exporters.int8.calibration import Calibration
 from exporters.layers import Blob, Graph, Layer
 
@@ -29,7 +30,7 @@ def entries_by_channel(layer: Layer) -> np.ndarray:
 
     For an FC the channels are the columns of its weight.
     """
-    index = np.arange(layer.weight.size).reshape(layer.weight.shape)
+    index: np.ndarray = np.arange(layer.weight.size).reshape(layer.weight.shape)
     if layer.type == "FC":
         return index.T
     if layer.type == "ConvTranspose":
@@ -81,7 +82,7 @@ def _through(consumers: dict, layer: Layer, blob: Blob, channels: np.ndarray) ->
     if layer.type in PASSING and (not flat or int(np.prod(shape[2:])) == 1):
         return _find(consumers, layer.output, channels)
     if layer.type == "ChannelShuffle":
-        group = layer.operator.group
+        group = layer.decoded(ChannelShuffle).group
         moved = np.arange(shape[1]).reshape(group, -1).T.ravel()  # output channel i is input channel moved[i]
         return _find(consumers, layer.output, np.argsort(moved)[channels])
     if layer.joins_channels and layer.inputs.count(blob) == 1:

@@ -64,7 +64,7 @@ def absorb_biases(graph: Graph, calibration: Calibration) -> tuple[Graph, Calibr
 
 def _zero_outputs(layer: Layer, dead: np.ndarray) -> set[int]:
     """Returns which of the channels."""
-    rows = np.arange(layer.weight.size).reshape(layer.weight.shape)
+    rows: np.ndarray = np.arange(layer.weight.size).reshape(layer.weight.shape)
     rows = (rows.swapaxes(0, 1) if layer.type == "ConvTranspose" else rows).reshape(len(layer.bias), -1)
     channels = dead[_in_the_way(layer.weight, rows[dead])]
     layer.weight, layer.bias = _zeroed(layer.weight, rows[channels]), _zeroed(layer.bias, channels)
@@ -109,8 +109,8 @@ def _add_constant(reader: Reader, values: np.ndarray) -> None:
 
 
 def _pads(layer: Layer) -> bool:
-    return layer.type == "ConvTranspose" or (layer.type == "Conv" and any(layer.operator.window.pads)) or (
-        layer.type == "Conv" and layer.operator.window.legacy_pad != 0)  # fmt: skip
+    return layer.type == "ConvTranspose" or (layer.type == "Conv" and any(layer.window.pads)) or (
+        layer.type == "Conv" and layer.window.legacy_pad != 0)  # fmt: skip
 
 
 def _is_far(reader: Reader, layer: Layer) -> bool:

@@ -117,7 +117,7 @@ class _Between:
     ):
         self.layer, self.importance = layer, known[layer.output]
         self.statistics = calibration.blobs[layer.output]
-        entries = np.arange(layer.weight.size).reshape(layer.weight.shape)
+        entries: np.ndarray = np.arange(layer.weight.size).reshape(layer.weight.shape)
         entries = entries.swapaxes(0, 1) if layer.type == "ConvTranspose" else entries
         entries = entries.reshape(len(layer.bias), -1)
         power = _power_of_entries(layer, calibration.blobs[layer.inputs[0]].channel_power)

@@ -9,7 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from caffe2_models.operators import OPERATORS
-from caffe2_models.operators.quantized import OutputScale
+from caffe2_models.operators.convolution import ConvTranspose
+from caffe2_models.operators.elementwise import LeakyRelu
+from caffe2_models.operators.normalization import Softmax
+from caffe2_models.operators.pooling import AveragePool
+from caffe2_models.operators.registry import OutputScale
+from caffe2_models.operators.resizing import ResizeNearest
+from caffe2_models.operators.shaping import ChannelShuffle, Slice
 from caffe2_models.operators.window import SIDES, Window
 from exporters.layers import Blob, Graph, Layer
 
@@ -30,7 +36,7 @@ class Form:
     ordered: bool = True  # carries the argument order="NHWC"
 
     @property
-    def output(self) -> OutputScale:
+    def output(self) -> OutputScale | None:
         return OPERATORS[self.type].output_scale
 
     @property
@@ -43,7 +49,7 @@ class Form:
         return self.relu if self.relu is not None and layer.low == 0 else self.type
 
 
-def window_arguments(window: Window, shape: tuple[int, ...] | None = None) -> dict:
+def window_arguments(window: Window, shape: tuple[int, ...]) -> dict:
     """kernel, stride and pad in their shortest spelling; legacy pads are resolved for an image of this shape."""
     if window.global_pooling:
         return {"global_pooling": 1}
@@ -53,19 +59,19 @@ def window_arguments(window: Window, shape: tuple[int, ...] | None = None) -> di
     return {**_square("kernel", window.kernel), **_square("stride", window.stride), **sides, **dilation}
 
 
-def _square(name: str, pair: tuple[int, int]) -> dict:
+def _square(name: str, pair: tuple[int, ...]) -> dict:
     height, width = pair
     return {name: height} if height == width else {f"{name}_h": height, f"{name}_w": width}
 
 
 def _convolution_arguments(layer: Layer) -> dict:
-    window = window_arguments(layer.operator.window, layer.inputs[0].shape)
+    window = window_arguments(layer.window, layer.inputs[0].shape)
     kernel = {name: window.pop(name) for name in list(window) if name.startswith("kernel")}
     return {**kernel, **({"group": layer.group} if layer.group > 1 else {}), **window}
 
 
 def _pool_arguments(layer: Layer) -> dict:
-    arguments = window_arguments(layer.operator.window, layer.inputs[0].shape)
+    arguments = window_arguments(layer.window, layer.inputs[0].shape)
     return {name: value for name, value in arguments.items() if (name, value) != ("pad", 0)}
 
 
@@ -75,7 +81,7 @@ def _is_image(layer: Layer) -> bool:
 
 def _pools(layer: Layer) -> bool:
     """Windows of more than one pixel: QNNPACK refuses others."""
-    window, shape = layer.operator.window, layer.inputs[0].shape
+    window, shape = layer.window, layer.inputs[0].shape
     return len(shape) == 4 and window.dilation == (1, 1) and window.fit(*shape[2:]).area > 1
 
 
@@ -83,8 +89,8 @@ def _averages_whole_windows(layer: Layer) -> bool:
     """QNNPACK divides by the window's whole area, Caffe2 in float by the pixels that lie within the image."""
     if not _pools(layer):
         return False
-    fit = layer.operator.window.fit(*layer.inputs[0].shape[2:])
-    return layer.operator.count_include_pad or not any(fit.pads)
+    pool = layer.decoded(AveragePool)
+    return pool.count_include_pad or not any(pool.window.fit(*layer.inputs[0].shape[2:]).pads)
 
 
 def _adds(layer: Layer) -> bool:
@@ -103,16 +109,18 @@ def _flattens(layer: Layer) -> bool:
 
 
 def _cuts_channels(layer: Layer) -> bool:
-    bounds = list(zip(layer.operator.starts, layer.operator.ends, strict=True))
-    others = [bound for axis, bound in enumerate(bounds) if axis != 1]
-    return (
-        len(layer.activations) == len(layer.inputs) == 1
-        and _is_image(layer)
-        and all(
-            start == 0 and end in (-1, extent)
-            for (start, end), extent in zip(others, _without_channels(layer.inputs[0].shape), strict=False)
-        )
+    if not len(layer.activations) == len(layer.inputs) == 1 or not _is_image(layer):
+        return False
+    others = [bound for axis, bound in enumerate(zip(*_bounds(layer), strict=True)) if axis != 1]
+    return all(
+        start == 0 and end in (-1, extent)
+        for (start, end), extent in zip(others, _without_channels(layer.inputs[0].shape), strict=False)
     )
+
+
+def _bounds(layer: Layer) -> tuple[list[int], list[int]]:
+    """(starts, ends)"""
+    return layer.decoded(Slice).wanted(layer.inputs[0].rank)
 
 
 def _without_channels(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -120,13 +128,13 @@ def _without_channels(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _slice_arguments(layer: Layer) -> dict:
-    start, end = layer.operator.starts[1], layer.operator.ends[1]
-    return {"starts": [0, 0, 0, start], "ends": [-1, -1, -1, end]}
+    starts, ends = _bounds(layer)
+    return {"starts": [0, 0, 0, starts[1]], "ends": [-1, -1, -1, ends[1]]}
 
 
 def _is_row_softmax(layer: Layer) -> bool:
     shape = layer.inputs[0].shape
-    axis = layer.operator.axis % len(shape)
+    axis = layer.decoded(Softmax).axis % len(shape)
     return axis == 1 and len(shape) in (2, 4) and math.prod(shape[2:]) == 1
 
 
@@ -135,7 +143,8 @@ def _resizes(layer: Layer) -> bool:
 
 
 def _resize_arguments(layer: Layer) -> dict:
-    return {"width_scale": layer.operator.width_scale, "height_scale": layer.operator.height_scale}
+    resize = layer.decoded(ResizeNearest)
+    return {"width_scale": resize.width_scale, "height_scale": resize.height_scale}
 
 
 def _is_plain(layer: Layer) -> bool:
@@ -148,7 +157,7 @@ FORMS = {
     "ConvTranspose": Form(
         "Int8ConvTranspose",
         fits=lambda y: y.is_weighted,
-        arguments=lambda y: {**_convolution_arguments(y), "adjs": list(y.operator.adj.pixels)},
+        arguments=lambda y: {**_convolution_arguments(y), "adjs": list(y.decoded(ConvTranspose).adj.pixels)},
     ),
     "FC": Form("Int8FC", fits=lambda y: y.is_weighted and len(y.inputs[0].shape) in (2, 4)),
     "Sum": Form("Int8Sum", fits=_adds),
@@ -157,8 +166,8 @@ FORMS = {
     "Concat": Form("Int8Concat", fits=_joins),
     "ChannelShuffle": Form(
         "Int8ChannelShuffle",
-        fits=lambda y: _is_image(y) and y.operator.group > 1,
-        arguments=lambda y: {"kernel": 1, "group": y.operator.group},
+        fits=lambda y: _is_image(y) and y.decoded(ChannelShuffle).group > 1,
+        arguments=lambda y: {"kernel": 1, "group": y.decoded(ChannelShuffle).group},
     ),
     "Slice": Form("Int8Slice", fits=_cuts_channels, arguments=_slice_arguments),
     "ResizeNearest": Form("Int8ResizeNearest", fits=_resizes, arguments=_resize_arguments),
@@ -168,8 +177,8 @@ FORMS = {
     "Relu": Form("Int8Relu", fits=_is_plain),
     "LeakyRelu": Form(
         "Int8LeakyRelu",
-        fits=lambda y: _is_plain(y) and 0 < y.operator.alpha <= NO_BEND,
-        arguments=lambda y: {"alpha": y.operator.alpha},
+        fits=lambda y: _is_plain(y) and 0 < y.decoded(LeakyRelu).alpha <= NO_BEND,
+        arguments=lambda y: {"alpha": y.decoded(LeakyRelu).alpha},
     ),
     # A leaky ReLU without a bend changes scale and zero point, whose ends saturate: that is a Clip.
     "Clip": Form("Int8LeakyRelu", fits=_is_plain, arguments=lambda y: {"alpha": NO_BEND}),

@@ -7,6 +7,9 @@ import numpy as np
 
 from caffe2_common.errors import ModelError
 from caffe2_models import Net
+from caffe2_models.operators.elementwise import HardSigmoid
+from caffe2_models.operators.pooling import AveragePool
+from caffe2_models.operators.shaping import ChannelShuffle, Split
 from exporters.layers import Blob, Graph, Layer, Rule, View, constant, read_graph, rewrite, write_net
 from exporters.layers.graph import AFFINE
 from exporters.layers.rules import RULES, affine_input, affine_of
@@ -67,7 +70,9 @@ class DropIdentity(Rule):
     """
 
     def pattern(self, view: View, layer: Layer):
-        identity = layer.traits.identity or (layer.type == "ChannelShuffle" and layer.operator.group == 1)
+        identity = layer.traits.identity or (
+            layer.type == "ChannelShuffle" and layer.decoded(ChannelShuffle).group == 1
+        )
         return (layer,) if identity else None
 
     def check(self, view: View, layer: Layer) -> bool:
@@ -90,7 +95,7 @@ class SplitToSlices(Rule):
 
     def rewrite(self, graph: Graph, layer: Layer) -> None:
         x = layer.inputs[0]
-        axis = layer.operator.along(x.rank)
+        axis = layer.decoded(Split).along(x.rank)
         slices, start = [], 0
         for part in layer.outputs:
             end = start + part.shape[axis]
@@ -158,9 +163,8 @@ class FoldHardSigmoid(Rule):
         return (before, layer) if before is not None and before.is_weighted else None
 
     def rewrite(self, graph: Graph, before: Layer, layer: Layer) -> None:
-        alpha, beta = layer.operator.alpha, layer.operator.beta
-        channels = before.weight.shape[before.weight_axis]
-        before.scale_outputs(np.full(channels, alpha), np.full(channels, beta))
+        line, channels = layer.decoded(HardSigmoid), before.weight.shape[before.weight_axis]
+        before.scale_outputs(np.full(channels, line.alpha), np.full(channels, line.beta))
         graph.absorb(layer, before)
         before.low, before.high = 0.0, 1.0
 
@@ -172,7 +176,7 @@ class DropPoolPads(Rule):
         return (layer,) if layer.type == "AveragePool" else None
 
     def check(self, view: View, layer: Layer) -> bool:
-        pool, size = layer.operator, layer.inputs[0].shape[2:]
+        pool, size = layer.decoded(AveragePool), layer.inputs[0].shape[2:]
         if pool.count_include_pad or pool.window.global_pooling:
             return False
         fit = pool.window.fit(*size)
@@ -219,13 +223,19 @@ class MergeSplitConvolution(Rule):
     def pattern(self, view: View, layer: Layer):
         if not layer.joins_channels:
             return None
-        parts = [view.writer(blob) if len(view.readers(blob)) == 1 else None for blob in layer.inputs]
-        if any(part is None or part.type != "Conv" or not part.is_weighted for part in parts):
+        branches = [branch for blob in layer.inputs if (branch := self._branch(view, blob)) is not None]
+        if len(branches) < len(layer.inputs):
             return None
-        slices = [view.writer(part.inputs[0]) for part in parts]
-        if any(cut is None or cut.type != "Slice" or len(cut.inputs) > 1 for cut in slices):
+        return [cut for cut, _ in branches], [part for _, part in branches], layer
+
+    @staticmethod
+    def _branch(view: View, blob: Blob) -> tuple[Layer, Layer] | None:
+        """The Slice and the Conv that make the blob, where nobody else reads it."""
+        part = view.writer(blob) if len(view.readers(blob)) == 1 else None
+        if part is None or part.type != "Conv" or not part.is_weighted:
             return None
-        return slices, parts, layer
+        cut = view.writer(part.inputs[0])
+        return (cut, part) if cut is not None and cut.type == "Slice" and len(cut.inputs) == 1 else None
 
     def check(self, view: View, slices: list[Layer], parts: list[Layer], layer: Layer) -> bool:
         alike = len({(part.weight.shape, repr(part.arguments), part.low, part.high) for part in parts}) == 1

@@ -59,7 +59,8 @@ def quantize(
     choices = plan(original)
     sampled = min(len(images), images_that_fit(original, choices))
     graph, calibration = original, calibrate(original, images, sampled, threads)
-    dead, factors, absorbed = 0, {}, 0
+    dead, absorbed = 0, 0
+    factors: dict[Blob, np.ndarray] = {}
     if recipe.dead_channels:
         graph, calibration, dead = remove_dead_channels(graph, calibration)
     if recipe.equalization:

@@ -39,7 +39,7 @@ def read_inputs(x: np.ndarray, layer: Layer, positions: Positions, padding: floa
     if layer.type != "Conv":
         raise ValueError(f"inputs of a {layer.type} are not sampled")
     height, width = layer.inputs[0].shape[2:]
-    fit = layer.operator.window.fit(height, width)
+    fit = layer.window.fit(height, width)
     rows = positions.row[:, None] * fit.stride[0] - fit.pads[0] + np.arange(fit.kernel[0]) * fit.dilation[0]
     columns = positions.column[:, None] * fit.stride[1] - fit.pads[1] + np.arange(fit.kernel[1]) * fit.dilation[1]
     inside_rows, inside_columns = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)

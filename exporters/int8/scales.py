@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from caffe2_models.operators.quantized import OutputScale
+from caffe2_models.operators.registry import OutputScale
 from exporters.int8.forms import FORMS
 from exporters.int8.preparation import CLAMPS
 from exporters.layers import Blob, Graph, Layer

@@ -25,8 +25,12 @@ class Simulation:
         self._images = len(next(iter(feeds.values())))
         self._done = 0
 
-    def __getitem__(self, blob: str) -> Value:
-        return self._values[blob]
+    def __getitem__(self, blob: str) -> Int8Tensor:
+        """A quantized blob's value."""
+        value = self._values[blob]
+        if not isinstance(value, Int8Tensor):
+            raise TypeError(f"{blob} is not quantized")
+        return value
 
     def advance(self) -> None:
         """Run the operators that were written since."""
@@ -74,6 +78,6 @@ def _take(value: Value, batch: slice) -> Value:
 
 
 def _join(parts: list[Value]) -> Value:
-    if isinstance(parts[0], Int8Tensor):
-        return Int8Tensor(np.concatenate([part.data for part in parts]), parts[0].scale, parts[0].zero_point)
-    return np.concatenate(parts)
+    first = parts[0]
+    joined = np.concatenate([part.data if isinstance(part, Int8Tensor) else part for part in parts])
+    return Int8Tensor(joined, first.scale, first.zero_point) if isinstance(first, Int8Tensor) else joined

@@ -6,8 +6,9 @@ copies of a graph share them.
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,12 +19,20 @@ from caffe2_models.arguments import Arguments
 from caffe2_models.build import add_operator
 from caffe2_models.operators import OPERATORS, Operator
 from caffe2_models.operators import registry as traits
+from caffe2_models.operators.convolution import Windowed
 from caffe2_models.operators.node import Node
+from caffe2_models.operators.shaping import Concat
+from caffe2_models.operators.window import Window
 from caffe2_models.preprocessing import set_input_dims, set_preprocessing
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.tensors import TensorType
 
 FLOAT32 = np.dtype(np.float32)
+
+Shape = tuple[int, ...]
+Shapes = tuple[Shape, Shape]  # at the two sizes of the free dimensions
+Kind = TypeVar("Kind", bound=Operator)
+Class = type[Kind]  # in Layer the name `type` is taken
 
 # The graph's own layer, that no net has: scale * x + shift, float64, one of each for every channel.
 AFFINE = "Affine"
@@ -35,14 +44,14 @@ class Unsupported(Exception):
 
 @dataclass(eq=False)
 class Blob:
-    """A value of the net. shapes holds its shape at the two sizes of the free dimensions (None: not known).
+    """A value of the net: its shapes, where they are known, and its value, where it is a constant.
 
-    value is set for constants; varies says that the value is known but depends on the input's shape, is_zero that it
+    varies says that the value is known but depends on the input's shape, is_zero that it
     is zero throughout all the same.
     """
 
-    shapes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
-    value: np.ndarray | None = None
+    known_shapes: Shapes | None = None
+    known_value: np.ndarray | None = None
     varies: bool = False
     is_zero: bool = False
     dtype: np.dtype = FLOAT32
@@ -52,10 +61,27 @@ class Blob:
         return self.name
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        if self.shapes is None:
+    def shapes(self) -> Shapes:
+        """Raises Unsupported where they are not known."""
+        if self.known_shapes is None:
             raise Unsupported(f"the shape of {self.name} is not known")
+        return self.known_shapes
+
+    @property
+    def shape(self) -> Shape:
         return self.shapes[0]
+
+    def shapes_with(self, change: Callable[[Shape], Shape]) -> Shapes:
+        """What becomes of its shapes."""
+        first, second = self.shapes
+        return change(first), change(second)
+
+    @property
+    def value(self) -> np.ndarray:
+        """A constant's content. Raises Unsupported for what the net computes."""
+        if self.known_value is None:
+            raise Unsupported(f"the value of {self.name} is computed while the net runs")
+        return self.known_value
 
     @property
     def rank(self) -> int:
@@ -63,7 +89,7 @@ class Blob:
 
     @property
     def is_constant(self) -> bool:
-        return self.value is not None
+        return self.known_value is not None
 
     @property
     def is_image(self) -> bool:
@@ -71,13 +97,13 @@ class Blob:
 
     def type_at(self, variant: int) -> TensorType:
         """At the first or second of the sizes; a number is a vector of one in a net."""
-        value = None if self.value is None else np.atleast_1d(self.value)
+        value = np.atleast_1d(self.value) if self.is_constant else None
         shape = self.shapes[variant] if value is None else value.shape
         return TensorType(shape, self.dtype, value=value)
 
     def is_fixed(self, axis: int) -> bool:
         """Whether the dimension is the same whatever the input's shape."""
-        return self.shapes is not None and self.shape[axis] == self.shapes[1][axis]
+        return self.known_shapes is not None and self.known_shapes[0][axis] == self.known_shapes[1][axis]
 
     def fixed_dim(self, axis: int) -> int:
         """A dimension that must not depend on the input's shape."""
@@ -113,15 +139,22 @@ class Layer:
         return self.outputs[0]
 
     @property
-    def traits(self) -> type[Operator]:
+    def traits(self) -> Class[Operator]:
         """What is known of the operator whatever its arguments."""
         return OPERATORS.get(self.type, Operator)
 
-    @property
-    def operator(self) -> Operator:
-        """The operator with its arguments decoded."""
+    def decoded(self, kind: Class[Kind]) -> Kind:
+        """The operator with its arguments decoded. Raises TypeError where it is not of this kind."""
         proto = add_operator(caffe2_pb2.NetDef(), self.type, [], [blob.name for blob in self.outputs], **self.arguments)
-        return OPERATORS[self.type].decode(Arguments(proto))
+        operator = OPERATORS[self.type].decode(Arguments(proto))
+        if not isinstance(operator, kind):
+            raise TypeError(f"{self.type} is no {kind.__name__}")
+        return operator
+
+    @property
+    def window(self) -> Window:
+        """Of a convolution or a pool."""
+        return self.decoded(Windowed).window
 
     def infer(self) -> None:
         """Give the outputs their shapes and element types. Raises Unsupported as Caffe2 would refuse to run it."""
@@ -140,7 +173,7 @@ class Layer:
             raise Unsupported(f"Caffe2's {self.type} does not take it: {str(error).partition('): ')[2]}") from None
         for blob, first, second in zip(self.outputs, types[0], types[-1], strict=True):
             if first.is_exact and second.is_exact:
-                blob.shapes, blob.dtype = (first.shape, second.shape), first.dtype
+                blob.known_shapes, blob.dtype = (first.shape, second.shape), first.dtype
 
     @property
     def activations(self) -> list[Blob]:
@@ -169,8 +202,12 @@ class Layer:
         self.inputs[1] = constant(value)
 
     @property
-    def bias(self) -> np.ndarray | None:
-        return self.inputs[2].value if len(self.inputs) > 2 else None
+    def has_bias(self) -> bool:
+        return len(self.inputs) > 2
+
+    @property
+    def bias(self) -> np.ndarray:
+        return self.inputs[2].value
 
     @bias.setter
     def bias(self, value: np.ndarray) -> None:
@@ -204,7 +241,7 @@ class Layer:
         """Whether this is a Concat along the channels of NCHW blobs."""
         if self.type != "Concat":
             return False
-        operator = self.operator
+        operator = self.decoded(Concat)
         return operator.axis in (None, 1) and not operator.add_axis
 
     @property
@@ -221,7 +258,7 @@ class Layer:
         along = [1] * self.weight.ndim
         along[self.weight_axis] = -1
         dtype = np.float64 if self.type == AFFINE else np.float32
-        bias = self.bias.astype(np.float64) if self.bias is not None else 0.0
+        bias = self.bias.astype(np.float64) if self.has_bias else 0.0
         self.weight = (self.weight * scale.reshape(along)).astype(dtype)
         self.bias = (bias * scale + shift).astype(dtype)
 
@@ -249,15 +286,15 @@ class Graph:
 
         Raises Unsupported where Caffe2's operator does not take such inputs.
         """
-        inputs = [blob for blob in inputs if blob is not None]
-        for blob in inputs:
+        read = [blob for blob in inputs if blob is not None]
+        for blob in read:
             if blob.varies:
                 raise Unsupported("computes with the input's shape; export it with a fixed input size")
         if OPERATORS[kind].carries_order:
             arguments = {**arguments, "order": "NCHW"}
         arguments = {key: value for key, value in arguments.items() if value is not None}
-        layer = Layer(kind, inputs, [Blob(name=name), *(Blob() for _ in range(outputs - 1))], arguments, name)
-        if all(blob.shapes is not None for blob in inputs):
+        layer = Layer(kind, read, [Blob(name=name), *(Blob() for _ in range(outputs - 1))], arguments, name)
+        if all(blob.known_shapes is not None for blob in read):
             layer.infer()
         self.layers.append(layer)
         return layer

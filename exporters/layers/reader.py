@@ -61,9 +61,10 @@ def _value(argument: caffe2_pb2.Argument):
 
 def _values(step: Step, inputs: list[Blob]) -> list[np.ndarray | None]:
     """The outputs' contents, as far as they are known before the net runs."""
-    known = [found.value for found in step.outputs]
+    known = [found.content for found in step.outputs]
     if any(value is None for value in known) and all(blob.is_constant for blob in inputs):
-        return list(step.node.compute([blob.value for blob in inputs]))
+        computed = step.node.compute([blob.value for blob in inputs])
+        return [value if isinstance(value, np.ndarray) else None for value in computed]
     return known
 
 
@@ -83,7 +84,7 @@ def _normalize_weights(layer: Layer) -> None:
         weight = weight.reshape(math.prod(rows), -1)
         layer.weight = weight.T if layer.type == "FCTransposed" else weight
         layer.type = "FC"
-    if layer.is_weighted and layer.bias is None:
+    if layer.is_weighted and not layer.has_bias:
         layer.bias = np.zeros(layer.weight.shape[layer.weight_axis], np.float32)
     if layer.is_weighted:
         layer.weight, layer.bias = _float32(layer.weight), _float32(layer.bias)

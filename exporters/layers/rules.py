@@ -7,6 +7,8 @@ import math
 
 import numpy as np
 
+from caffe2_models.operators.arithmetic import Binary
+from caffe2_models.operators.normalization import SpatialBN
 from caffe2_models.operators.window import SIDES
 from exporters.layers.graph import AFFINE, Blob, Graph, Layer
 from exporters.layers.rewriting import Rule, View
@@ -28,7 +30,7 @@ def affine_input(layer: Layer) -> Blob | None:
         return None
     (x,) = layer.activations
     commutes = layer.type in ("Mul", "Add") and not layer.arguments.get("broadcast")
-    same_shape = x.shapes is not None and x.shapes == layer.output.shapes
+    same_shape = x.known_shapes is not None and x.known_shapes == layer.output.known_shapes
     return x if same_shape and (layer.inputs[0] is x or (commutes and len(layer.inputs) == 2)) else None
 
 
@@ -41,19 +43,20 @@ def affine_of(layer: Layer, axis: int) -> tuple[np.ndarray, np.ndarray] | None:
     if layer.type in ("SpatialBN", "AffineChannel", AFFINE) and axis != 1:
         return None
     if layer.type == "SpatialBN":
-        return batch_norm_factors(*values, layer.operator.epsilon)
+        scale, bias, mean, variance = values
+        return batch_norm_factors(scale, bias, mean, variance, layer.decoded(SpatialBN).epsilon)
     if layer.type in ("AffineChannel", AFFINE):
         scale, shift = values
         return scale.astype(np.float64), shift.astype(np.float64)
     (value,) = values
     if layer.arguments.get("broadcast"):
-        value = value.reshape(layer.operator.aligned(x.shape, value.shape))
-    value = _per_channel(value.astype(np.float64), x, axis)
-    if value is None:
+        value = value.reshape(layer.decoded(Binary).aligned(x.shape, value.shape))
+    each = _per_channel(value.astype(np.float64), x, axis)
+    if each is None:
         return None
-    one, zero = np.ones_like(value), np.zeros_like(value)
+    one, zero = np.ones_like(each), np.zeros_like(each)
     with np.errstate(divide="ignore"):
-        return {"Mul": (value, zero), "Div": (one / value, zero), "Add": (one, value), "Sub": (one, -value)}[layer.type]
+        return {"Mul": (each, zero), "Div": (one / each, zero), "Add": (one, each), "Sub": (one, -each)}[layer.type]
 
 
 def _per_channel(value: np.ndarray, x: Blob, axis: int) -> np.ndarray | None:
@@ -158,7 +161,9 @@ class FuseChannelShuffle(Rule):
 
     def check(self, view: View, split: Layer, swap: Layer, layer: Layer) -> bool:
         x, rows = split.inputs[0], swap.inputs[0]
-        if x.shapes is None or rows.shapes is None or x.shapes != layer.output.shapes or x.rank != 4:
+        if x.known_shapes is None or rows.known_shapes is None:
+            return False
+        if x.known_shapes != layer.output.known_shapes or x.rank != 4:
             return False
         swapped = swap.arguments.get("axes") == [0, 2, 1, *range(3, rows.rank)]
         keeps_channels = rows.rank > 3 and math.prod(rows.shape[1:3]) == x.shape[1] and rows.shape[0] == x.shape[0]
@@ -178,7 +183,7 @@ class DropFlattening(Rule):
         return (before, layer) if before is not None and before.type in FLATTENING else None
 
     def check(self, view: View, before: Layer, layer: Layer) -> bool:
-        old, new = before.inputs[0].shapes, before.output.shapes
+        old, new = before.inputs[0].known_shapes, before.output.known_shapes
         if old is None or new is None or len(new[0]) != 2 or len(old[0]) not in (2, 4):
             return False
         return all(a[0] == b[0] for a, b in zip(old, new, strict=True))

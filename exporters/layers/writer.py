@@ -26,7 +26,7 @@ def write_net(graph: Graph, release: bool = False) -> Net:
                 parameters[blob] = names.of_parameter(layer, index)
                 keeps_rank = layer.traits.identity  # what it copies is an output of the net
                 add_fill(init, parameters[blob], _as_parameter(blob.value, keeps_rank))
-                blob.value = None if release else blob.value
+                blob.known_value = None if release else blob.value
         inputs = [parameters.get(blob) or names.of(blob) for blob in layer.inputs]
         outputs = [names.of(blob) for blob in layer.outputs]
         outputs += [f"{outputs[0]}_{role}" for role in layer.traits.side_outputs[len(outputs) - 1 :]]
@@ -46,8 +46,8 @@ def add_clamp(net: caffe2_pb2.NetDef, layer: Layer, source: str, target: str) ->
     if (layer.low, layer.high) == (0, math.inf):
         add_operator(net, "Relu", [source], [target])
         return
-    limits = {"min": layer.low, "max": layer.high}
-    limits = {key: float(value) for key, value in limits.items() if math.isfinite(value)}
+    ends = {"min": layer.low, "max": layer.high}
+    limits: dict = {key: float(value) for key, value in ends.items() if math.isfinite(value)}
     add_operator(net, "Clip", [source], [target], **limits)
 
 

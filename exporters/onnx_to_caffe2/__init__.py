@@ -8,7 +8,6 @@ import onnx
 from caffe2_common.errors import ModelError, UnsupportedError
 from caffe2_common.sizes import Dims, Size
 from caffe2_models import Net
-from caffe2_models.tensors import TensorType
 from exporters.layers import Blob, Graph, Unsupported, rewrite, write_net
 from exporters.layers.naming import layer_name
 from exporters.layers.rules import RULES
@@ -47,7 +46,9 @@ def _convert_nodes(source: Source) -> Graph:
     graph = Graph(source.name, list(blobs.values()), [])
     nodes = _live(source)
     needed = {*source.outputs, *(name for node in nodes for name in node.inputs)}
-    unknown, problems, lost = {}, [], set()  # lost: tensors of unknown type, for their node was not converted
+    unknown: dict[str, list[str]] = {}
+    problems: list[str] = []
+    lost: set[str] = set()  # tensors of unknown type, for their node was not converted
     for node in nodes:
         inputs = [_lookup(blobs, name, source) if name else None for name in node.inputs]
         outputs = [_blob(name, source) if name else Blob() for name in node.outputs]
@@ -66,10 +67,10 @@ def _convert_nodes(source: Source) -> Graph:
                 results = None
         if results is None:
             results = outputs
-            lost.update(n for n, blob in zip(node.outputs, outputs, strict=True) if n and blob.shapes is None)
+            lost.update(n for n, blob in zip(node.outputs, outputs, strict=True) if n and blob.known_shapes is None)
         for name, typed, result in zip(node.outputs, outputs, results, strict=False):
-            if result.shapes is None:
-                result.shapes, result.dtype = typed.shapes, typed.dtype
+            if result.known_shapes is None:
+                result.known_shapes, result.dtype = typed.known_shapes, typed.dtype
             blobs[name] = result
     _require_all_converted(unknown, problems)
     for name in source.outputs:
@@ -85,7 +86,7 @@ def _as_declared(node: Node, made: Blob, declared: Blob) -> Blob:
 
     Raises Unsupported for any other shape, and for another element type.
     """
-    if made.shapes is None or declared.shapes is None or made.is_constant:
+    if made.known_shapes is None or declared.known_shapes is None or made.is_constant:
         return made
     if made.shapes != declared.shapes:
         if made.shapes == ((1,), (1,)) and declared.rank == 0:
@@ -131,16 +132,14 @@ def _blob(name: str, source: Source) -> Blob:
     first, second = source.first.types[name], source.second.types[name]
     if first is None or second is None:
         return Blob(name=name)
-    varies = first.value is not None and not _same_value(first, second)
-    value = None if varies else first.value
-    is_zero = all(known.value is not None and not known.value.any() for known in (first, second))
+    varies = first.content is not None and not _same_value(first.content, second.content)
+    value = None if varies else first.content
+    is_zero = all(known.content is not None and not known.content.any() for known in (first, second))
     return Blob((first.shape, second.shape), value, varies, is_zero, first.dtype, name)
 
 
-def _same_value(first: TensorType, second: TensorType) -> bool:
-    if second.value is None or first.shape != second.shape:
-        return False
-    return np.array_equal(first.value, second.value, equal_nan=first.dtype.kind == "f")
+def _same_value(first: np.ndarray, second: np.ndarray | None) -> bool:
+    return second is not None and np.array_equal(first, second, equal_nan=first.dtype.kind == "f")
 
 
 def _layer(node: SourceNode) -> str:

@@ -7,7 +7,7 @@ too, whichever way the opset at hand spells them: `constants` gives their positi
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,11 +51,11 @@ class Node:
     def output(self) -> Blob:
         return self.outputs[0]
 
-    def add(self, kind: str, inputs: list[Blob | None], **arguments) -> Blob:
+    def add(self, kind: str, inputs: Iterable[Blob | None], **arguments) -> Blob:
         """Add a Caffe2 operator with one output; arguments that are None are left out."""
         return self.graph.add(kind, inputs, self.layer, 1, arguments).output
 
-    def add_many(self, kind: str, inputs: list[Blob | None], outputs: int, **arguments) -> list[Blob]:
+    def add_many(self, kind: str, inputs: Iterable[Blob | None], outputs: int, **arguments) -> list[Blob]:
         """Add a Caffe2 operator with several outputs."""
         return self.graph.add(kind, inputs, self.layer, outputs, arguments).outputs
 
@@ -69,21 +69,22 @@ def convert_node(node: Node, inputs: list[Blob | None], attributes: dict[str, ob
     conversion = CONVERSIONS[node.type]
     keywords = dict(attributes)
     for index, name in conversion.constants.items():
-        if index < len(inputs) and inputs[index] is not None:
-            keywords[name] = _constant_value(inputs[index], name)
+        blob = inputs[index] if index < len(inputs) else None
+        if blob is not None:
+            keywords[name] = _constant_value(blob, name)
     data = [blob for index, blob in enumerate(inputs) if index not in conversion.constants]
     signature = inspect.signature(conversion.function)
     try:
         signature.bind(node, *data, **keywords)
     except TypeError as error:
         raise Unsupported(f"inputs or attributes that are not known: {error}") from None
-    if any(blob is not None and blob.shapes is None for blob in data):
+    if any(blob is not None and blob.known_shapes is None for blob in data):
         raise Unsupported("an input of unknown shape")
     results = conversion.function(node, *data, **keywords)
     return list(results) if isinstance(results, (list, tuple)) else [results]
 
 
 def _constant_value(blob: Blob, name: str):
-    if blob.value is None:
+    if not blob.is_constant:
         raise Unsupported(f"its {name} are computed while the net runs")
     return blob.value.tolist()

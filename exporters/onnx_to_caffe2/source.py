@@ -36,6 +36,8 @@ FREE_BATCH = (2, 3)
 FREE_SIZE_STEP = 32
 DEFAULT_SIZE = 224
 
+Number = np.integer | np.floating
+
 INFERENCE_ERRORS = (shape_inference.InferenceError, onnx.checker.ValidationError)
 
 MAX_DEPTH = 32  # of If inside If
@@ -131,19 +133,21 @@ class _Tracer:
         for proto in nodes:
             self._check_inputs(proto)
             known = [self.trace.types.get(name) for name in proto.input if name]
-            constant = all(t is not None and t.value is not None for t in known)
+            values = [t.content for t in known if t is not None and t.content is not None]
+            constant = len(values) == len(known)
             if proto.op_type == "Constant":
                 self._set(proto.output[0], _constant(proto))
             elif proto.op_type in ("Shape", "Size") and known[0] is not None:
                 self._set(proto.output[0], _shape_of(proto, known[0].shape))
             elif proto.op_type == "If" and constant and depth < MAX_DEPTH:
-                self._inline_branch(proto, bool(known[0].value.all()), depth)
+                self._inline_branch(proto, bool(values[0].all()), depth)
             elif proto.op_type == "Range" and constant:
-                self._set(proto.output[0], _range(proto, *(t.value.reshape(()) for t in known)))
+                # bounds are numbers or, as ONNX's own functions have them, vectors of one
+                self._set(proto.output[0], _range(proto, *(value.reshape(1)[0] for value in values)))
             elif constant and known and self._is_pure(proto):
                 self._fold(proto)
-            elif proto.op_type == "CastLike" and known[0] is not None and known[0].value is not None:
-                self.visit([_as_cast(proto, known[1])], depth)
+            elif (cast := self._as_cast(proto)) is not None:
+                self.visit([cast], depth)
             elif depth < MAX_DEPTH and (body := self._function(proto)) is not None:
                 self.visit(body, depth + 1)
             else:
@@ -188,6 +192,16 @@ class _Tracer:
         for name, value in zip([name for name in proto.output if name], results, strict=True):
             self._set(name, np.asarray(value))
 
+    def _as_cast(self, proto: onnx.NodeProto) -> onnx.NodeProto | None:
+        """A CastLike of a constant, to a type that is known, as a Cast."""
+        if proto.op_type != "CastLike":
+            return None
+        x, like = (self.trace.types.get(name) for name in proto.input)
+        if x is None or x.value is None or like is None:
+            return None
+        element = onnx.helper.np_dtype_to_tensor_dtype(like.dtype)
+        return onnx.helper.make_node("Cast", proto.input[:1], proto.output, name=proto.name, to=element)
+
     def _function(self, proto: onnx.NodeProto) -> list[onnx.NodeProto] | None:
         """The operators that ONNX says a node consists of, where no conversion is made for it."""
         if proto.op_type in CONVERSIONS or not onnx.defs.has(proto.op_type, self.opset, proto.domain):
@@ -224,9 +238,9 @@ class _Tracer:
                 proto,
                 {name: _type_proto(t) for name, t in known.items()},
                 {
-                    name: numpy_helper.from_array(t.value, name)
+                    name: numpy_helper.from_array(t.content, name)
                     for name, t in known.items()
-                    if t.value is not None and t.size <= MAX_SHAPE_ELEMENTS
+                    if t.content is not None and t.size <= MAX_SHAPE_ELEMENTS
                 },
                 opset_imports=self.opset_imports,
                 ir_version=self.ir_version,
@@ -288,17 +302,10 @@ def _with_single_floats(proto: onnx.NodeProto) -> onnx.NodeProto:
     return patched or proto
 
 
-def _range(proto: onnx.NodeProto, start: np.ndarray, limit: np.ndarray, delta: np.ndarray) -> np.ndarray:
-    """Of bounds that are numbers or, as ONNX's own functions have them, vectors of one."""
+def _range(proto: onnx.NodeProto, start: Number, limit: Number, delta: Number) -> np.ndarray:
     if not delta or not abs((limit - start) / delta) * start.itemsize < MAX_BLOB_BYTES:
         raise ModelError(f"node {proto.name or proto.op_type}: a range from {start} to {limit} by {delta}")
-    return np.arange(start, limit, delta, start.dtype)
-
-
-def _as_cast(proto: onnx.NodeProto, like: TensorType) -> onnx.NodeProto:
-    """A CastLike of a type that is known, as a Cast."""
-    element = onnx.helper.np_dtype_to_tensor_dtype(like.dtype)
-    return onnx.helper.make_node("Cast", proto.input[:1], proto.output, name=proto.name, to=element)
+    return np.arange(start, limit, delta, dtype=start.dtype)
 
 
 def _copy(proto: onnx.NodeProto) -> onnx.NodeProto:

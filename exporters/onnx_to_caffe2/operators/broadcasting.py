@@ -3,9 +3,8 @@
 import numpy as np
 
 from exporters.layers import Blob, Unsupported
+from exporters.layers.graph import Shapes
 from exporters.onnx_to_caffe2.registry import Node
-
-Shapes = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 def joint_shapes(*blobs: Blob) -> Shapes:
@@ -30,7 +29,7 @@ def broadcast(node: Node, blobs: list[Blob], shapes: Shapes | None = None) -> li
 
 def _repeats(blob: Blob, wanted: Shapes) -> bool:
     """Whether only dimensions of fixed size have to be repeated."""
-    first, second = ((1,) * (len(wanted[0]) - blob.rank) + shape for shape in blob.shapes or ())
+    first, second = ((1,) * (len(wanted[0]) - blob.rank) + shape for shape in blob.shapes)
     dims = zip(first, second, *wanted, strict=True)
     return all((a, b) == (c, d) or c == d for a, b, c, d in dims)
 
@@ -65,15 +64,15 @@ def _zeros(node: Node, blobs: list[Blob], wanted: Shapes) -> Blob:
     parts = [
         node.constant(np.zeros(blob.shape, np.float32)) if blob.is_constant else node.add("ConstantFill", [blob])
         for blob in blobs
-        if blob.shapes is not None and blob.shapes[0] != (1,) * blob.rank
+        if blob.known_shapes is not None and blob.shape != (1,) * blob.rank
     ]
-    zeros = next((part for part in parts if part.shapes == wanted), None)
+    zeros = next((part for part in parts if part.known_shapes == wanted), None)
     if zeros is not None:
         return zeros
     zeros, *others = sorted(parts, key=lambda part: part.is_constant)
     for part in others:
         zeros = node.add("Add", [zeros, part])
-    if zeros.shapes != wanted:
+    if zeros.known_shapes != wanted:
         raise Unsupported("a shape that depends on the input's; fix it with --img-size")
     return zeros
 

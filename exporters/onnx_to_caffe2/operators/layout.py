@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from exporters.layers import Blob, Unsupported
+from exporters.layers.graph import Shapes
 from exporters.onnx_to_caffe2.operators.broadcasting import broadcast
 from exporters.onnx_to_caffe2.registry import Node, converts
 
@@ -79,7 +80,7 @@ def _step(node: Node, x: Blob, rows: int, columns: int) -> Blob:
     """Every so many rows and columns of a map."""
     if rows == columns == 1:
         return x
-    shapes = tuple((*s[:2], -(-s[2] // rows), -(-s[3] // columns)) for s in x.shapes)
+    shapes = x.shapes_with(lambda s: (*s[:2], -(-s[2] // rows), -(-s[3] // columns)))
     return _typed(node.add("MaxPool", [x], kernel=1, stride_h=rows, stride_w=columns), shapes)
 
 
@@ -119,7 +120,7 @@ def _pad_map(node: Node, x: Blob, top: int, bottom: int, left: int, right: int, 
     if not any((top, bottom, left, right)):
         return x
     y = node.add("PadImage", [x], pad_t=top, pad_l=left, pad_b=bottom, pad_r=right, **filling)
-    return _typed(y, tuple((*s[:2], s[2] + top + bottom, s[3] + left + right) for s in x.shapes))
+    return _typed(y, x.shapes_with(lambda s: (*s[:2], s[2] + top + bottom, s[3] + left + right)))
 
 
 @converts("DepthToSpace")
@@ -164,16 +165,14 @@ def reshape_to(node: Node, x: Blob, y: Blob) -> Blob:
 
 def slice_axis(node: Node, x: Blob, axis: int, start: int, end: int | None) -> Blob:
     """x[start:end] along one axis. Caffe2 counts from the end with -1 for the end itself."""
+    shapes = x.shapes_with(lambda s: _with(s, axis, len(range(*slice(start, end).indices(s[axis])))))
     if x.is_fixed(axis):
         dim = x.shape[axis]
         start, end, _ = slice(start, end).indices(dim)
         if (start, end) == (0, dim):
             return x
-        shapes = tuple(_with(shape, axis, max(end - start, 0)) for shape in x.shapes)
     else:
         start, end = (0 if start < -FAR else start), (None if end is not None and end > FAR else end)
-        bounds = [slice(start, end).indices(shape[axis])[:2] for shape in x.shapes]
-        shapes = tuple(_with(s, axis, max(e - b, 0)) for s, (b, e) in zip(x.shapes, bounds, strict=True))
         start = start if start >= 0 else start - 1
         end = -1 if end is None else end if end >= 0 else end - 1
     if 0 in itertools.chain(*shapes):
@@ -189,18 +188,18 @@ def _over_rows(node: Node, x: Blob, axis: int, change: Callable[[Blob], Blob]) -
     if rank > 4:
         raise Unsupported("more than 4 dimensions")
     if rank < 4:
-        shapes = tuple((*s, *[1] * (4 - rank)) for s in x.shapes)
+        shapes = x.shapes_with(lambda s: (*s, *[1] * (4 - rank)))
         x = _typed(node.add("ExpandDims", [x], dims=list(range(rank, 4))), shapes)
     y = change(x) if axis == 2 else _swapped_with_rows(node, change(_swapped_with_rows(node, x, axis)), axis)
     if rank == 4:
         return y
-    return _typed(node.add("Squeeze", [y], dims=list(range(rank, 4))), tuple(s[:rank] for s in y.shapes))
+    return _typed(node.add("Squeeze", [y], dims=list(range(rank, 4))), y.shapes_with(lambda s: s[:rank]))
 
 
 def _swapped_with_rows(node: Node, x: Blob, axis: int) -> Blob:
     order = list(range(4))
     order[axis], order[2] = 2, axis
-    return _typed(node.add("Transpose", [x], axes=order), tuple(tuple(s[i] for i in order) for s in x.shapes))
+    return _typed(node.add("Transpose", [x], axes=order), x.shapes_with(lambda s: tuple(s[i] for i in order)))
 
 
 def _dim(x: Blob, axis: int) -> tuple[int, int]:
@@ -211,6 +210,6 @@ def _with(shape: tuple[int, ...], axis: int, dim: int) -> tuple[int, ...]:
     return (*shape[:axis], dim, *shape[axis + 1 :])
 
 
-def _typed(blob: Blob, shapes) -> Blob:
-    blob.shapes = shapes
+def _typed(blob: Blob, shapes: Shapes) -> Blob:
+    blob.known_shapes = shapes
     return blob

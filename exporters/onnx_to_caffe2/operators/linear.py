@@ -57,7 +57,7 @@ def _expanded(node, x, axis: int):
     if x.is_constant:
         return node.constant(np.expand_dims(x.value, axis))
     y = node.add("ExpandDims", [x], dims=[axis])
-    y.shapes = tuple((*shape[:axis], 1, *shape[axis:]) for shape in x.shapes)
+    y.known_shapes = x.shapes_with(lambda shape: (*shape[:axis], 1, *shape[axis:]))
     return y
 
 

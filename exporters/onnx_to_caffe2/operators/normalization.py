@@ -17,7 +17,7 @@ def batch_normalization(node, x, scale, bias, mean, variance, *, epsilon=1e-5, m
         scale, bias, mean, variance = (constant_of(blob) for blob in (scale, bias, mean, variance))
         scale = scale / np.sqrt(variance + epsilon)
         scaled = node.add("Mul", [x, node.constant(np.float32(scale))])
-        scaled.shapes = x.shapes
+        scaled.known_shapes = x.shapes
         return node.add("Add", [scaled, node.constant(np.float32(bias - mean * scale))])
     return node.add("SpatialBN", [x, scale, bias, mean, variance], is_test=1, epsilon=epsilon)
 
@@ -50,7 +50,7 @@ def layer_normalization(node, x, scale, bias=None, *, axis=-1, epsilon=1e-5, sta
 
 def _moments(x: Blob, axis: int) -> list[Blob]:
     """Mean and deviation as ONNX lays them out: with dimensions of 1 for those that they are taken over."""
-    shapes = tuple((*shape[:axis], *[1] * (len(shape) - axis)) for shape in x.shapes)
+    shapes = x.shapes_with(lambda shape: (*shape[:axis], *[1] * (len(shape) - axis)))
     return [Blob(shapes), Blob(shapes)]
 
 

@@ -72,7 +72,7 @@ def pool_map(node: Node, kind: str, x: Blob) -> Blob:
         pooled = node.add(kind, [x], kernel=height, stride=1)
     else:
         pooled = node.add(kind, [x], kernel_h=height, kernel_w=width, stride=1)
-    pooled.shapes = tuple((*shape[:2], 1, 1) for shape in x.shapes)
+    pooled.known_shapes = x.shapes_with(lambda shape: (*shape[:2], 1, 1))
     return pooled
 
 

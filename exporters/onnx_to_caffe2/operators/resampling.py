@@ -5,7 +5,7 @@ a map of fixed size is resized by products with matrices, whose rows are the sha
 the output's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,7 +118,8 @@ def _resize(node: Node, x: Blob, scales, kernel: Kernel, coordinates: str, neare
         for s, t in zip(x.shapes, y.shapes, strict=True)
     ):
         raise Unsupported("align_corners at scales that give no whole size, of which runtimes make different pixels")
-    kind, wanted = None, [None, None]
+    kind = None
+    wanted: Sequence[list[np.ndarray] | None] = (None, None)
     if mode == "nearest":
         places = [[_rounded(at, nearest, s[axis]) for at, s in zip(both, x.shapes, strict=True)]
                   for axis, both in zip(SIDES, places, strict=True)]  # fmt: skip

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from exporters.layers import Blob, Unsupported
+from exporters.layers.graph import Shape
 from exporters.onnx_to_caffe2.registry import Node
 
 # What a line has in the height that it is given: attributes of windows, by their neutral values.
@@ -21,7 +22,7 @@ def on_lines(convert: Callable) -> Callable:
     def wrapper(node: Node, x: Blob, *others: Blob | None, **attributes):
         if x.rank != 3:
             return convert(node, x, *others, **attributes)
-        outputs = [Blob(tuple((*s[:2], 1, *s[2:]) for s in y.shapes)) if y.shapes else Blob() for y in node.outputs]
+        outputs = [Blob(y.shapes_with(_of_map)) if y.known_shapes else Blob() for y in node.outputs]
         for name, neutral in OF_HEIGHT.items():
             if attributes.get(name) is not None:
                 attributes[name] = [neutral, *attributes[name][-1:]]
@@ -33,6 +34,10 @@ def on_lines(convert: Callable) -> Callable:
         return node.add("Squeeze", [y], dims=[2])
 
     return wrapper
+
+
+def _of_map(line: Shape) -> Shape:
+    return (*line[:2], 1, *line[2:])
 
 
 def _as_map(node: Node, x: Blob) -> Blob:
@@ -67,7 +72,8 @@ class Window:
     @property
     def extent(self) -> tuple[int, int]:
         """Height and width that the window covers."""
-        return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
+        (height, width), (down, across) = self.kernel, self.dilations
+        return (height - 1) * down + 1, (width - 1) * across + 1
 
     def arguments(self, group: int | None = None) -> dict:
         """Caffe2's arguments in the published nets' order; sides that are equal are given once."""
@@ -111,8 +117,6 @@ class Window:
 
     def _totals(self, x: Blob, y: Blob, variant: int) -> list[int]:
         """Padding of both sides together that gives exactly y's height and width."""
-        if x.shapes is None or y.shapes is None:
-            raise Unsupported("its shape is not known")
         sizes = zip(x.shapes[variant][2:], y.shapes[variant][2:], self.strides, self.extent, strict=True)
         return [max(0, (out - 1) * stride + extent - size) for size, out, stride, extent in sizes]
 
