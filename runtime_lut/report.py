@@ -7,19 +7,15 @@ from pathlib import Path
 
 from caffe2_common.errors import ModelError
 from caffe2_common.files import write_atomically
+from caffe2_common.pages import Cell, Column, Section, join, key_of, notes, render, table
+from caffe2_common.pages.colours import colour, plot_style
 from runtime_lut.latency import FOUND, MISSING, SUBSTITUTED, Layer, NetLatency
 
 CSV_COLUMNS = ("model", "index", "output", "op_type", "input_shapes", "arguments", "macs", "time_us",
 "p10_us", "p90_us",
                "provenance", "low_us", "high_us")  # fmt: skip
 
-COLOURS = {
-    "exact": "#4c78a8",
-    "substituted": "#72b7b2",
-    "interpolated": "#eeca3b",
-    "estimated": "#f58518",
-    "missing": "#e45756",
-}
+PROVENANCE_NOTE = "exact, substituted: measured on the device; interpolated, estimated: not; missing: in no total"
 
 
 def operator_lines(latency: NetLatency) -> list[str]:
@@ -157,14 +153,15 @@ def save_plot(latencies: list[NetLatency], path: str | os.PathLike[str]) -> None
         from matplotlib import pyplot
     except ImportError:
         raise ModelError("--plot needs matplotlib; install it, or use --html, which needs nothing") from None
-    figure, panels = pyplot.subplots(len(latencies), 1, figsize=(12, 4 * len(latencies)), squeeze=False)
-    for latency, panel in zip(latencies, panels[:, 0], strict=True):
-        for provenance in latency.provenance:
-            layers = [layer for layer in latency.layers if layer.provenance == provenance]
-            times = [layer.time_us or 0 for layer in layers]
-            panel.bar([layer.index for layer in layers], times, color=COLOURS[provenance], label=provenance)
-        panel.set(title=_title(latency), xlabel="operator", ylabel="µs")
-        panel.legend()
+    with pyplot.rc_context(plot_style()):
+        figure, panels = pyplot.subplots(len(latencies), 1, figsize=(12, 4 * len(latencies)), squeeze=False)
+        for latency, panel in zip(latencies, panels[:, 0], strict=True):
+            for provenance in latency.provenance:
+                layers = [layer for layer in latency.layers if layer.provenance == provenance]
+                times = [layer.time_us or 0 for layer in layers]
+                panel.bar([layer.index for layer in layers], times, color=colour(provenance), label=provenance)
+            panel.set(title=_title(latency), xlabel="operator", ylabel="µs")
+            panel.legend()
     figure.tight_layout()
     content = io.BytesIO()
     try:
@@ -180,58 +177,54 @@ def _title(latency: NetLatency) -> str:
     return f"{latency.model} on {latency.device}: {latency.total_us / 1000:.1f} ms"
 
 
-PAGE = """<!DOCTYPE html>
-<html lang="en"><meta charset="utf-8"><title>Latency</title>
-<style>
-body {{ font: 14px system-ui, sans-serif; margin: 2em; color: #222 }}
-table {{ border-collapse: collapse; width: 100% }}
-td, th {{ padding: 2px 8px; text-align: left; border-bottom: 1px solid #eee; white-space: nowrap }}
-td.n {{ text-align: right; font-variant-numeric: tabular-nums }}
-.bar {{ height: 10px; min-width: 1px }}
-.key {{ display: inline-block; width: 10px; height: 10px; margin: 0 4px 0 12px }}
-</style>
-{sections}
-</html>
-"""
-
-
 def to_html(latencies: list[NetLatency]) -> str:
     """A page that needs no other file: per net, time by type and a bar per operator."""
-    return PAGE.format(sections="\n".join(map(_section, latencies)))
+    title = _title(latencies[0]) if len(latencies) == 1 else "Latency"
+    parts = [part for number, latency in enumerate(latencies) for part in sections(latency, f"latency{number}")]
+    return render(title, parts)
 
 
-def _section(latency: NetLatency) -> str:
-    import html
-
-    counts = latency.provenance
-    keys = "".join(f'<span class="key" style="background:{COLOURS[p]}"></span>{n} {p}' for p, n in counts.items())
-    summary = "".join(f"<p>{html.escape(line)}</p>" for line in summary_lines(latency))
-    types = "".join(
-        f'<tr><td>{html.escape(op_type)}<td class="n">{count}<td class="n">{us:.1f}<td class="n">'
-        f"{100 * us / (latency.total_us or 1):.1f} %</tr>"
+def sections(latency: NetLatency, key: str = "latency") -> list[Section]:
+    """What pages show of a net's latency. key: the anchors' beginning."""
+    legend = {provenance: f"{count} {provenance}" for provenance, count in latency.provenance.items()}
+    total = latency.total_us or 1.0
+    longest = max((layer.time_us or 0 for layer in latency.layers), default=0) or 1.0
+    lines = notes([f"Source: {latency.source}", *summary_lines(latency)])
+    types: list[list[Cell | str]] = [
+        [op_type, Cell(str(count), count), Cell(f"{us:.1f}", us), Cell(f"{100 * us / total:.1f} %", us, us / total)]
         for op_type, count, us in latency.by_type()
-    )
-    longest = max((layer.time_us or 0 for layer in latency.layers), default=0) or 1
-    rows = "".join(_row(layer, longest) for layer in latency.layers)
-    return f"""<h1>{html.escape(_title(latency))}</h1>
-<p>Source: {html.escape(latency.source)}{keys}</p>
-{summary}
-<h2>By type</h2>
-<table style="width:auto"><tr><th>type<th>operators<th>µs<th>share</tr>{types}</table>
-<h2>Operators</h2>
-<table><tr><th>#<th>type<th>inputs<th>M MAdds<th>µs<th>provenance<th style="width:30%"></tr>
-{rows}</table>"""
-
-
-def _row(layer: Layer, longest: float) -> str:
-    import html
-
-    width = 100 * (layer.time_us or 0) / longest
-    time = "" if layer.time_us is None else f"{layer.time_us:.1f}"
-    shapes = " ".join("x".join(map(str, shape)) for shape in layer.input_shapes)
-    cells = [
-        f'<td class="n">{layer.index}<td>{html.escape(layer.op_type)}<td>{shapes}',
-        f'<td class="n">{layer.macs / 1e6:.2f}<td class="n">{time}<td>{layer.provenance}',
-        f'<td><div class="bar" style="width:{width:.1f}%;background:{COLOURS[layer.provenance]}"></div>',
     ]
-    return f'<tr title="{html.escape(f"{layer.output} {layer.arguments}")}">{"".join(cells)}</tr>\n'
+    return [
+        Section(key, _title(latency), join([lines, table(TYPE_COLUMNS, types, label="time by type")])),
+        Section(
+            f"{key}-operators",
+            "Operators",
+            join([key_of(legend), table(COLUMNS, [_row(layer, longest) for layer in latency.layers],
+                                        titles=[f"{layer.output} {layer.arguments}" for layer in latency.layers],
+                                        label="operators")]),
+        ),
+    ]  # fmt: skip
+
+
+TYPE_COLUMNS = [Column("type", is_number=False), Column("operators"), Column("µs"), Column("share")]
+COLUMNS = [
+    Column("#"),
+    Column("type", is_number=False),
+    Column("inputs", is_number=False),
+    Column("M MAdds"),
+    Column("µs"),
+    Column("provenance", PROVENANCE_NOTE, is_number=False),
+]
+
+
+def _row(layer: Layer, longest: float) -> list[Cell | str]:
+    shapes = " ".join("x".join(map(str, shape)) for shape in layer.input_shapes)
+    time = "" if layer.time_us is None else f"{layer.time_us:.1f}"
+    return [
+        Cell(str(layer.index), layer.index),
+        layer.op_type,
+        shapes,
+        Cell(f"{layer.macs / 1e6:.2f}", layer.macs),
+        Cell(time, layer.time_us, (layer.time_us or 0) / longest, layer.provenance),
+        layer.provenance,
+    ]

@@ -1,19 +1,18 @@
 """The report of a quantization: text, JSON, or one HTML page that needs nothing else."""
 
 import dataclasses
-import html
 import json
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from string import Template
 
 from caffe2_common.errors import ModelError
 from caffe2_common.files import write_atomically
+from caffe2_common.pages import Bar, Cell, Column, Markup, Section, Track, bars, element, join, notes, render, table
 from exporters.int8.measurement import KEPT_FROM, Answers, Errors, LayerError
 
-PAGE = Path(__file__).with_name("report.html")
 SUFFIXES = (".txt", ".json", ".html")
 
 
@@ -62,8 +61,7 @@ class Report:
     @property
     def float_operators(self) -> dict[str, int]:
         """Operators that QNNPACK has not."""
-        order = ("NCHW2NHWC", "NHWC2NCHW")
-        return {kind: n for kind, n in self.operators.items() if not kind.startswith("Int8") and kind not in order}
+        return {kind: n for kind, n in self.operators.items() if is_float(kind)}
 
     @property
     def judged(self) -> Answers:
@@ -134,14 +132,14 @@ class Report:
         return json.dumps({**values, "islands": self.islands, "drop": self.judged.drop}, indent=1) + "\n"
 
     def to_html(self) -> str:
-        return Template(PAGE.read_text(encoding="utf-8")).substitute(
-            model=html.escape(self.model),
-            summary="\n".join(f"<li>{html.escape(line)}</li>" for line in self.summary_lines()),
-            recipe=html.escape(", ".join(f"{name} {value}" for name, value in self.recipe.items())),
-            noise_plot=noise_plot(self.layers),
-            weight_plot=weight_plot(self.layers),
-            rows="\n".join(map(_row, self.guilty)),
-        )
+        recipe = ", ".join(f"{name} {value}" for name, value in self.recipe.items())
+        heading = join([notes(self.summary_lines()), element("p", f"Recipe: {recipe}.", class_="note")])
+        return render(f"Int8: {self.model}", layer_sections(self.layers), heading)
+
+
+def is_float(kind: str) -> bool:
+    """Whether an operator of an int8 net is none of QNNPACK's, nor a mere change of layout."""
+    return not kind.startswith("Int8") and kind not in ("NCHW2NHWC", "NHWC2NCHW")
 
 
 def _listed(counts: dict[str, int]) -> str:
@@ -190,78 +188,95 @@ def answers_json(answers: Answers) -> dict:
     return values
 
 
-def noise_plot(layers: list[LayerError]) -> str:
-    """SQNR of the layers in order, as an SVG bar chart."""
+def layer_sections(layers: Sequence[LayerError]) -> list[Section]:
+    """What pages show of layers in int8 beside the float ones: noise, ranges of weights, all figures."""
+    return [
+        Section("noise", "Signal to quantization noise, layer by layer", noise_plot(layers)),
+        Section("weights", "Weight ranges before and after corrections", weight_plot(layers)),
+        Section("layers", "Layers, the guilty first", layer_table(layers)),
+    ]
+
+
+def noise_plot(layers: Sequence[LayerError]) -> Markup:
+    """SQNR of the layers in order, as bars."""
     highest = max([layer.sqnr_db for layer in layers] + [10.0])
-    bars = []
-    for index, layer in enumerate(layers):
-        share = max(layer.sqnr_db, 0) / highest
-        title = f"{layer.name} ({layer.type}): {layer.sqnr_db:.1f} dB"
-        bars.append(_bar(index, 0.0, share, "weighted" if layer.weight_range else "other", title))
-    return _chart(len(layers), bars, [(level / highest, f"{level} dB") for level in range(0, int(highest) + 1, 10)])
+    rows = [
+        Bar(
+            layer.name,
+            [
+                Track(
+                    max(layer.sqnr_db, 0) / highest,
+                    "main" if layer.weight_range else "other",
+                    f"{layer.sqnr_db:.1f} dB",
+                )
+            ],
+            f"{layer.name} ({layer.type})",
+            layer.name,
+        )
+        for layer in layers
+    ]
+    note = "Of each int8 activation against the float net's, in the order of the net."
+    return join([element("p", note, class_="note"),
+                 bars(rows, {"main": "layers with weights", "other": "without"})])  # fmt: skip
 
 
-def weight_plot(layers: list[LayerError]) -> str:
-    """Weight ranges before and after corrections, each as a share of the widest, on a logarithmic scale."""
+def weight_plot(layers: Sequence[LayerError]) -> Markup:
+    """Widths of weight ranges before and after corrections, on a logarithmic scale of four decades."""
     weighted = [layer for layer in layers if layer.weight_range is not None]
     widths = [(_width(layer.original_weight_range), _width(layer.weight_range)) for layer in weighted]
     decades = 4.0
     top = math.log10(max([max(pair) for pair in widths] + [1e-9]))
 
-    def share(width: float) -> float:
-        return min(max(1 - (top - math.log10(max(width, 1e-30))) / decades, 0.0), 1.0)
+    def track(width: float, kind: str) -> Track:
+        share = 1 - (top - math.log10(max(width, 1e-30))) / decades
+        return Track(min(max(share, 0.0), 1.0), kind, f"{width:.3g}")
 
-    bars = []
-    for index, (layer, (before, after)) in enumerate(zip(weighted, widths, strict=True)):
-        title = f"{layer.name}: {before:.3g} before, {after:.3g} after"
-        bars.append(_bar(2 * index, 0.0, share(before), "before", title))
-        bars.append(_bar(2 * index + 1, 0.0, share(after), "after", title))
-    levels = [(1 - step / decades, f"{10 ** (top - step):.2g}") for step in range(int(decades) + 1)]
-    return _chart(2 * len(weighted), bars, levels)
-
-
-HEIGHT, WIDTH, MARGIN = 180, 900, 60
+    rows = [
+        Bar(layer.name, [track(before, "before"), track(after, "after")], f"{layer.name} ({layer.type})", layer.name)
+        for layer, (before, after) in zip(weighted, widths, strict=True)
+    ]
+    note = f"Width of each layer's range, logarithmic: the left end is {10 ** (top - decades):.2g}."
+    legend = {"before": "as it came", "after": "after the corrections"}
+    return join([element("p", note, class_="note"), bars(rows, legend)])
 
 
-def _chart(slots: int, bars: list[str], levels: list[tuple[float, str]]) -> str:
-    lines = []
-    for share, label in levels:
-        y = HEIGHT * (1 - share) + 10
-        lines.append(f'<line class="level" x1="{MARGIN}" x2="{MARGIN + WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        lines.append(f'<text x="{MARGIN - 6}" y="{y + 4:.1f}" text-anchor="end">{html.escape(label)}</text>')
-    scale = WIDTH / max(slots, 1)
-    body = "".join(bars)
-    return (
-        f'<svg viewBox="0 0 {MARGIN + WIDTH + 10} {HEIGHT + 20}" role="img">{"".join(lines)}'
-        f'<g transform="translate({MARGIN} 10) scale({scale:.4f} {HEIGHT})">{body}</g></svg>'
-    )
+COLUMNS = [
+    Column("layer", is_number=False),
+    Column("operator", is_number=False),
+    Column("shape", is_number=False),
+    Column("SQNR dB", "signal to quantization noise"),
+    Column("cosine", "of the int8 and the float activation"),
+    Column("adds %", "noise to signal that is not in the layer's inputs, percent"),
+    Column("weights before", is_number=False),
+    Column("after", "the corrections", is_number=False),
+    Column("activation", "extremes of the float net's", is_number=False),
+    Column("covered", "by the 256 steps", is_number=False),
+]
 
 
-def _bar(slot: int, low: float, high: float, kind: str, title: str) -> str:
-    return (
-        f'<rect class="{kind}" x="{slot + 0.1:.2f}" width="0.8" y="{1 - high:.4f}" height="{high - low:.4f}">'
-        f"<title>{html.escape(title)}</title></rect>"
-    )
+def layer_table(layers: Sequence[LayerError]) -> Markup:
+    """All figures of the layers, those that add most noise first."""
+    most = max((layer.added for layer in layers), default=0.0) or 1.0
+    rows = [
+        [
+            layer.name,
+            layer.type,
+            "x".join(map(str, layer.shape[1:])),
+            Cell(f"{layer.sqnr_db:.1f}", layer.sqnr_db),
+            Cell(f"{layer.cosine:.5f}", layer.cosine),
+            Cell(f"{100 * layer.added:.2f}", layer.added, layer.added / most),
+            _range(layer.original_weight_range),
+            _range(layer.weight_range),
+            _range(layer.activation_range),
+            _range(layer.covered_range),
+        ]
+        for layer in sorted(layers, key=lambda layer: -layer.added)
+    ]
+    return table(COLUMNS, rows, keys=[], label="layers")
 
 
 def _width(extent: tuple[float, float] | None) -> float:
     return max(extent[1], 0) - min(extent[0], 0) if extent is not None else 0.0
-
-
-def _row(layer: LayerError) -> str:
-    cells = [
-        layer.name,
-        layer.type,
-        "x".join(map(str, layer.shape[1:])),
-        f"{layer.sqnr_db:.1f}",
-        f"{layer.cosine:.5f}",
-        f"{100 * layer.added:.2f}",
-        _range(layer.original_weight_range),
-        _range(layer.weight_range),
-        _range(layer.activation_range),
-        _range(layer.covered_range),
-    ]
-    return "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
 
 
 def _range(extent: tuple[float, float] | None) -> str:
