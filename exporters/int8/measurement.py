@@ -23,7 +23,9 @@ class LayerError:
 
     sqnr_db: signal to quantization noise, dB; cosine: of the two; noise: noise to signal; added: how much of it is
     not in any of the layer's inputs. Ranges are (low, high), real values: of the weight as it came, of the weight as
-    it was quantized (after equalization), of the float activation, of what the 256 steps cover.
+    it was quantized (after equalization), of the float activation, of what the 256 steps cover. is_aligned: measured
+    after the best factor and shift of each channel, for the int8 net has them otherwise on purpose (equalization,
+    absorption).
     """
 
     name: str
@@ -38,6 +40,7 @@ class LayerError:
     original_weight_range: tuple[float, float] | None
     weight_range: tuple[float, float] | None
     weight_scale: float | None
+    is_aligned: bool = False
 
 
 @dataclass
@@ -92,7 +95,8 @@ class Answers:
     """What two nets answer on the same images, by all outputs; and by classes, where the first output has some.
 
     float_loss, int8_loss: cross-entropy of the labels, nats, summed; divergence: Kullback-Leibler, of the float net's
-    probabilities from the int8 net's, nats, summed. top-1 in percent; None where the images have no labels.
+    probabilities from the int8 net's, nats, summed. top-1 in percent; None where the images have no labels. changes:
+    (image's place, class of the float net, class of the int8 net) of each image whose class is another.
     """
 
     images: int = 0
@@ -105,6 +109,7 @@ class Answers:
     divergence: float = 0.0
     classifies: bool = True
     outputs: dict[str, Errors] = field(default_factory=dict)
+    changes: list[tuple[int, int, int]] = field(default_factory=list)
 
     @property
     def agreement(self) -> float:
@@ -156,7 +161,10 @@ class Answers:
             return
         first, second = first.reshape(len(first), -1), second.reshape(len(first), -1)
         guesses = first.argmax(axis=1), second.argmax(axis=1)
-        self.agreed += int((guesses[0] == guesses[1]).sum())
+        places = np.flatnonzero(guesses[0] != guesses[1]).tolist()
+        before = self.images - images
+        self.changes += [(before + place, int(guesses[0][place]), int(guesses[1][place])) for place in places]
+        self.agreed += images - len(places)
         are_probabilities = bool((first >= 0).all() and np.allclose(first.sum(axis=1), 1, atol=1e-3))
         first, second = (log_probabilities(scores, are_probabilities) for scores in (first, second))
         self.divergence += float((np.exp(first) * (first - second)).sum())
@@ -190,7 +198,7 @@ def layer_errors(result: Quantized, images: Iterable[np.ndarray], threads: int |
         real = float_session.run({graph.inputs[0].name: batch}, outputs=names)
         quantized = int8_session.run({graph.inputs[0].name: batch}, outputs=[f"{name}_int8" for name in names])
         for name in names:
-            sums[name].add(real[name], _as_float(quantized[f"{name}_int8"]))
+            sums[name].add(real[name], as_float(quantized[f"{name}_int8"]))
     return list(_layer_errors(result, layers, sums))
 
 
@@ -214,7 +222,8 @@ def _outputs(session, batch: np.ndarray) -> dict[str, np.ndarray]:
     return {name: value.dequantize() if isinstance(value, Int8Tensor) else value for name, value in values.items()}
 
 
-def _as_float(value: Int8Tensor) -> np.ndarray:
+def as_float(value: Int8Tensor) -> np.ndarray:
+    """The real values, NCHW."""
     real = value.dequantize()
     return real.transpose(0, 3, 1, 2) if real.ndim == 4 else real
 
@@ -237,11 +246,12 @@ def _layer_errors(result: Quantized, layers, sums: dict[str, Errors]) -> Iterato
             added=max(own.noise_to_signal - max(before, default=0.0), 0.0),
             activation_range=(statistics.low, statistics.high),
             covered_range=(scale.range.low, scale.range.high),
-            original_weight_range=_extent(original[layer.output].weight) if layer.output in original else None,
-            weight_range=_extent(layer.weight) if layer.is_weighted else None,
+            original_weight_range=extent(original[layer.output].weight) if layer.output in original else None,
+            weight_range=extent(layer.weight) if layer.is_weighted else None,
             weight_scale=weight.weight.quantization.scale if weight is not None else None,
         )
 
 
-def _extent(weight: np.ndarray) -> tuple[float, float]:
+def extent(weight: np.ndarray) -> tuple[float, float]:
+    """(lowest, highest)"""
     return float(weight.min()), float(weight.max())
