@@ -66,6 +66,9 @@ if TYPE_CHECKING:
     from caffe2_mobile.api.validate import ValidateOptions as ValidateOptions
     from caffe2_mobile.api.validate import ValidateResult as ValidateResult
     from caffe2_mobile.api.validate import validate as validate
+    from caffe2_mobile.api.view import ViewOptions as ViewOptions
+    from caffe2_mobile.api.view import ViewResult as ViewResult
+    from caffe2_mobile.api.view import view as view
     from caffe2_models import Int8Tensor as Int8Tensor
     from caffe2_models import Net as Net
     from caffe2_models import load_net as load_net
@@ -97,6 +100,7 @@ _NAMES = {
         "ValidateResult",
         "validate",
     ],
+    "caffe2_mobile.api.view": ["ViewOptions", "ViewResult", "view"],
     "caffe2_models": ["Int8Tensor", "Net", "load_net"],
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}

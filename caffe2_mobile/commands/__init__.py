@@ -21,6 +21,7 @@ VERBS = {
     "validate": "ImageNet accuracy of a Caffe2, ONNX or PyTorch model",
     "latency": "latency on a device, from its operator table",
     "inspect": "print and check a Caffe2 net",
+    "view": "a page that shows a net: graph, time, accuracy",
     "benchmark": "time a Caffe2 net here, operator by operator",
     "optimize": "an ONNX file through ONNX Runtime's optimizations",
     "to-onnx": "a Caffe2 net to ONNX",

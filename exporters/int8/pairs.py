@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
-from caffe2_common.errors import ModelError
 from caffe2_models import Int8Tensor, Net
 from caffe2_models.net import Node
 from caffe2_models.tensors import TensorType
