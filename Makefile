@@ -4,17 +4,18 @@
 PYTHON ?= python3
 VENV ?= .venv
 PARTS ?= torch,litert,plots,demo,dev
+CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: install demo test test-arm lint docs zoo-sweep proto clean
+.PHONY: install demo test test-minimum test-arm lint docs zoo-sweep proto clean
 
 install: $(VENV)/.installed
 
-$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt $(wildcard setup.py)
+$(VENV)/.installed: setup.cfg pyproject.toml $(CONSTRAINTS) $(wildcard setup.py)
 	$(PYTHON) -m venv $(VENV)
-	$(if $(findstring torch,$(PARTS)),$(PIP) -c constraints.txt torch)
-	$(PIP) -c constraints.txt -e ".[$(PARTS)]"
+	$(if $(findstring torch,$(PARTS)),$(PIP) -c $(CONSTRAINTS) torch)
+	$(PIP) -c $(CONSTRAINTS) -e ".[$(PARTS)]"
 	touch $@
 
 demo: install
@@ -22,6 +23,11 @@ demo: install
 
 test: install lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The oldest versions that setup.cfg promises, on the oldest Python: PYTHON=python3.10.
+test-minimum:
+	$(MAKE) install VENV=.venv-minimum PARTS=plots,demo,test CONSTRAINTS=constraints-minimum.txt
+	.venv-minimum/bin/python -m pytest -n 2 --dist loadfile
 
 # The kernels for 64-bit ARM, cross-compiled and run in qemu; .arm is set up where it is not there yet.
 test-arm: install

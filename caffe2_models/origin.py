@@ -7,6 +7,7 @@ import base64
 import math
 import zlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -35,7 +36,7 @@ def record_net(net: Net, shapes: Mapping[str, Sequence[int]]) -> bytes:
     init = make_init({name: value for name, value in net.parameters.items() if math.prod(value.shape) <= SMALL})
     for name, value in net.parameters.items():
         if math.prod(value.shape) > SMALL:
-            arguments = {"shape": np.array(value.shape, np.int64), "dtype": value.dtype.name}
+            arguments: dict[str, Any] = {"shape": np.array(value.shape, np.int64), "dtype": value.dtype.name}
             if isinstance(value, Int8Tensor):
                 arguments |= {"Y_scale": float(value.scale), "Y_zero_point": int(value.zero_point)}
             add_operator(init, STAND_IN, [], [name], **arguments)

@@ -44,9 +44,9 @@ class Outcomes:
     """
 
     def __init__(self, n: int):
-        self.rank = np.full(n, PENDING, np.int32)
-        self.top = np.full((n, TOP), -1, np.int32)
-        self.loss = np.zeros(n, np.float32)
+        self.rank: np.ndarray = np.full(n, PENDING, np.int32)
+        self.top: np.ndarray = np.full((n, TOP), -1, np.int32)
+        self.loss: np.ndarray = np.zeros(n, np.float32)
         self.broken: dict[int, str] = {}
 
     def __len__(self) -> int:

@@ -83,8 +83,8 @@ def large_enough(boxes: np.ndarray, least: float, image: np.ndarray, plus_one: b
         x, y = boxes[:, 0] + w / np.float32(2), boxes[:, 1] + h / np.float32(2)
     else:
         x, y, w, h = boxes[:, :4].T
-    least = np.float32(least * float(scale))
-    return np.flatnonzero((w >= least) & (h >= least) & (x < width) & (y < height)).astype(np.int32)
+    shortest = np.float32(least * float(scale))
+    return np.flatnonzero((w >= shortest) & (h >= shortest) & (x < width) & (y < height)).astype(np.int32)
 
 
 def areas(boxes: np.ndarray, plus_one: bool = True) -> np.ndarray:

@@ -23,7 +23,7 @@ def correlate(x: np.ndarray, weight: np.ndarray, fit: Fit, group: int = 1) -> np
     out_channels = weight.shape[0]
     x = np.pad(x, fit.margins) if any(fit.pads) else x
     depthwise = group == channels == out_channels
-    taps = weight.reshape(group, out_channels // group, channels // group, fit.area)
+    taps: np.ndarray = weight.reshape(group, out_channels // group, channels // group, fit.area)
     taps = np.ascontiguousarray(np.moveaxis(taps, 3, 0))  # BLAS takes no strided matrices
 
     def part(tap: int) -> np.ndarray:

@@ -114,14 +114,16 @@ class Graph:
         self.tensors.append(written)
         return made
 
-    def constant(self, value: np.ndarray, quantization: Quantization | None = None, name: str = "constant") -> Tensor:
+    def constant(
+        self, value: np.ndarray | np.generic, quantization: Quantization | None = None, name: str = "constant"
+    ) -> Tensor:
         """A constant as it stands."""
-        value = np.ascontiguousarray(value)
+        array = np.ascontiguousarray(value)
         buffer = schema.BufferT()
-        buffer.data = np.frombuffer(value.tobytes(), np.uint8)
+        buffer.data = np.frombuffer(array.tobytes(), np.uint8)
         self.buffers.append(buffer)
         name = f"{name}/{len(self.tensors)}"
-        return self.tensor(name, value.shape, value.dtype, None, quantization, len(self.buffers) - 1)
+        return self.tensor(name, array.shape, array.dtype, None, quantization, len(self.buffers) - 1)
 
     def ints(self, values: Sequence[int]) -> Tensor:
         return self.constant(np.array(values, np.int32))

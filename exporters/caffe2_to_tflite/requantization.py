@@ -158,7 +158,11 @@ def quantized(real: np.ndarray, scale: np.float32, zero_point: int) -> tuple[np.
     quotient = real / scale
     away = np.trunc(quotient.astype(np.float64) + np.copysign(0.5, quotient))
     even = np.rint(real * (np.float32(1) / scale))
-    return tuple(np.clip(steps + zero_point, 0, 255).astype(np.uint8) for steps in (away, even))
+
+    def clipped(steps: np.ndarray) -> np.ndarray:
+        return np.clip(steps + zero_point, 0, 255).astype(np.uint8)
+
+    return clipped(away), clipped(even)
 
 
 def _nearest_scales(
