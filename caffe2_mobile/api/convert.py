@@ -1,10 +1,11 @@
-"""ONNX to Caffe2."""
+"""ONNX and TensorFlow Lite to Caffe2."""
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import onnx
 
 from caffe2_common.sizes import Dims, Size
@@ -14,7 +15,14 @@ from caffe2_models import Net
 from caffe2_models.preprocessing import get_preprocessing
 from exporters import onnx_to_caffe2
 from exporters.onnx_files import input_dtypes, load_onnx
-from exporters.verification import input_shapes, make_samples, verify_net
+from exporters.quantized_onnx import QuantizedConversion, convert_quantized, is_quantized
+from exporters.quantized_onnx.comparison import Agreement, compare_answers
+from exporters.quantized_onnx.qdq import QUANTIZED_TYPES, to_qdq, without_quantization
+from exporters.verification import Sample, input_shapes, make_samples, run_onnx, verify_net
+
+Run = Callable[[Sequence[Sample]], Sequence[Mapping[str, np.ndarray]]]
+
+DRAWN_SAMPLES = 8  # of each kind, on which an int8 net answers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +30,13 @@ class ConvertOptions:
     """How to convert.
 
     img_size: height and width in pixels (N or (H, W)), where the ONNX file leaves them free; shapes: of inputs by
-    name, where it leaves any dimension free (None: it stays free).
+    name, where it leaves any dimension free (None: it stays free). keep_quantization: whether a model that is quantized
+    already becomes an int8 net at its own scales, or the float net of its weights.
     """
 
     img_size: Size | None = None
     shapes: Mapping[str, Dims] = field(default_factory=dict)
+    keep_quantization: bool = True
 
     def __post_init__(self) -> None:
         require_positive(self, "img_size")
@@ -34,34 +44,100 @@ class ConvertOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertResult(Verified):
-    """A Caffe2 float net, and how near it computes what ONNX Runtime does of the model that it came from."""
+    """A Caffe2 net, and how near it computes what the model computes that it came from.
+
+    quantized, agreements: of a model that was quantized already: what its int8 net has otherwise, and how it answers.
+    """
 
     net: Net = field(repr=False)
+    quantized: QuantizedConversion | None = None
+    agreements: tuple[Agreement, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether float outputs are close, and int8 ones are those of the same function."""
+        return super().holds and all(agreement.holds for agreement in self.agreements)
 
     def __str__(self) -> str:
         counts = Counter(node.type for node in self.net.operators)
         listed = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
         size = sum(kind.nbytes for kind in self.net.parameter_types.values())
         described = f"{len(self.net.operators)} operators ({listed}), {size / 1e6:.1f} MB of parameters"
-        return "\n".join([described, *self.comparison_lines()])
+        quantized = [str(self.quantized)] if self.quantized is not None else []
+        return "\n".join([described, *quantized, *self.comparison_lines(), *self._agreement_lines()])
 
     def save(self, prefix: str | os.PathLike[str]) -> None:
         """Write PREFIX.init.pb and PREFIX.predict.pb."""
         self.net.save(prefix)
 
+    def _agreement_lines(self) -> list[str]:
+        lines = [str(agreement) for agreement in self.agreements]
+        if not all(agreement.holds for agreement in self.agreements):
+            lines.append("its weights need a scale for each channel: quantize anew, --int8 --calibration-data DIR")
+        return lines
+
 
 def convert(source: str | os.PathLike[str] | onnx.ModelProto, options: ConvertOptions | None = None) -> ConvertResult:
-    """The Caffe2 net of an ONNX model, compared with it on random and on image-like input.
+    """The Caffe2 net of an ONNX model or a .tflite file, compared with it on random and on image-like input.
 
+    A model that is quantized already (QDQ, QLinear, uint8 or int8 .tflite) becomes an int8 net, without a calibration.
     The net's operators are computed by this package's own definition of them, and by the real Caffe2 too where
-    CAFFE2_PYTHON names it. Raises ModelError for a file that is no ONNX model, and UnsupportedError, with all of them,
+    CAFFE2_PYTHON names it. Raises ModelError for a file that is neither, and UnsupportedError, with all of them,
     for operators that Caffe2 has no form of.
     """
     options = options or ConvertOptions()
+    if not isinstance(source, onnx.ModelProto) and os.fspath(source).endswith(".tflite"):
+        return _convert_tflite(source, options)
     model = source if isinstance(source, onnx.ModelProto) else load_onnx(source)
+    if not is_quantized(model):
+        return _convert_float(model, source, options)
+    if not options.keep_quantization:
+        model = without_quantization(model)
+        return _convert_float(model, model, options)
+    runnable = to_qdq(model) if _takes_bytes(model) else model
+    return _convert_quantized(model, options, "ONNX Runtime", lambda samples: run_onnx(runnable, samples))
+
+
+def _convert_float(
+    model: onnx.ModelProto, source: str | os.PathLike[str] | onnx.ModelProto, options: ConvertOptions
+) -> ConvertResult:
     net = onnx_to_caffe2.convert(model, options.img_size, options.shapes)
-    preprocessing = get_preprocessing(net.predict)
-    shapes = input_shapes(model, preprocessing, options.img_size, shapes=options.shapes)
-    samples = make_samples(shapes, preprocessing, dtypes=input_dtypes(model))
+    samples = _samples(net, model, options)
     del model  # a file is read once more, by ONNX Runtime, so that large weights are in memory once
     return ConvertResult(net=net, comparisons=tuple(verify_net(net, source, samples)))
+
+
+def _convert_quantized(model: onnx.ModelProto, options: ConvertOptions, runtime: str, run: Run) -> ConvertResult:
+    quantized = convert_quantized(model, options.img_size, options.shapes)
+    drawn = [_samples(quantized.net, to_qdq(model), options, seed) for seed in range(DRAWN_SAMPLES)]
+    agreements = []
+    for samples in zip(*drawn, strict=True):
+        what = f"Caffe2 int8 net against {runtime}, {samples[0].label}"
+        agreements.append(compare_answers(what, quantized.net, samples, run(samples)))
+    return ConvertResult(net=quantized.net, comparisons=(), quantized=quantized, agreements=tuple(agreements))
+
+
+def _convert_tflite(source: str | os.PathLike[str], options: ConvertOptions) -> ConvertResult:
+    """By way of ONNX, in QDQ form where the file is quantized, and compared with LiteRT."""
+    from exporters.tflite_to_onnx.conversion import to_onnx  # needs LiteRT
+    from exporters.tflite_to_onnx.file import read_tflite
+    from exporters.tflite_to_onnx.interpreter import run_tflite
+
+    file = read_tflite(source)
+    model = to_onnx(file)
+    if is_quantized(model) and options.keep_quantization:
+        return _convert_quantized(model, options, "LiteRT", lambda samples: run_tflite(file, samples))
+    model = without_quantization(model) if is_quantized(model) else model
+    return _convert_float(model, model, options)
+
+
+def _takes_bytes(model: onnx.ModelProto) -> bool:
+    """Whether an input or output is of bytes, which stand for real values."""
+    ends = [*model.graph.input, *model.graph.output]
+    return any(value.type.tensor_type.elem_type in QUANTIZED_TYPES for value in ends)
+
+
+def _samples(net: Net, model: onnx.ModelProto, options: ConvertOptions, seed: int = 0) -> list[Sample]:
+    preprocessing = get_preprocessing(net.predict)
+    shapes = input_shapes(model, preprocessing, options.img_size, shapes=options.shapes)
+    return make_samples(shapes, preprocessing, seed, input_dtypes(model))

@@ -1,4 +1,4 @@
-"""An ONNX file becomes a Caffe2 net, float or int8, that has proved itself."""
+"""An ONNX or .tflite file becomes a Caffe2 net, float or int8, that has proved itself."""
 
 import argparse
 
@@ -9,7 +9,7 @@ from caffe2_mobile.commands.program import ArgumentParser, options_from, require
 
 
 def main(argv: list[str]) -> int:
-    """Convert and compare with ONNX Runtime, or quantize too with --int8; 1 where a check does not hold."""
+    """Convert and compare with ONNX Runtime or LiteRT, or quantize too with --int8; 1 where a check does not hold."""
     args = parse(argv)
     if args.int8 and args.onnx is None:
         return quantize.quantize_caffe2(args.c2_predict, args)
@@ -23,8 +23,11 @@ def main(argv: list[str]) -> int:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = ArgumentParser(description="Convert an ONNX model to Caffe2 (float, or int8 for QNNPACK).")
-    parser.add_argument("onnx", nargs="?", metavar="IN.onnx")
+    parser = ArgumentParser(
+        description="Convert an ONNX model, or a .tflite file, to Caffe2: float, or int8 for QNNPACK where it is "
+        "quantized already, or with --int8."
+    )
+    parser.add_argument("onnx", nargs="?", metavar="IN.onnx|IN.tflite")
     parser.add_argument("--c2-prefix", "-o", required=True, metavar="P", help="write P.init.pb and P.predict.pb")
     parser.add_argument("--int8", action="store_true", help="quantize to int8; needs --calibration-data")
     quantize.add_arguments(parser)

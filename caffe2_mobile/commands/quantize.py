@@ -30,15 +30,15 @@ SWITCHES = {
 def main(argv: list[str]) -> int:
     """Quantize, save, report; 1 where a check does not hold."""
     args = parse(argv)
-    if args.net is not None and args.net.endswith(".onnx"):
+    if args.net is not None and args.net.endswith((".onnx", ".tflite")):
         return quantize_onnx(args.net, args)
     return quantize_caffe2(args.net or args.c2_predict, args)
 
 
 def quantize_onnx(path: str, args: argparse.Namespace) -> int:
-    """Convert, compare, and quantize what was converted; the exit status."""
+    """Convert to float, compare, and quantize what was converted; the exit status."""
     options = checked_options(args)
-    conversion = convert(path, options_from(ConvertOptions, args))
+    conversion = convert(path, dataclasses.replace(options_from(ConvertOptions, args), keep_quantization=False))
     print("\n".join(conversion.comparison_lines()), flush=True)
     return quantize_net(conversion.net, options, args) if conversion.holds else 1
 
@@ -70,7 +70,10 @@ def checked_options(args: argparse.Namespace) -> QuantizeOptions:
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = ArgumentParser(description="Quantize a Caffe2 or ONNX net to int8 for QNNPACK.")
     parser.add_argument(
-        "net", nargs="?", metavar="NET|IN.onnx", help="a folder, predict file, prefix P of P.predict.pb, or ONNX file"
+        "net",
+        nargs="?",
+        metavar="NET|IN.onnx|IN.tflite",
+        help="a folder, predict file, prefix P of P.predict.pb, ONNX or .tflite file",
     )
     parser.add_argument("--c2-prefix", "-o", required=True, metavar="P", help="write P.init.pb and P.predict.pb")
     add_arguments(parser)

@@ -91,7 +91,7 @@ class Writer:
         if not blob.is_image and blob in self._nchw:
             return self._nchw[blob]
         if blob not in self._nhwc:
-            self._nhwc[blob] = f"{blob}_NHWC" if blob.is_image else blob.name
+            self._nhwc[blob] = self.float_name(blob, nhwc=True)
             kind, source = ("Int8Dequantize", self._int8) if blob in self._int8 else ("NCHW2NHWC", self._nchw)
             add_operator(self.predict, kind, [source[blob]], [self._nhwc[blob]])
         return self._nhwc[blob]
@@ -104,9 +104,13 @@ class Writer:
             return self.nhwc(blob)
         if blob not in self._nchw:
             source = self.nhwc(blob)
-            self._nchw[blob] = blob.name
-            add_operator(self.predict, "NHWC2NCHW", [source], [blob.name])
+            self._nchw[blob] = self.float_name(blob, nhwc=False)
+            add_operator(self.predict, "NHWC2NCHW", [source], [self._nchw[blob]])
         return self._nchw[blob]
+
+    def float_name(self, blob: Blob, nhwc: bool) -> str:
+        """What a float form of a blob is called that is made from another form."""
+        return f"{blob}_NHWC" if nhwc and blob.is_image else blob.name
 
     def requantized(self, layer: Layer, blob: Blob) -> str:
         """The blob in int8, quantized as the layer reads it."""

@@ -31,8 +31,14 @@ def prepare(net: Net, input_shapes: Mapping[str, tuple[int, ...]]) -> Graph:
     """The net's graph with constants folded and clamps fused; raises ModelError as read_graph does."""
     graph = read_graph(net, input_shapes)
     for layer in graph.layers:
-        _free_batch(layer)
+        free_batch(layer)
     _require_batch(graph)
+    to_qnnpack_layers(graph)
+    return graph
+
+
+def to_qnnpack_layers(graph: Graph) -> None:
+    """Rewrite to the layers that QNNPACK has, in place."""
     rewrite(graph, QNNPACK_RULES)
     for layer in graph.layers:
         if layer.type == AFFINE and layer.output.is_image:
@@ -40,10 +46,9 @@ def prepare(net: Net, input_shapes: Mapping[str, tuple[int, ...]]) -> Graph:
     rewrite(graph, QNNPACK_RULES)
     for layer in [layer for layer in graph.layers if layer.type == AFFINE]:
         _affine_to_arithmetic(graph, layer)
-    return graph
 
 
-def _free_batch(layer: Layer) -> None:
+def free_batch(layer: Layer) -> None:
     """Make a Reshape that spells out the batch, which is one image here, take any batch."""
     if layer.type != "Reshape" or layer.inputs[0].is_constant:
         return

@@ -47,7 +47,7 @@ class Blob:
     """A value of the net: its shapes, where they are known, and its value, where it is a constant.
 
     varies says that the value is known but depends on the input's shape, is_zero that it
-    is zero throughout all the same.
+    is zero throughout all the same. scale and zero_point are set for bytes that stand for real values.
     """
 
     known_shapes: Shapes | None = None
@@ -56,6 +56,8 @@ class Blob:
     is_zero: bool = False
     dtype: np.dtype = FLOAT32
     name: str = ""
+    scale: float | None = None
+    zero_point: int | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -99,7 +101,7 @@ class Blob:
         """At the first or second of the sizes; a number is a vector of one in a net."""
         value = np.atleast_1d(self.value) if self.is_constant else None
         shape = self.shapes[variant] if value is None else value.shape
-        return TensorType(shape, self.dtype, value=value)
+        return TensorType(shape, self.dtype, self.scale, self.zero_point, value)
 
     def is_fixed(self, axis: int) -> bool:
         """Whether the dimension is the same whatever the input's shape."""
@@ -174,6 +176,7 @@ class Layer:
         for blob, first, second in zip(self.outputs, types[0], types[-1], strict=True):
             if first.is_exact and second.is_exact:
                 blob.known_shapes, blob.dtype = (first.shape, second.shape), first.dtype
+                blob.scale, blob.zero_point = first.scale, first.zero_point
 
     @property
     def activations(self) -> list[Blob]:

@@ -42,9 +42,14 @@ def read_graph(net: Net, input_shapes: Mapping[str, tuple[int, ...]]) -> Graph:
         if not all(blob.is_constant for blob in outputs):
             graph.layers.append(Layer(node.type, inputs, outputs, arguments_of(node.proto), outputs[0].name))
     graph.outputs = [blobs[name] for name in net.outputs]
+    normalize_weights(graph)
+    return graph
+
+
+def normalize_weights(graph: Graph) -> None:
+    """One form for constant weights: FC's as a matrix [O, K], and a bias for all."""
     for layer in graph.layers:
         _normalize_weights(layer)
-    return graph
 
 
 def arguments_of(op: caffe2_pb2.OperatorDef) -> dict:
@@ -73,7 +78,6 @@ def _blob(known: TensorType, value: np.ndarray | None, name: str) -> Blob:
 
 
 def _normalize_weights(layer: Layer) -> None:
-    """One form for constant weights: FC's as a matrix [O, K], and a bias for all."""
     if layer.traits.layer is None or len(layer.inputs) < 2 or not all(blob.is_constant for blob in layer.inputs[1:]):
         return
     if layer.type in ("FC", "FCTransposed"):

@@ -26,13 +26,19 @@ def convert(model: onnx.ModelProto, size: Size | None = None, shapes: Mapping[st
     free, and usually where it does not. Raises UnsupportedError, with all nodes that cannot be converted,
     or ModelError.
     """
-    preprocessing = get_onnx_preprocessing(model)
-    graph = _convert_nodes(read_source(model, size, shapes))
+    graph = read_layers(model, size, shapes)
     del model  # its weights need not stay in memory twice, where the caller does not keep it either
-    graph.preprocessing = preprocessing.replace(size=size) if preprocessing is not None else None
-    graph.input_dims = {blob.name: _recorded(blob) for blob in graph.inputs}
     rewrite(graph, RULES)
     return write_net(graph, release=True)
+
+
+def read_layers(model: onnx.ModelProto, size: Size | None = None, shapes: Mapping[str, Dims] | None = None) -> Graph:
+    """The layers that a model's nodes become, before any rewrite; see `convert`."""
+    preprocessing = get_onnx_preprocessing(model)
+    graph = _convert_nodes(read_source(model, size, shapes))
+    graph.preprocessing = preprocessing.replace(size=size) if preprocessing is not None else None
+    graph.input_dims = {blob.name: _recorded(blob) for blob in graph.inputs}
+    return graph
 
 
 def _recorded(blob: Blob) -> Dims:
@@ -92,7 +98,7 @@ def _as_declared(node: Node, made: Blob, declared: Blob) -> Blob:
         if made.shapes == ((1,), (1,)) and declared.rank == 0:
             return node.add("Squeeze", [made], dims=[0])
         raise Unsupported(f"in Caffe2 its output would be {list(made.shape)}, not {list(declared.shape)}")
-    if made.dtype != declared.dtype:
+    if made.dtype != declared.dtype and made.scale is None:  # bytes are uint8 in Caffe2, whatever they were
         raise Unsupported(f"in Caffe2 its output would be {made.dtype}, not {declared.dtype}")
     return made
 

@@ -38,6 +38,9 @@ DEFAULT_SIZE = 224
 
 Number = np.integer | np.floating
 
+# The version from which the reference evaluator has operators whose earlier versions say the same.
+EVALUATED_AS = {"QuantizeLinear": 21, "DequantizeLinear": 21}
+
 INFERENCE_ERRORS = (shape_inference.InferenceError, onnx.checker.ValidationError)
 
 MAX_DEPTH = 32  # of If inside If
@@ -184,7 +187,10 @@ class _Tracer:
             [onnx.helper.make_empty_tensor_value_info(name) for name in feeds],
             [onnx.helper.make_empty_tensor_value_info(name) for name in proto.output if name],
         )
-        model = onnx.helper.make_model(graph, opset_imports=self.opset_imports, ir_version=self.ir_version)
+        opsets = self.opset_imports
+        if self.opset < EVALUATED_AS.get(proto.op_type, 0):
+            opsets = [onnx.helper.make_opsetid("", EVALUATED_AS[proto.op_type])]
+        model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=self.ir_version)
         try:
             results = ReferenceEvaluator(model).run(None, feeds)
         except Exception as error:  # the evaluator raises whatever numpy raises

@@ -10,6 +10,7 @@ from exporters.onnx_to_caffe2.operators import (  # noqa: F401
     logic,
     normalization,
     pooling,
+    quantization,
     recurrent,
     reduction,
     resampling,
