@@ -96,7 +96,9 @@ def decode(content: bytes, channels: int = 3, max_pixels: int = MAX_PIXELS) -> I
 def resize_and_crop(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
     """The net's part of an image: uint8 [height, width, channels], channels in the net's order."""
     if preprocessing.tf_preprocessing:
-        side, _ = pair_of(preprocessing.size)
+        side, width = pair_of(preprocessing.size)
+        if side != width:
+            raise ModelError(f"{side}x{width} pixels: TensorFlow's preprocessing makes squares only")
         pixels = tensorflow1.crop_and_resize(np.asarray(image), side, preprocessing.interpolation)
     else:
         pixels = np.asarray(_resize_and_crop(image, preprocessing))

@@ -11,7 +11,7 @@ import onnx
 from caffe2_common.errors import ModelError
 from caffe2_common.extras import explaining_extras
 from caffe2_common.preprocessing import Preprocessing
-from caffe2_common.sizes import pair_of
+from caffe2_common.sizes import Size, pair_of
 from caffe2_mobile.api.comparisons import Verified
 from caffe2_mobile.api.nets import preprocessing_of
 from caffe2_mobile.api.options import require_one_of, require_positive
@@ -31,9 +31,9 @@ class ExportOptions:
     """How to export a model.
 
     checkpoint: weights from a file; random_weights: none at all, to try the chain out; otherwise a model of the zoo has
-    its published weights. num_classes, in_chans: of the model of the zoo. img_size: height and width in pixels
-    (default: the model's own). batch_size: fixes the batch, which is left free otherwise; dynamic_size leaves height
-    and width free too. opset: default 17 (dynamo: 18). exporter: which of torch's, "torchscript" or "dynamo"; "auto":
+    its published weights. num_classes, in_chans: of the model of the zoo. img_size: height and width in pixels, N or
+    (H, W) (default: the model's own). batch_size: fixes the batch, which is left free otherwise; dynamic_size leaves
+    height and width free too. opset: default 17 (dynamo: 18). exporter: of torch's, "torchscript" or "dynamo"; "auto":
     the first that works. keep_init: list the weights among the graph's inputs too, as some old tools want.
     mean, std (one for each channel, or one for all), interpolation, crop_pct: recorded in the file as the model's
     preprocessing, in place of the zoo's.
@@ -43,7 +43,7 @@ class ExportOptions:
     random_weights: bool = False
     num_classes: int | None = None
     in_chans: int = 3
-    img_size: int | None = None
+    img_size: Size | None = None
     batch_size: int | None = None
     dynamic_size: bool = False
     opset: int | None = None
@@ -92,7 +92,7 @@ def export(model: str | nn.Module, options: ExportOptions | None = None) -> Expo
     """An ONNX model of a PyTorch model, compared with it on random and on image-like input.
 
     model: the name of a model of the zoo, the path of a definition F.json, or any module that maps one float32 input
-    (N, in_chans, img_size, img_size) to one output. Raises ModelError for a model that is unknown or cannot be
+    (N, in_chans, height, width) to one output. Raises ModelError for a model that is unknown or cannot be
     exported, and where PyTorch is not installed.
     """
     from exporters import torch_to_onnx

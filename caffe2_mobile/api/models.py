@@ -15,6 +15,7 @@ from caffe2_common.extras import explaining_extras
 from caffe2_common.files import write_atomically
 from caffe2_common.progress import progress
 from caffe2_common.published import TABLES, Published, agrees, as_printed, published_table
+from caffe2_common.sizes import size_text
 
 Rows = Sequence[dict[str, str]]
 
@@ -160,7 +161,7 @@ def _row(name: str, line: Published | None) -> dict[str, str]:
     params_published, madds_published = (line.params_m, line.madds_m) if line else ("", "")
     return {
         "model": name,
-        "img_size": str(architecture.size),
+        "img_size": size_text(architecture.size),
         "params_m": _counted(params, params_published, 2),
         "params_m_published": params_published,
         "madds_m": _counted(madds, madds_published, 1),

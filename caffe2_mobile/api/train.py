@@ -8,6 +8,7 @@ from typing import Any
 
 from caffe2_common.extras import explaining_extras
 from caffe2_common.files import require_writable, write_atomically
+from caffe2_common.sizes import Size
 from caffe2_mobile.api.options import require_positive
 from caffe2_mobile.api.runs import RunOptions, epoch_log, forget, load_data, start, with_changes
 from mobile_cv.settings import TRAINING_PRESETS, TrainingSettings
@@ -17,13 +18,13 @@ from mobile_cv.settings import TRAINING_PRESETS, TrainingSettings
 class TrainOptions(RunOptions):
     """How to train.
 
-    checkpoint: weights to begin with. img_size: height and width in pixels (default: the data's or the model's own).
-    drop_rate: dropout (default: the model's own); drop_connect_rate: stochastic depth. settings: fields of
-    TrainingSettings (epochs, lr ...) that shall differ from what is usual for the data.
+    checkpoint: weights to begin with. img_size: height and width in pixels, N or (H, W) (default: the data's or the
+    model's own). drop_rate: dropout (default: the model's own); drop_connect_rate: stochastic depth. settings: fields
+    of TrainingSettings (epochs, lr ...) that shall differ from what is usual for the data.
     """
 
     checkpoint: str | os.PathLike[str] | None = None
-    img_size: int | None = None
+    img_size: Size | None = None
     drop_rate: float | None = None
     drop_connect_rate: float = 0.0
     settings: Mapping[str, int | float | bool] = field(default_factory=dict)

@@ -4,7 +4,7 @@ import argparse
 
 from caffe2_common.files import require_writable
 from caffe2_mobile.api.export import EXPORTERS, INTERPOLATIONS, ExportOptions, export
-from caffe2_mobile.commands.program import ArgumentParser, options_from, positive
+from caffe2_mobile.commands.program import ArgumentParser, options_from, positive, size
 
 
 def main(argv: list[str]) -> int:
@@ -29,7 +29,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--pretrained", action="store_true", help="the published weights (default without --checkpoint)"
     )
     weights.add_argument("--random-weights", action="store_true", help="no weights: to try the chain out")
-    parser.add_argument("--img-size", type=positive, metavar="N", help="height and width (default: the model's own)")
+    parser.add_argument("--img-size", type=size, metavar="N|HxW", help="height and width (default: the model's own)")
     parser.add_argument("--batch-size", "-b", type=positive, metavar="N", help="fix the batch (default: left free)")
     parser.add_argument("--opset", type=int, metavar="N", help="9 or newer (default: 17; with dynamo 18)")
     parser.add_argument("--dynamic-size", action="store_true", help="leave height and width free (not for tf_ models)")

@@ -12,7 +12,7 @@ import argparse
 import dataclasses
 
 from caffe2_mobile.api.train import TrainOptions, train
-from caffe2_mobile.commands.program import ArgumentParser, options_from
+from caffe2_mobile.commands.program import ArgumentParser, options_from, size
 from caffe2_mobile.commands.run_arguments import add_run_arguments, add_settings, given_settings, is_first_process
 from mobile_cv.settings import TrainingSettings
 
@@ -31,7 +31,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", "-m", required=True, metavar="NAME", help="of the zoo, or F.json")
     parser.add_argument("--checkpoint", metavar="F", help="weights to begin with")
-    parser.add_argument("--img-size", type=int, metavar="N", help="default: the data's or the model's own")
+    parser.add_argument("--img-size", type=size, metavar="N|HxW", help="default: the data's or the model's own")
     parser.add_argument("--drop-rate", type=float, metavar="X", help="dropout; default: the model's own")
     parser.add_argument("--drop-connect-rate", type=float, default=0.0, metavar="X", help="stochastic depth")
     add_run_arguments(parser)

@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from caffe2_common.errors import ModelError
+from caffe2_common.sizes import Size
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 ACTIVATIONS = {"re": "relu", "r6": "relu6", "hs": "hard_swish", "sw": "swish"}
@@ -150,7 +151,7 @@ class Architecture:
     drop_rate: float = 0.0
     zero_last_gamma: bool = False  # the last BN of a residual branch starts at 0
     # the input
-    size: int = 224
+    size: Size = 224
     interpolation: str = "bicubic"
     crop_pct: float = 0.875
     mean: tuple[float, ...] = IMAGENET_MEAN
@@ -241,7 +242,8 @@ class Architecture:
         for key, value in values.items():
             default = getattr(cls, key, None)
             example = _EXAMPLES.get(key, default)
-            if value != default and not _alike(value, example):
+            fits = _is_size(value) if key == "size" else _alike(value, example)
+            if value != default and not fits:
                 raise ModelError(f"{source}: {key} is {json.dumps(value)}, not like {json.dumps(example)}")
         return architecture
 
@@ -253,6 +255,12 @@ class Architecture:
 
 
 _EXAMPLES = {"stages": ("ir_k3_c8", "..."), "se_act": "relu"}  # of fields whose default tells no type
+
+
+def _is_size(value) -> bool:
+    """Whether a value from a file is a height and width, or one number for both."""
+    sides = value if isinstance(value, tuple) else (value, value)
+    return len(sides) == 2 and all(type(side) is int and side > 0 for side in sides)
 
 
 def _alike(value, example) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from caffe2_common.sizes import pair_of
 from mobile_cv.model_zoo.architecture import Architecture
 from mobile_cv.model_zoo.layers import FBNetSqueezeExcite, MixedConv2d, SqueezeExcite
 from mobile_cv.model_zoo.networks import build
@@ -54,7 +55,7 @@ def count(architecture: Architecture) -> Counts:
     """The counts of a network for one image of its own size."""
     with torch.device("meta"):
         model = build(architecture).eval()
-        image = torch.empty(1, 3, architecture.size, architecture.size)
+        image = torch.empty(1, 3, *pair_of(architecture.size))
     counts = Counts(parameters=sum(parameter.numel() for parameter in model.parameters()))
     previous: list[nn.Module] = [model]
 

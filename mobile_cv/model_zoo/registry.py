@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from caffe2_common.errors import ModelError
+from caffe2_common.sizes import Size
 from mobile_cv.model_zoo import pretrained as weights
 from mobile_cv.model_zoo.architecture import Architecture
 from mobile_cv.model_zoo.networks import build
@@ -79,7 +80,7 @@ def create_model(
     checkpoint_path: str | Path | None = None,
     num_classes: int | None = None,
     in_chans: int = 3,
-    img_size: int | None = None,
+    img_size: Size | None = None,
     drop_rate: float | None = None,
     drop_connect_rate: float = 0.0,
     bn_eps: float | None = None,

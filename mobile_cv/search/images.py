@@ -19,12 +19,13 @@ from torch.utils.data import DataLoader, Dataset
 from caffe2_common.errors import ModelError
 from caffe2_common.images import complete, decode, normalize, pixel_table, resize_and_crop
 from caffe2_common.preprocessing import Preprocessing
+from caffe2_common.sizes import Size, pair_of
 from mobile_cv.model_zoo.architecture import IMAGENET_MEAN, IMAGENET_STD
 from mobile_cv.search.cifar10 import download_cifar10, read_cifar10
 
 SUFFIXES = {".jpeg", ".jpg", ".png", ".bmp", ".webp"}
 
-Augmentation = Callable[[np.ndarray, int, random.Random], np.ndarray]
+Augmentation = Callable[[np.ndarray, Size, random.Random], np.ndarray]
 
 
 class ArrayImages:
@@ -162,14 +163,15 @@ def load_folder(name: str) -> Data:
 PADDING = 4
 
 
-def crop_padded(image: np.ndarray, size: int, rng: random.Random) -> np.ndarray:
+def crop_padded(image: np.ndarray, size: Size, rng: random.Random) -> np.ndarray:
     """A random crop of the image padded by 4 black pixels on each side."""
     padded = np.pad(image, ((PADDING, PADDING), (PADDING, PADDING), (0, 0)))
-    top, left = (rng.randint(0, padded.shape[axis] - size) for axis in (0, 1))
-    return padded[top : top + size, left : left + size]
+    height, width = pair_of(size)
+    top, left = (rng.randint(0, padded.shape[axis] - side) for axis, side in enumerate((height, width)))
+    return padded[top : top + height, left : left + width]
 
 
-def crop_padded_and_flip(image: np.ndarray, size: int, rng: random.Random) -> np.ndarray:
+def crop_padded_and_flip(image: np.ndarray, size: Size, rng: random.Random) -> np.ndarray:
     """crop_padded, mirrored half of the time: CIFAR-10's usual augmentation."""
     cropped = crop_padded(image, size, rng)
     return cropped[:, ::-1] if rng.random() < 0.5 else cropped
@@ -178,7 +180,7 @@ def crop_padded_and_flip(image: np.ndarray, size: int, rng: random.Random) -> np
 AREA, ASPECT, ATTEMPTS = (0.08, 1.0), (3 / 4, 4 / 3), 10
 
 
-def resized_crop_and_flip(image: np.ndarray, size: int, rng: random.Random) -> np.ndarray:
+def resized_crop_and_flip(image: np.ndarray, size: Size, rng: random.Random) -> np.ndarray:
     """A crop of 8 to 100 % of the area and of aspect 3/4 to 4/3, resized, mirrored half of the time: the
     augmentation of ImageNet training that the paper uses.
     """
@@ -195,16 +197,16 @@ def resized_crop_and_flip(image: np.ndarray, size: int, rng: random.Random) -> n
         w = h = min(width, height)
         left, top = (width - w) // 2, (height - h) // 2
     box = (left, top, left + w, top + h)
-    resized = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR, box)
+    resized = Image.fromarray(image).resize(pair_of(size)[::-1], Image.Resampling.BILINEAR, box)
     if rng.random() < 0.5:
         resized = resized.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return np.asarray(resized)
 
 
 class Augmented(Dataset):
-    """Items (image uint8 [size, size, 3], label) by key (epoch, index): the image as that epoch has it."""
+    """Items (image uint8 [height, width, 3], label) by key (epoch, index): the image as that epoch has it."""
 
-    def __init__(self, images: Images, augment: Augmentation, size: int, seed: int):
+    def __init__(self, images: Images, augment: Augmentation, size: Size, seed: int):
         self.images, self.augment, self.size, self.seed = images, augment, size, seed
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, int]:
@@ -214,7 +216,7 @@ class Augmented(Dataset):
 
 
 class Plain(Dataset):
-    """Items (input float32 [3, size, size], label) by index: what validation makes of the image for a deployed net."""
+    """Items (input float32 [3, height, width], label) by index: what validation makes of an image for a net."""
 
     def __init__(self, images: Images, preprocessing: Preprocessing):
         """Raises ModelError for preprocessing that is not possible."""

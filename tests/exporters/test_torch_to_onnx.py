@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from caffe2_common.errors import ModelError
 from caffe2_common.preprocessing import Preprocessing
+from caffe2_mobile.api.export import ExportOptions, export
 from caffe2_models.preprocessing import get_preprocessing
 from exporters import torch_to_onnx
 from exporters.onnx_files import get_onnx_preprocessing, graph_inputs, set_onnx_preprocessing
@@ -106,6 +107,14 @@ def test_preprocessing_and_names_are_carried():
     first = net.predict.op[0]
     assert list(first.input) == ["data", "stem.0_w", "stem.0_b"]
     assert list(first.output) == ["stem.0"]
+
+
+def test_a_rectangle_is_kept_all_the_way():
+    """A size that the ONNX file fixes stands in the net, so that no later command needs a flag."""
+    result = export("fbnet_a", ExportOptions(random_weights=True, num_classes=3, img_size=(40, 72)))
+    assert result.holds and get_onnx_preprocessing(result.model).size == (40, 72)
+    net = convert(result.model)
+    assert net.input_shapes() == {"data": (1, 3, 40, 72)} and get_preprocessing(net.predict).size == (40, 72)
 
 
 def test_fixed_batch_and_keep_init():

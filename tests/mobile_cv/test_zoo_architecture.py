@@ -99,6 +99,7 @@ def test_a_definition_file_needs_little(tmp_path):
         ('{"stages": [3]}', "stages"),
         ('{"stages": ["ir_k3_c8"], "colour": 3}', "unknown option colour"),
         ('{"stages": ["ir_k3_c8"], "width": "2"}', "width is"),
+        ('{"stages": ["ir_k3_c8"], "size": [48, 96, 3]}', "size is"),
         ('{"stages": ["ir_k3_c8"], "layout": "tree"}', "unknown layout 'tree'"),
         ('{"stages": ["ir_k3_c8"], "act": "gelu"}', "activation 'gelu'"),
         ('{"stages": ["ip_e6_c8"]}', "no block of kind 'ip'"),
@@ -114,6 +115,13 @@ def test_a_wrong_definition_file_is_one_line(tmp_path, text, part):
         create_model(str(path))
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_size_is_one_number_or_two(tmp_path):
+    model = create_model("fbnet_a", num_classes=3, img_size=(48, 96))
+    path = tmp_path / "wide.json"
+    path.write_text(model.architecture.to_json())
+    assert create_model(str(path)).default_cfg["size"] == model.default_cfg["size"] == (48, 96)
 
 
 def test_options_are_those_of_an_architecture():
