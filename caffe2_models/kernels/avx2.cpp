@@ -22,7 +22,7 @@ namespace int8 {
 namespace {
 
 struct Avx2 : Avx2Vectors {
-  static constexpr Layout kLayout{.lanes = 8, .max_tile_width = 3, .depth = 2, .row_group = 2, .x_offset = 0};
+  static constexpr Layout kLayout{.lanes = 8, .max_tile_width = 2, .depth = 2, .row_group = 2, .x_offset = 0};
   using Input = int16_t;
   using Column = int16_t;
 

@@ -51,6 +51,11 @@ struct Avx2Vectors {
   }
 
   template <int i>
+  static void store_half(Bytes bytes, uint8_t* y) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(y), _mm256_extracti128_si256(bytes, i));
+  }
+
+  template <int i>
   static void store(Bytes bytes, uint8_t* y, int count) {
     const int64_t part = _mm256_extract_epi64(bytes, i);
     if (count == kLanes) std::memcpy(y, &part, kLanes);

@@ -7,11 +7,13 @@
 #define NOINLINE __declspec(noinline)
 #define RESTRICT __restrict
 #define UNROLL
+#define PREFETCH(address)
 #else
 #define INLINE __attribute__((always_inline))  // of a lambda, after its parameters
 #define INLINE_FUNCTION __attribute__((always_inline)) inline
 #define NOINLINE __attribute__((noinline))
 #define RESTRICT __restrict__
+#define PREFETCH(address) __builtin_prefetch(address)
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else

@@ -106,7 +106,7 @@ struct Convolution {
     int32_t channels;  // valid output channels, at most width * lanes
     bool has_lowest;   // whether a weight is -128: two products of bytes may then leave int16
   };
-  int64_t rows, out_h, out_w;
+  int64_t out_h, out_w;
   int64_t x_image, x_row, x_column;
   int64_t y_pixel;
   int64_t depth;

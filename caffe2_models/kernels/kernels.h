@@ -12,6 +12,7 @@
 //     Lanes add(Lanes, int32_t)
 //     Requantize<Rounding>(const Requantization&)(Lanes, Lanes, Lanes, Lanes)   Bytes, in order
 //     store_all(Bytes, uint8_t*), store<i>(Bytes, uint8_t*, count) all, or `count` of the bytes of the i-th
+//     store_half<i>(Bytes, uint8_t*)                  bytes of two vectors; where V has it
 //     void interleave(const uint8_t* const rows[row_group], Column*)   a vector's bytes of each row
 //     Column column_of(uint8_t)                       a byte of a column
 //     int32_t sum(const uint8_t*, tap_offset, depth)  of all bytes of all taps
@@ -53,6 +54,13 @@ INLINE_FUNCTION void store_rounded(const typename V::Lanes (&lanes)[kRows][kWidt
   UNROLL
   for (int i = 0; i < kVectors; i += 4) {
     const auto bytes = requantize(vector(i), vector(i + 1), vector(i + 2), vector(i + 3));
+    if constexpr (kWidth == 2 && requires { &V::template store_half<0>; }) {
+      if (channels == 2 * V::kLayout.lanes) {
+        if (i / 2 < rows) V::template store_half<0>(bytes, y + (i / 2) * y_pixel);
+        if (i / 2 + 1 < rows) V::template store_half<1>(bytes, y + (i / 2 + 1) * y_pixel);
+        continue;
+      }
+    }
     if (kWidth == 4 && channels == 4 * V::kLayout.lanes) {
       if (i / 4 < rows) V::store_all(bytes, y + (i / 4) * y_pixel);
       continue;
@@ -281,16 +289,38 @@ void convolution(const Convolution& c, const uint8_t* x, uint8_t* y, Range rows,
 
 // ------------------------------------------------------------------------------------------- depthwise
 
+// The columns of a depthwise convolution's input: padding, the image's, padding.
+struct Columns {
+  int64_t left, inside, right;
+
+  explicit Columns(const Depthwise& d)
+      : left(std::min(d.window.pad_left, d.columns())),
+        inside(std::min(d.window.in_w, d.columns() - left)),
+        right(d.columns() - left - inside) {}
+};
+
+// Writes the padding columns of a whole band, which interleave_rows leaves as they are.
+template <class V>
+void pad_columns(const Depthwise& d, typename V::Column* columns) {
+  constexpr int64_t kVector = V::kLayout.lanes * V::kLayout.row_group;
+  const auto padding = V::column_of(d.padding[0]);
+  const Columns c(d);
+  for (int64_t group = d.row_groups(d.band); group > 0; group--) {
+    std::fill_n(columns, c.left * kVector, padding);
+    columns += (c.left + c.inside) * kVector;
+    std::fill_n(columns, c.right * kVector, padding);
+    columns += c.right * kVector;
+  }
+}
+
 // Interleaves `rows` input rows, from first_row on, of one block of channels; see Depthwise.
 template <class V>
 void interleave_rows(const Depthwise& d, const uint8_t* image, int64_t first_row, int64_t rows, int64_t block,
                      typename V::Column* columns) {
   constexpr int64_t kGroup = V::kLayout.row_group, kVector = V::kLayout.lanes * kGroup;
   const Window& window = d.window;
-  const int64_t total = d.columns(), channel = block * V::kLayout.lanes;
-  const auto padding = V::column_of(d.padding[0]);
-  const int64_t left = std::min(window.pad_left, total), inside = std::min(window.in_w, total - left);
-  const int64_t right = total - left - inside;
+  const int64_t channel = block * V::kLayout.lanes;
+  const Columns c(d);
   for (int64_t group = 0; group * kGroup < rows; group++) {
     const uint8_t* sources[kGroup];
     int64_t pitch[kGroup];
@@ -300,14 +330,15 @@ void interleave_rows(const Depthwise& d, const uint8_t* image, int64_t first_row
       sources[i] = (is_padding ? d.padding.data() : image + row * window.in_w * d.channels) + channel;
       pitch[i] = is_padding ? 0 : d.channels;
     }
-    std::fill_n(columns, left * kVector, padding);
-    columns += left * kVector;
-    for (int64_t column = 0; column < inside; column++, columns += kVector) {
+    columns += c.left * kVector;
+    for (int64_t column = 0; column < c.inside; column++, columns += kVector) {
       V::interleave(sources, columns);
-      for (int i = 0; i < kGroup; i++) sources[i] += pitch[i];
+      for (int i = 0; i < kGroup; i++) {
+        PREFETCH(sources[i] + 64);  // what the next blocks read: no processor foresees so long a stride
+        sources[i] += pitch[i];
+      }
     }
-    std::fill_n(columns, right * kVector, padding);
-    columns += right * kVector;
+    columns += c.right * kVector;
   }
 }
 
@@ -353,6 +384,16 @@ void depthwise_row(const Depthwise& d, const Depthwise::Phase& phase, const type
   }
 }
 
+// Pixels of a row that are computed together: what the row takes least time with, where each call costs about as much
+// as three pixels do, and the last one's pixels overlap those before.
+inline int pixels_at_once(int64_t width) {
+  auto cost = [width](int64_t pixels) { return divide_up(width, pixels) * (pixels + 3); };
+  int best = 1;
+  for (const int pixels : {3, 4, 6, 8})
+    if (pixels <= width && cost(pixels) <= cost(best)) best = pixels;
+  return best;
+}
+
 template <class V>
 int64_t depthwise_scratch(const Depthwise& d) {
   return d.column_elements(V::kLayout.lanes) * static_cast<int64_t>(sizeof(typename V::Column));
@@ -364,6 +405,7 @@ void depthwise(const Depthwise& d, const uint8_t* x, uint8_t* y, Range rows, Ran
   const Window& window = d.window;
   auto* columns = reinterpret_cast<typename V::Column*>(scratch);
   const int64_t group_elements = d.columns() * V::kLayout.lanes * kGroup;
+  pad_columns<V>(d, columns);
   for (int64_t row = rows.begin; row < rows.end;) {
     const int64_t in_image = row % window.out_h;
     const int64_t band = std::min({d.band, rows.end - row, window.out_h - in_image});
@@ -389,9 +431,22 @@ void depthwise(const Depthwise& d, const uint8_t* x, uint8_t* y, Range rows, Ran
               break;
           }
         };
-        if (window.out_w >= 8) row_of(std::integral_constant<int, 8>());
-        else if (window.out_w >= 4) row_of(std::integral_constant<int, 4>());
-        else row_of(std::integral_constant<int, 1>());
+        switch (pixels_at_once(window.out_w)) {
+          case 8:
+            row_of(std::integral_constant<int, 8>());
+            break;
+          case 6:
+            row_of(std::integral_constant<int, 6>());
+            break;
+          case 4:
+            row_of(std::integral_constant<int, 4>());
+            break;
+          case 3:
+            row_of(std::integral_constant<int, 3>());
+            break;
+          default:
+            row_of(std::integral_constant<int, 1>());
+        }
       }
     }
     row += band;

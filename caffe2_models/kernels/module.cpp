@@ -30,6 +30,12 @@ const void* exactly(const py::array& array, int64_t elements) {
   return array.data();
 }
 
+// The threads of a session, and what its programs share: they run one at a time.
+struct Pool {
+  std::shared_ptr<ThreadPool> threads;
+  std::shared_ptr<Shared> shared;
+};
+
 template <class T>
 std::span<const T> all_of(const Array<T>& array) {
   return {array.data(), static_cast<size_t>(array.size())};
@@ -48,9 +54,9 @@ PYBIND11_MODULE(_int8, m) {
   });
   m.attr("SLACK") = kSlack;
 
-  py::class_<ThreadPool, std::shared_ptr<ThreadPool>>(m, "ThreadPool").def(py::init([](int threads) {
+  py::class_<Pool>(m, "ThreadPool").def(py::init([](int threads) {
     if (threads < 1 || threads > 1024) throw std::invalid_argument("a number of threads outside 1...1024");
-    return std::make_shared<ThreadPool>(threads);
+    return Pool{std::make_shared<ThreadPool>(threads), std::make_shared<Shared>()};
   }));
 
   py::class_<Requantization>(m, "Requantization")
@@ -90,8 +96,8 @@ PYBIND11_MODULE(_int8, m) {
         py::arg("groups"));
 
   py::class_<Program>(m, "Program")
-      .def(py::init([](const std::string& kernels, std::shared_ptr<ThreadPool> pool, int64_t arena_bytes) {
-             return std::make_unique<Program>(find_kernels(kernels), std::move(pool), arena_bytes);
+      .def(py::init([](const std::string& kernels, const Pool& pool, int64_t arena_bytes) {
+             return std::make_unique<Program>(find_kernels(kernels), pool.threads, arena_bytes, pool.shared);
            }),
            py::arg("instruction_set"), py::arg("pool"), py::arg("arena_bytes"))
       .def("buffer", &Program::buffer, py::arg("offset"), py::arg("bytes"))
@@ -114,7 +120,8 @@ PYBIND11_MODULE(_int8, m) {
              int32_t x_zero_point, const Requantization& requantization) {
             p.convolution(x, y, padded, w,
                           make_filter(all_of(weights), all_of(bias), w, in_channels, groups, weight_zero_point,
-                                      x_zero_point, requantization));
+                                      x_zero_point, requantization),
+                          std::make_shared<std::pair<py::object, py::object>>(weights, bias));
           },
           py::arg("x"), py::arg("y"), py::arg("padded"), py::arg("window"), py::arg("in_channels"),
           py::arg("groups"), py::arg("weights"), py::arg("bias"), py::arg("weight_zero_point"),

@@ -34,7 +34,6 @@ Convolution pack_convolution(const Kernels& kernels, const Window& window, const
   Convolution c{};
   c.out_h = window.out_h;
   c.out_w = window.out_w;
-  c.rows = window.images * c.out_h * c.out_w;
   c.x_column = window.stride_w * f.in_channels;
   c.x_row = window.stride_h * window.in_w * f.in_channels;
   c.x_image = window.in_h * window.in_w * f.in_channels;

@@ -11,6 +11,7 @@ namespace {
 
 constexpr int64_t kMaxBytes = int64_t{1} << 36;
 constexpr int64_t kMaxScratch = int64_t{1} << 30;  // of each thread
+constexpr size_t kMaxLayers = 1 << 14;             // remembered
 
 // The product of dimensions, each at least 1.
 int64_t product(std::initializer_list<int64_t> factors) {
@@ -68,10 +69,38 @@ Addition make_addition(int32_t a_multiplier, int32_t a_zero_point, int32_t b_mul
           zero_point,   lowest};
 }
 
-Program::Program(const Kernels& kernels, std::shared_ptr<ThreadPool> pool, int64_t arena_bytes)
-    : kernels_(kernels), pool_(std::move(pool)) {
+std::shared_ptr<AlignedVector<uint8_t>> Shared::arena(int64_t bytes) {
+  if (arena_ == nullptr || static_cast<int64_t>(arena_->size()) < bytes)
+    arena_ = std::make_shared<AlignedVector<uint8_t>>(static_cast<size_t>(bytes));
+  return arena_;
+}
+
+Layer Shared::layer(const Kernels& kernels, const Window& window, const Filter& f, std::shared_ptr<const void> owner) {
+  const auto address = [](const void* memory) { return static_cast<int64_t>(reinterpret_cast<intptr_t>(memory)); };
+  const Window& w = window;
+  const Requantization& r = f.requantization;
+  std::vector<int64_t> key{address(&kernels), address(f.weights), address(f.bias), f.in_channels,   f.out_channels,
+                           f.groups,          f.weight_zero_point, f.x_zero_point, r.multiplier,    r.shift,
+                           r.zero_point,      r.lowest,            w.in_h,         w.in_w,          w.out_h,
+                           w.out_w,           w.kernel_h,          w.kernel_w,     w.stride_h,      w.stride_w,
+                           w.dilation_h,      w.dilation_w,        w.pad_top,      w.pad_left};
+  if (const auto known = layers_.find(key); known != layers_.end()) return known->second;
+  Layer layer{nullptr, nullptr, std::move(owner)};
+  if (f.groups == f.in_channels && f.groups == f.out_channels)
+    layer.depthwise = std::make_shared<Depthwise>(pack_depthwise(kernels, window, f));
+  else layer.convolution = std::make_shared<Convolution>(pack_convolution(kernels, window, f));
+  if (layer.owner != nullptr) {
+    if (layers_.size() == kMaxLayers) layers_.clear();
+    layers_.emplace(std::move(key), layer);
+  }
+  return layer;
+}
+
+Program::Program(const Kernels& kernels, std::shared_ptr<ThreadPool> pool, int64_t arena_bytes,
+                 std::shared_ptr<Shared> shared)
+    : kernels_(kernels), pool_(std::move(pool)), shared_(std::move(shared)), arena_bytes_(arena_bytes) {
   check(arena_bytes >= 0 && arena_bytes <= kMaxBytes, "an arena of a size that cannot be");
-  arena_.resize(static_cast<size_t>(arena_bytes + kSlack));
+  arena_ = shared_->arena(arena_bytes + kSlack);
 }
 
 const Program::Buffer& Program::at(int buffer) const {
@@ -80,10 +109,9 @@ const Program::Buffer& Program::at(int buffer) const {
 }
 
 int Program::buffer(int64_t offset, int64_t bytes) {
-  const int64_t usable = static_cast<int64_t>(arena_.size()) - kSlack;
-  check(offset >= 0 && bytes >= 0 && offset <= usable && bytes <= usable - offset,
+  check(offset >= 0 && bytes >= 0 && offset <= arena_bytes_ && bytes <= arena_bytes_ - offset,
         "a buffer outside the arena");
-  buffers_.push_back({arena_.data() + offset, bytes, true});
+  buffers_.push_back({arena_->data() + offset, bytes, true});
   return static_cast<int>(buffers_.size()) - 1;
 }
 
@@ -138,7 +166,8 @@ int64_t padded_bytes(const Window& w, int64_t in_channels, int64_t out_channels,
   return product({w.images, rows, columns, in_channels});
 }
 
-void Program::convolution(int x, int y, int padded, Window w, const Filter& filter) {
+void Program::convolution(int x, int y, int padded, Window w, const Filter& filter,
+                          std::shared_ptr<const void> owner) {
   const int64_t channels = filter.in_channels, out_channels = filter.out_channels;
   check(filter.groups >= 1 && channels % filter.groups == 0 && out_channels % filter.groups == 0,
         "groups that do not divide");
@@ -146,7 +175,7 @@ void Program::convolution(int x, int y, int padded, Window w, const Filter& filt
   require_writable(y, product({w.images, w.out_h, w.out_w, out_channels}));
 
   if (filter.groups == channels && filter.groups == out_channels) {
-    auto plan = std::make_shared<Depthwise>(pack_depthwise(kernels_, w, filter));
+    const auto plan = shared_->layer(kernels_, w, filter, std::move(owner)).depthwise;
     const int64_t rows = w.images * w.out_h, lanes = kernels_.layout.lanes, blocks = (channels + lanes - 1) / lanes;
     // Neighbouring blocks share cache lines, neighbouring rows the interleaving: neither goes in too small
     // pieces.
@@ -171,8 +200,8 @@ void Program::convolution(int x, int y, int padded, Window w, const Filter& filt
     w.in_w = (w.out_w - 1) * w.stride_w + (w.kernel_w - 1) * w.dilation_w + 1;
     w.pad_top = w.pad_left = 0;
   }
-  auto plan = std::make_shared<Convolution>(pack_convolution(kernels_, w, filter));
-  const int64_t rows = plan->rows, tiles = static_cast<int64_t>(plan->tiles.size());
+  const auto plan = shared_->layer(kernels_, w, filter, std::move(owner)).convolution;
+  const int64_t rows = w.images * w.out_h * w.out_w, tiles = static_cast<int64_t>(plan->tiles.size());
   // Weights that outweigh the input are shared out by tiles, so that each is read by one thread; then rows,
   // whole tiles of them.
   const int64_t dots = rows * static_cast<int64_t>(plan->weights.size()) / (kernels_.layout.lanes * kernels_.layout.depth);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <vector>
@@ -26,12 +27,35 @@ Filter make_filter(std::span<const uint8_t> weights, std::span<const int32_t> bi
 Addition make_addition(int32_t a_multiplier, int32_t a_zero_point, int32_t b_multiplier, int32_t b_zero_point,
                        int32_t shift, int32_t zero_point, int32_t lowest);
 
+// A layer with weights, packed: one of the two. The number of images is not in it.
+struct Layer {
+  std::shared_ptr<const Depthwise> depthwise;
+  std::shared_ptr<const Convolution> convolution;
+  std::shared_ptr<const void> owner;  // of what it was packed from
+};
+
+// What programs that run one at a time share: memory for activations, and the layers packed so far, so that a program
+// for another number of images packs nothing again.
+class Shared {
+ public:
+  // At least so many bytes. A program holds on to what it got, though a later one asks for more.
+  std::shared_ptr<AlignedVector<uint8_t>> arena(int64_t bytes);
+  // The layer, packed now or before. What the filter points to stays as it is for as long as `owner` lives; without
+  // an owner nothing is remembered.
+  Layer layer(const Kernels& kernels, const Window& window, const Filter& filter, std::shared_ptr<const void> owner);
+
+ private:
+  std::shared_ptr<AlignedVector<uint8_t>> arena_;
+  std::map<std::vector<int64_t>, Layer> layers_;
+};
+
 // Buffers are numbers. Most lie in one arena, at offsets that the caller chooses so that they share its
 // memory; others are bound to the caller's own memory before a run. Every method that adds a step checks that
 // the step stays within its buffers, and throws std::invalid_argument where it does not.
 class Program {
  public:
-  Program(const Kernels& kernels, std::shared_ptr<ThreadPool> pool, int64_t arena_bytes);
+  Program(const Kernels& kernels, std::shared_ptr<ThreadPool> pool, int64_t arena_bytes,
+          std::shared_ptr<Shared> shared = std::make_shared<Shared>());
 
   int buffer(int64_t offset, int64_t bytes);  // in the arena
   int external(int64_t bytes);
@@ -40,8 +64,9 @@ class Program {
   int64_t bytes(int buffer) const { return at(buffer).bytes; }
   bool is_external(int buffer) const { return !at(buffer).has_slack; }
 
-  // padded: a buffer of padded_bytes, or any number where that is 0.
-  void convolution(int x, int y, int padded, Window window, const Filter& filter);
+  // padded: a buffer of padded_bytes, or any number where that is 0. owner: see Shared.
+  void convolution(int x, int y, int padded, Window window, const Filter& filter,
+                   std::shared_ptr<const void> owner = nullptr);
   void add(int a, int b, int y, int64_t elements, const Addition& addition);
   void pool(int x, int y, const Pooling& pooling);
   void quantize(int x, int y, int64_t elements, const Quantization& quantization);
@@ -82,7 +107,9 @@ class Program {
 
   const Kernels& kernels_;
   std::shared_ptr<ThreadPool> pool_;
-  AlignedVector<uint8_t> arena_;
+  std::shared_ptr<Shared> shared_;
+  std::shared_ptr<AlignedVector<uint8_t>> arena_;
+  int64_t arena_bytes_;
   std::vector<Buffer> buffers_;
   std::vector<Step> steps_;
   int64_t scratch_bytes_ = 0;

@@ -6,6 +6,7 @@ operator's own `compute` runs.
 """
 
 import math
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -107,10 +108,20 @@ def layer(step: Step, constants: Constants, window, channels: int, groups: int) 
 
 def fits_int32(weight: Int8Tensor, bias: np.ndarray) -> bool:
     """Whether no partial sum of a layer can leave int32, however the kernels split it; weight is [O, ...]."""
-    weights = weight.data.reshape(len(bias), -1).astype(np.int64)
+    if weight not in _LARGEST_SUMS:
+        _LARGEST_SUMS[weight] = _largest_sums(weight)
+    return bool((_LARGEST_SUMS[weight] + np.abs(bias.astype(np.int64))).max(initial=0) < 1 << 31)
+
+
+def _largest_sums(weight: Int8Tensor) -> np.ndarray:
+    """What the partial sums of each output channel stay below, int64 [O]."""
+    weights = weight.data.reshape(len(weight.data), -1).astype(np.int64)
     spread = np.abs(weights - 128).sum(axis=1) + weights.shape[1] * abs(128 - weight.zero_point)
-    constants = np.abs(bias.astype(np.int64)) + 255 * np.abs(weights - weight.zero_point).sum(axis=1)
-    return bool((255 * spread + constants).max(initial=0) < 1 << 31)
+    return 255 * (spread + np.abs(weights - weight.zero_point).sum(axis=1))
+
+
+# By the weight itself: a net is compiled anew for each number of regions.
+_LARGEST_SUMS: weakref.WeakKeyDictionary[Int8Tensor, np.ndarray] = weakref.WeakKeyDictionary()
 
 
 def make_window(images: int, height: int, width: int, fit: Fit):
@@ -218,11 +229,15 @@ def move(step, constants):
     node, x = step.node, step.inputs[0]
     if x.size > MAX_MOVED or any(value is None for value in constants[1:]):
         return None
-    positions = Int8Tensor(np.arange(x.size, dtype=np.int32).reshape(x.shape), x.scale, x.zero_point)
-    rows = node.compute([positions, *constants[1:]])[0].data.reshape(-1, step.outputs[0].shape[-1])
+    images = x.shape[0] if node.operator.per_image else 1  # of which the first tells the others
+    size = x.size // images
+    positions = np.arange(size, dtype=np.int32).reshape(x.shape[0] // images, *x.shape[1:])
+    rows = node.compute([Int8Tensor(positions, x.scale, x.zero_point), *constants[1:]])[0].data
+    rows = rows.reshape(-1, step.outputs[0].shape[-1])
     if not (np.diff(rows, axis=1) == 1).all():
         rows = rows.reshape(-1, 1)
-    return call("gather", rows.shape[1], np.ascontiguousarray(rows[:, 0]))
+    starts = rows[:, 0] + size * np.arange(images, dtype=np.int32)[:, None]
+    return call("gather", rows.shape[1], starts.ravel())
 
 
 @kernel("Int8Concat")

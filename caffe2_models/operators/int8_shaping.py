@@ -60,6 +60,8 @@ class Int8Transpose(Moving, shaping.Transpose):
 @operator("Int8ChannelShuffle")
 @dataclass(frozen=True, kw_only=True)
 class Int8ChannelShuffle(Moving, shaping.ChannelShuffle):
+    per_image = True
+
     def infer(self, x):
         require_nhwc(self.order)
         if self.group < 2:
@@ -73,6 +75,7 @@ class Int8ResizeNearest(Moving, resizing.Nearest):
     """Images in NHWC order, whatever the argument order says."""
 
     order = "NHWC"
+    per_image = True
 
     def infer(self, x):
         return super().infer(x)

@@ -107,6 +107,7 @@ class Operator:
     output_scale: typing.ClassVar[OutputScale | None] = None  # of one with a quantized output
     elementwise: typing.ClassVar[bool] = False  # each output element depends on the inputs' elements in its place alone
     identity: typing.ClassVar[bool] = False  # the first output is the input
+    per_image: typing.ClassVar[bool] = False  # does the same to each image, whatever the others hold
     layer: typing.ClassVar[Layer | None] = None  # what multiplies weights
     parameters: typing.ClassVar[
         tuple[str, ...]
