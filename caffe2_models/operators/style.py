@@ -62,6 +62,8 @@ class StylizerPreprocess(Operator):
         colours = graph.add("Slice", graph.to_nchw(x), graph.ints([0]), graph.ints([COLOURS]), graph.ints([1]))
         centre = graph.add("Reshape", mean, graph.ints([1, COLOURS, 1, 1]))
         y = graph.add("Sub", graph.cast(colours, np.float32), centre)
+        if noise.type.value is not None and not noise.type.value.any():
+            return y
         cycle = graph.add("Reshape", noise, graph.ints([-1]))
         cycle = graph.add("Slice", cycle, graph.ints([0]), graph.ints([self.noise_size]))
         cycles = graph.add("Tile", cycle, graph.ints([-(-size // self.noise_size)]))

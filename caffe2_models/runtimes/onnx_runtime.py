@@ -8,6 +8,7 @@ import onnxruntime
 from caffe2_common.errors import ModelError
 from caffe2_models.lowering import lower
 from caffe2_models.operators.node import all_nodes
+from caffe2_models.runtimes.onnx_tuning import tune
 from caffe2_models.runtimes.session import input_types
 from caffe2_models.runtimes.staged import StagedSession
 from caffe2_models.tensors import Int8Tensor, TensorType, Value
@@ -65,6 +66,7 @@ class OnnxRuntimeSession(StagedSession):
 
     def compile(self, part, feeds, outputs):
         lowered = lower(part, input_types(feeds), outputs, qdq=self.approximate)
+        tune(lowered.graph)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.enable_mem_pattern = False  # it plans memory anew beside the first run's, and is no faster here
