@@ -28,6 +28,7 @@ TABLE = "| operator | | arguments | inputs |\n|---|---|---|---|"
 # Fields that stand for several arguments, or for none.
 SPELLED = {
     "window": "window",
+    "place": "`kernel`, `stride`=1, `dilation`=1 or their `_h _w` forms, `pad`=0",
     "adj": "`adj`, `adj_h adj_w` or `adjs`",
     "scalar": "`value`=0, `dtype`",
     "values": "`values`",

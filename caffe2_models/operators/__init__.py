@@ -3,6 +3,7 @@
 from caffe2_models.operators import (  # noqa: F401
     arithmetic,
     casts,
+    columns,
     comparison,
     control,
     convolution,
@@ -22,6 +23,8 @@ from caffe2_models.operators import (  # noqa: F401
     normalization,
     one_hot,
     padding,
+    partitions,
+    piecewise,
     pooling,
     ranking,
     recurrent,

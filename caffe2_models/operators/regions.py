@@ -1,4 +1,5 @@
-"""Regions of interest cut out of feature maps at one size: RoIAlign, its rotated and int8 forms, RoIPool."""
+"""Regions of images: cut out of feature maps at one size (RoIAlign, its rotated and int8 forms, RoIPool), laid over an
+image as a grid (RMACRegions), summed (IntegralImage)."""
 
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ from caffe2_common.errors import ModelError
 from caffe2_models import int8
 from caffe2_models.detection import regions
 from caffe2_models.detection.regions import Geometry, Grid
+from caffe2_models.operators.checks import check_rank
 from caffe2_models.operators.convolution import image_shape, ordered
 from caffe2_models.operators.detection import check_regions
 from caffe2_models.operators.quantized import Quantized, require_nhwc, require_quantized
@@ -144,3 +146,76 @@ class Int8RoIAlign(Quantized, RegionOperator):
             raise ModelError("a region without width or height, of which Caffe2 takes no samples")
         real = float(np.float32(x.scale)) / (float(np.float32(self.Y_scale)) * 255.0 * count)
         return int8.gemmlowp_multiplier(real)
+
+
+@operator("RMACRegions")
+@dataclass(frozen=True)
+class RMACRegions(Operator):
+    """Squares of several sizes laid over images [N, C, H, W] as in arXiv:1511.05879: [R, (image, x1, y1, x2, y2)].
+
+    At scale l a square's side is 2 / (l + 1) of the image's shorter one; along the longer one there are as many more as
+    come nearest to the wanted overlap.
+    """
+
+    scales: int = 3
+    overlap: float = 0.4
+
+    def infer(self, x):
+        check_rank(x, 4, "images")
+        images, _, height, width = x.shape
+        return TensorType((images * sum(rows * columns for _, rows, columns in self._grids(height, width)), 5))
+
+    def compute(self, x):
+        images, _, height, width = x.shape
+        parts = [_grid(*grid, height, width) for grid in self._grids(height, width)]
+        one = np.concatenate([np.zeros((0, 4), np.float32), *parts])
+        owners = np.repeat(np.arange(images, dtype=np.float32), len(one))[:, None]
+        return np.concatenate([owners, np.tile(one, (images, 1))], axis=1)
+
+    def _grids(self, height: int, width: int) -> list[tuple[int, int, int]]:
+        """(side of the squares, how many across, how many down) at each scale."""
+        shorter, more = min(height, width), self._more(height, width) if min(height, width) else 0
+        across, down = (more if width > height else 0), (more if height > width else 0)
+        scales = range(1, min(self.scales, 2 * shorter - 1) + 1)
+        return [(2 * shorter // (scale + 1), scale + across, scale + down) for scale in scales]
+
+    def _more(self, height: int, width: int) -> int:
+        """Squares along the longer side beyond those along the shorter one."""
+        if height == width:
+            return 0
+        shorter, area = np.float32(min(height, width)), np.float32(min(height, width) ** 2)
+        gaps = [np.float32(abs(height - width) / count) for count in range(1, 7)]
+        distances = [abs((area - shorter * gap) / area - np.float32(self.overlap)) for gap in gaps]
+        return 1 + int(np.argmin(distances))
+
+
+def _grid(side: int, across: int, down: int, height: int, width: int) -> np.ndarray:
+    """(x1, y1, x2, y2) of squares, column by column, float32 [across * down, 4]."""
+
+    def starts(extent: int, count: int) -> np.ndarray:
+        step = np.float32((extent - side) / (count - 1)) if count > 1 else np.float32(0)
+        return np.minimum((step * np.arange(count, dtype=np.float32)).astype(np.int64), extent - side)
+
+    x, y = (each.ravel() for each in np.meshgrid(starts(width, across), starts(height, down), indexing="ij"))
+    return np.stack([x, y, x + side - 1, y + side - 1], axis=1).astype(np.float32)
+
+
+@operator("IntegralImage")
+@dataclass(frozen=True)
+class IntegralImage(Operator):
+    """The sum of all pixels above and left of each corner: [N, C, H + 1, W + 1]."""
+
+    def infer(self, x):
+        check_rank(x, 4, "images")
+        count, channels, height, width = x.shape
+        return x.with_shape((count, channels, height + 1, width + 1))
+
+    def compute(self, x):
+        padded = np.pad(x, ((0, 0), (0, 0), (1, 0), (1, 0)))
+        return np.cumsum(np.cumsum(padded, axis=3), axis=2)
+
+    def lower(self, graph, x):
+        y = graph.pad(x, (1, 1, 0, 0))
+        for axis in (3, 2):
+            y = graph.add("CumSum", y, graph.constant(axis, np.int64))
+        return y

@@ -833,6 +833,7 @@ import cases_elementwise  # noqa: E402, F401
 import cases_indexing  # noqa: E402, F401
 import cases_lengths  # noqa: E402, F401
 import cases_losses  # noqa: E402, F401
+import cases_places  # noqa: E402, F401
 import cases_recurrent  # noqa: E402, F401
 import cases_reductions  # noqa: E402, F401
 import cases_style  # noqa: E402, F401
