@@ -81,7 +81,7 @@ def measure(folder: Path, args: argparse.Namespace) -> tuple[str, str, float, fl
 def open_net(folder: Path, size: Size) -> tuple[Net, dict[str, Any]]:
     """(net, what it is fed)"""
     if (folder / "recipe.json").exists():
-        recipe = json.loads((folder / "recipe.json").read_text())
+        recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
         predict, init, feeds = load_maker(folder).make(recipe["net"], recipe["seed"])
         return Net(predict, init), feeds
     net = load_net(folder)

@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from caffe2_common.errors import ModelError
 from caffe2_models.operators.checks import check_lengths, check_rank
 from caffe2_models.operators.lengths import starts_of
-from caffe2_models.operators.registry import ANY, INDICES, INT32, Operator, operator
+from caffe2_models.operators.registry import ANY, INDICES, INT32, InputDtypes, Operator, operator
 from caffe2_models.operators.shaping import OutputCount
 from caffe2_models.tensors import TensorType
 
@@ -25,7 +26,7 @@ class Partition(Operator):
     outputs: OutputCount
     pack_first_input: bool = False
 
-    dtypes = (INDICES, ANY)
+    dtypes: ClassVar[InputDtypes] = (INDICES, ANY)
 
     def infer(self, ids, *others):
         self._check(ids, others, 1 + len(others))
