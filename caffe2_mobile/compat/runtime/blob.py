@@ -4,6 +4,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from caffe2_mobile.compat.runtime.errors import enforce_failed
 from caffe2_models.tensors import Int8Tensor, Value
 
 # What Caffe2's tensors hold of numpy's types; strings are arrays of objects.
@@ -72,7 +73,10 @@ class Blob:
         content = self.content
         if isinstance(content, np.ndarray | Int8Tensor):
             return content
-        raise RuntimeError(f"blob {self.name}: contains {kind_of(content)} while the caller expects a Tensor")
+        raise RuntimeError(
+            f"wrong type for the Blob instance. Blob contains {kind_of(content)} while caller expects caffe2::Tensor\n"
+            f"  Offending Blob name: {self.name}."
+        )
 
     def feed(self, value: Any) -> bool:
         """Put a copy of an array, or a string, in. Raises RuntimeError for what Caffe2 takes no feed of."""
@@ -91,6 +95,9 @@ class Blob:
         return f"{self.name}, a C++ native class of type {kind_of(content)}.".encode()
 
 
+NOT_FED = "Unexpected type of argument - only numpy array or string are supported for feeding"
+
+
 def to_content(value: Any) -> np.ndarray | bytes:
     """What a blob holds of a value that a user feeds; arrays are copied."""
     if type(value) is np.ndarray and value.dtype in NUMBERS:
@@ -102,7 +109,7 @@ def to_content(value: Any) -> np.ndarray | bytes:
     if type(value).__name__ == "Tensor" and type(value).__module__ == "torch":
         value = value.detach().cpu().numpy()
     if not isinstance(value, np.ndarray):
-        raise RuntimeError("Unexpected type of argument - only numpy array or string are supported for feeding")
+        raise enforce_failed("pybind_state.cc:271", f". {NOT_FED}")
     if value.dtype.kind in "SU":
         value = value.astype(object)
     if value.dtype == object:

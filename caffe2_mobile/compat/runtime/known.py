@@ -6,6 +6,13 @@ from pathlib import Path
 
 from caffe2_models.operators import OPERATORS
 
+# Caffe2's own words.
+UNKNOWN = (
+    "Verify that implementation for the corresponding device exist. It might also happen if the binary is not linked "
+    "with the operator implementation code. If Python frontend is used it might happen if dyndep.InitOpsLibrary call "
+    "is missing"
+)
+
 TRAINING = "it trains; nets for inference run here"
 
 # What changes parameters, or measures how well training goes.
@@ -40,7 +47,7 @@ def refusal(operators: Iterable[str]) -> str:
         elif name in known_operators():
             reasons.append(f"{name} is an operator of Caffe2's that is not in the table of operators here")
         else:
-            reasons.append(f"Cannot create operator of type '{name}' on the device 'CPU': Caffe2 has none of this name")
+            reasons.append(f"Cannot create operator of type '{name}' on the device 'CPU'. {UNKNOWN}")
     return "; ".join(reasons)
 
 

@@ -16,7 +16,14 @@ from caffe2_common.errors import ModelError
 from caffe2_mobile.compat.runtime.blob import Blob, Pending
 from caffe2_mobile.compat.runtime.devices import copy_of, on_cpu
 from caffe2_mobile.compat.runtime.effects import EFFECTS, Surroundings
-from caffe2_mobile.compat.runtime.known import refusal
+from caffe2_mobile.compat.runtime.errors import (
+    FailedOperator,
+    enforce_failed,
+    failed_run,
+    in_enforces_form,
+    short_text,
+)
+from caffe2_mobile.compat.runtime.known import known_operators, refusal
 from caffe2_models.net import Net, Node
 from caffe2_models.operators import OPERATORS, Operator
 from caffe2_models.operators.node import MAX_KNOWN_ELEMENTS
@@ -30,15 +37,6 @@ Blobs = Callable[[str], Blob]
 
 # Sessions take float64 as float32, which Caffe2's operators do not, and strings not at all.
 NOT_PLANNED = {np.dtype(np.float64), np.dtype(object)}
-
-
-class FailedOperator(RuntimeError):
-    """An operator that could not run; position is its place in the net."""
-
-    def __init__(self, text: str, op: caffe2_pb2.OperatorDef, position: int):
-        described = " ".join(str(op).split())
-        super().__init__(f"{text} (Error from operator: {described[:500]})")
-        self.position = position
 
 
 class NotPlanned(Exception):
@@ -67,7 +65,7 @@ class Outside(Part):
         try:
             EFFECTS[self.op.type](self.workspace, self.op, self.reads, self.writes)
         except (ModelError, RuntimeError) as error:
-            raise FailedOperator(str(error), self.op, self.position) from error
+            raise failed_run(str(error), self.op, self.position) from error
 
 
 class Segment(Part):
@@ -150,7 +148,7 @@ class Segment(Part):
                 inputs = [self.blobs[name].tensor() for name in node.inputs]
                 run_node(node, inputs, [self.blobs[name] for name in node.outputs])
             except (ModelError, RuntimeError) as error:
-                raise FailedOperator(str(error), node.proto, self.position + node.index) from error
+                raise failed_run(str(error), node.proto, self.position + node.index) from error
 
 
 @dataclass(frozen=True)
@@ -232,8 +230,8 @@ class Network:
         for position, op in enumerate(self.proto.op):
             for name in op.input:
                 if not workspace.has_blob(name):
-                    text = f"op {op.type}: Encountered a non-existing input blob: {name}"
-                    raise FailedOperator(text, op, position)
+                    text = f"blob != nullptr. op {op.type}: Encountered a non-existing input blob: {name}"
+                    raise FailedOperator(in_enforces_form("operator.cc:76", text), position)
             for name in op.output:
                 workspace.create_blob(name)
             _fill_implicit_inputs(op, workspace)
@@ -320,18 +318,26 @@ def _check_sources(net: caffe2_pb2.NetDef) -> None:
     for position, op in enumerate(net.op):
         for name in op.input:
             if name not in known and net.external_input:
-                raise FailedOperator(
-                    f"op {op.type}: Source for input {name} is unknown for net {net.name}", op, position
+                text = (
+                    f". op {op.type}: Source for input {name} is unknown for net {net.name}, operator {short_text(op)}"
                 )
+                raise FailedOperator(in_enforces_form("net.cc:70", text), position)
         known.update(op.output)
     if missing := sorted(set(net.external_output) - known):
-        raise RuntimeError(
-            f"Some of the blobs are declared as output but never produced by the net {net.name}, "
-            f"the first one is {missing[0]}"
+        raise enforce_failed(
+            "net.cc:90",
+            "remaining_output.size() == 0. Some of the blobs are declared as output but never produced by the net "
+            f"{net.name}, the first one is {missing[0]}",
         )
 
 
 def _check_operators(ops: Iterable[caffe2_pb2.OperatorDef]) -> None:
-    """Raises RuntimeError that names all operators that do not run here."""
-    if unknown := {op.type for op in ops} - OPERATORS.keys() - EFFECTS.keys():
-        raise RuntimeError(refusal(unknown))
+    """Raises RuntimeError that names all operators that do not run here; of one that Caffe2 has not, as Caffe2 does."""
+    unknown = [op for op in ops if op.type not in OPERATORS and op.type not in EFFECTS]
+    if not unknown:
+        return
+    reasons = refusal(op.type for op in unknown)
+    for op in unknown:
+        if op.type not in known_operators():
+            raise enforce_failed("operator.cc:274", f"op. {reasons}. Operator def: {short_text(op)}")
+    raise RuntimeError(reasons)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from caffe2_mobile.compat.runtime.blob import Blob, to_content
+from caffe2_mobile.compat.runtime.errors import enforce_failed
 from caffe2_mobile.compat.runtime.workspace import WORKSPACES
 from caffe2_models.proto import caffe2_pb2
 
@@ -14,7 +15,7 @@ class Predictor:
     """Runs `predict` after `init` has filled its parameters. Raises RuntimeError, as Caffe2 does."""
 
     def __init__(self, init: caffe2_pb2.NetDef, predict: caffe2_pb2.NetDef):
-        self._workspace = WORKSPACES.make()
+        self._workspace = WORKSPACES.make(parent=WORKSPACES.current)  # whose blobs it sees, and fills
         self._workspace.run_net_once(init)
         for name in predict.external_input:
             self._workspace.create_blob(name)
@@ -36,14 +37,16 @@ class Predictor:
 
     def _in_order(self, inputs: list[np.ndarray]) -> dict[str, np.ndarray]:
         if len(inputs) > len(self._inputs):
-            raise RuntimeError(
-                f"inputs.size() <= external_input_size(): {len(inputs)} inputs for a net that has {len(self._inputs)}"
+            raise enforce_failed(
+                "predictor.cc:59",
+                "inputs.size() <= static_cast<unsigned>(config_.predict_net->external_input_size()). "
+                f"{len(inputs)} inputs for a net that has {len(self._inputs)}",
             )
         return dict(zip(self._inputs, inputs, strict=False))
 
     def _input(self, name: str) -> Blob:
         if not self._workspace.has_blob(name):
-            raise RuntimeError(f"Blob does not exist: {name}")
+            raise enforce_failed("predictor.cc:12", f"blob. Blob does not exist: {name}")
         return self._workspace.blob(name)
 
 

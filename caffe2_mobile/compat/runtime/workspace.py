@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from caffe2_mobile.compat.runtime.blob import Blob
-from caffe2_mobile.compat.runtime.network import FailedOperator, Network, multiplies
+from caffe2_mobile.compat.runtime.errors import FailedOperator, enforce_failed
+from caffe2_mobile.compat.runtime.network import Network, multiplies
 from caffe2_models.operators import OPERATORS
 from caffe2_models.proto import caffe2_pb2
 
@@ -55,7 +56,7 @@ class Workspace:
         """Raises RuntimeError where there is none."""
         found = self.find_blob(name)
         if found is None:
-            raise RuntimeError(f"ws->HasBlob(name). Can't find blob: {name}")
+            raise enforce_failed("pybind_state.cc:221", f"ws->HasBlob(name). Can't find blob: {name}")
         return found
 
     def has_blob(self, name: str) -> bool:
@@ -73,11 +74,12 @@ class Workspace:
 
     def create_net(self, net: caffe2_pb2.NetDef, overwrite: bool = False) -> Network:
         if not net.HasField("name"):
-            raise RuntimeError("net_def->has_name(). Net definition should have a name.")
+            raise enforce_failed("workspace.cc:222", "net_def->has_name(). Net definition should have a name.")
         if net.name in self.nets and not overwrite:
-            raise RuntimeError(
-                f'I respectfully refuse to overwrite an existing net of the same name "{net.name}", '
-                "unless you explicitly specify overwrite=true."
+            raise enforce_failed(
+                "workspace.cc:229",
+                f'. I respectfully refuse to overwrite an existing net of the same name "{net.name}", '
+                "unless you explicitly specify overwrite=true.",
             )
         self.nets.pop(net.name, None)
         self.nets[net.name] = self._make(net)
@@ -86,7 +88,7 @@ class Workspace:
     def net(self, name: str) -> Network:
         """Raises RuntimeError where there is none."""
         if name not in self.nets:
-            raise RuntimeError(f"gWorkspace->GetNet(name). Can't find net {name}")
+            raise enforce_failed("pybind_state.cc:1234", f"gWorkspace->GetNet(name). Can't find net {name}")
         return self.nets[name]
 
     def run_net(self, name: str, iterations: int = 1) -> None:
@@ -183,7 +185,7 @@ class Workspaces:
     def switch(self, name: str, create_if_missing: bool = False) -> None:
         if name not in self._named:
             if not create_if_missing:
-                raise RuntimeError(f"create_if_missing. There is no workspace {name}")
+                raise enforce_failed("pybind_state.cc:189", f"create_if_missing. There is no workspace {name}")
             self._named[name] = self.make()
         self._current = name
 

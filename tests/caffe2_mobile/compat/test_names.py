@@ -1,4 +1,4 @@
-"""The names that docs/compat.md promises, and those that old scripts call, are there."""
+"""The names that docs/caffe2_compat.md promises, and those that old scripts call, are there."""
 
 import importlib
 import re
@@ -37,7 +37,9 @@ def resolve(path: str) -> Any:
 
 
 def documented(root: Path) -> list[tuple[list[str], str]]:
-    table = (root / "docs" / "compat.md").read_text().partition("## What is there")[2].partition("`caffe2.proto`")[0]
+    table = (
+        (root / "docs" / "caffe2_compat.md").read_text().partition("## What is there")[2].partition("`caffe2.proto`")[0]
+    )
     names: list[tuple[list[str], str]] = []
     for line in table.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]

@@ -1,0 +1,1 @@
+"""Stands in for torchvision, of which scripts want the transforms of validation."""
