@@ -1,4 +1,4 @@
-"""RuntimeErrors in the words of Caffe2 1.8.1, which scripts show and match: the place in its sources, what was wrong."""
+"""RuntimeErrors in the words of Caffe2 1.8.1, which scripts show and match: where in its sources, what was wrong."""
 
 from caffe2_models.proto import caffe2_pb2
 
