@@ -3,7 +3,7 @@
 
 Trains fbnet_96 for some seconds on scikit-learn's digits, then runs the project's own commands as a user
 would: PyTorch to ONNX, to Caffe2, to Caffe2 int8; each form validated on held-out images, its latency here
-measured, on a Samsung S8 estimated. Leaves images, models and results in demo-output/.
+measured, on a Samsung S8 estimated. Leaves images, models, results and a page to look at in demo-output/.
 """
 
 import argparse
@@ -50,9 +50,14 @@ def main(argv: list[str]) -> None:
     write_atomically(definition, model.architecture.to_json(name=MODEL))
     torch.save(model.state_dict(), checkpoint)
 
-    rows = Chain(definition, checkpoint, images, ["--top", "5"], show=True).run()
+    chain = Chain(definition, checkpoint, images, ["--top", "5"], show=True)
+    rows = chain.run()
+    page = out / "digits.html"
+    nets = (out / f"{name}.predict.pb" for name in ("digits", "digits_int8"))
+    chain.command("view", *nets, "--images", images.held_out, "-o", page)
     print(f"\n{MODEL} on {len(list(images.held_out.rglob('*.png')))} held-out digits; one image, one thread")
     print("\n".join([HEADER, *(line(row, milliseconds(answer(row, out, model))) for row in rows)]))
+    print(f"To look at: {page}")
 
 
 def write_images(out: Path) -> ImageFolders:

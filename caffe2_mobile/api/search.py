@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from caffe2_common.errors import ModelError
 from caffe2_common.extras import explaining_extras
 from caffe2_common.files import open_atomically, require_writable, write_atomically
+from caffe2_common.pages.colours import MUTED, colour, plot_style
 from caffe2_mobile.api.options import require_one_of
 from caffe2_mobile.api.runs import RunOptions, epoch_log, forget, in_turn, load_data, start, with_changes
 from caffe2_mobile.chain import Chain, Row, to_text, write_images
@@ -122,16 +123,19 @@ class SearchResult:
         matplotlib.use("Agg")
         from matplotlib import pyplot
 
-        figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
         latencies, accuracies = ([getattr(r, name) for r in self.random] for name in ("latency_ms", "test_accuracy"))
-        axes.scatter(latencies, accuracies, c="0.6", label="random")
-        axes.scatter([self.latency_ms], [self.test_accuracy], c="C3", marker="*", s=150, label="found")
-        axes.axvline(self.target_ms, color="0.8", linestyle="--", label="target")
-        axes.set_xlabel(f"latency on {self.device}, ms")
-        axes.set_ylabel("top-1 of images held out, %")
-        axes.legend()
-        with open_atomically(path) as file:
-            figure.savefig(file, dpi=120, format=Path(path).suffix.removeprefix(".") or "png")
+        with pyplot.rc_context(plot_style()):
+            figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+            axes.scatter(latencies, accuracies, c=colour("rest"), label="random")
+            axes.scatter(
+                [self.latency_ms], [self.test_accuracy], c=colour("estimated"), marker="*", s=150, label="found"
+            )
+            axes.axvline(self.target_ms, color=MUTED, linestyle="--", label="target")
+            axes.set_xlabel(f"latency on {self.device}, ms")
+            axes.set_ylabel("top-1 of images held out, %")
+            axes.legend()
+            with open_atomically(path) as file:
+                figure.savefig(file, dpi=120, format=Path(path).suffix.removeprefix(".") or "png")
         pyplot.close(figure)
 
 

@@ -36,6 +36,13 @@ class Activation:
     at_lowest: float | None = None
     at_highest: float | None = None
 
+    @property
+    def clamped(self) -> float | None:
+        """The share at the last step, and at the first one unless that is zero, as behind a ReLU."""
+        if self.covered is None:
+            return None
+        return (self.at_highest or 0.0) + ((self.at_lowest or 0.0) if self.covered[0] < 0 else 0.0)
+
 
 class _Watch:
     """Statistics of one blob."""

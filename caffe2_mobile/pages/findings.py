@@ -14,13 +14,14 @@ from exporters.int8.report import answer_line
 
 SHOWN = 3  # operators that cost the most
 CLAMPED = 0.01  # of a blob's values at the ends of its range, from which it is said
+WEIGHTS = ("problem", "warning", "fact")
 LOST = 1.0  # points of top-1, or percent of answers, from which it is said
 OPERATOR = re.compile(r"^predict: operator (\d+) \(")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A line, the places of the operators that it is about, and how much it matters: problem, warning or fact."""
+    """A line, the places of the operators that it is about, and how much it matters, one of WEIGHTS."""
 
     weight: str
     text: str
@@ -60,15 +61,21 @@ def find(
     errors: Sequence[LayerError],
     answers: Answers | None,
 ) -> list[Finding]:
-    """Problems first, then what costs most, then notes."""
+    """Problems first, then warnings; then facts, what costs most before notes."""
     found = _problems(inspected, rows)
     found += _dead_channels(rows, activations)
-    found += _clamped(rows, activations)
+    found += _clamped(rows, activations, errors)
     found += _answers(answers)
     found += _noisiest(rows, errors)
     found += [_slowest(rows, time) for time in times if time.sum_us]
     found += _islands(rows)
-    return found + [Finding("fact", note) for note in inspected.notes]
+    found += [Finding("fact", note) for note in inspected.notes]
+    return sorted(found, key=lambda finding: WEIGHTS.index(finding.weight))
+
+
+def counted(number: int, what: str) -> str:
+    """As `1 blob`, `2 blobs`."""
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _problems(inspected: InspectResult, rows: Sequence[Row]) -> list[Finding]:
@@ -91,25 +98,35 @@ def _dead_channels(rows: Sequence[Row], activations: Mapping[str, Activation]) -
         return []
     places = sorted(dead, key=lambda place: -dead[place])[:SHOWN]
     most = ", ".join(f"{dead[place]} of {rows[place].output}" for place in places)
-    text = f"{sum(dead.values())} channels never leave zero on these images, in {len(dead)} operators: {most}"
+    which = f"{counted(sum(dead.values()), 'channel')} of {counted(len(dead), 'operator')}"
+    text = f"{which} at zero throughout these images: {most}"
     return [Finding("warning", text + (" and others" if len(dead) > SHOWN else ""), tuple(places))]
 
 
-def _clamped(rows: Sequence[Row], activations: Mapping[str, Activation]) -> list[Finding]:
-    """Values at the last step; those at the first too, but where that is zero, as behind a ReLU."""
+def _clamped(rows: Sequence[Row], activations: Mapping[str, Activation], errors: Sequence[LayerError]) -> list[Finding]:
+    """Blobs whose range is too small, but for the input's, where black and white are its ends.
+
+    Where the float net's own values stay within the range, those at its ends are no loss (ReLU6).
+    """
+    whole = {error.name for error in errors if _covers(error)}
     shares = {}
     for row in rows:
         seen = activations.get(row.output)
-        if seen is None or seen.covered is None:
+        if seen is None or row.output in whole or row.type == "Int8Quantize":
             continue
-        lowest = (seen.at_lowest or 0.0) if seen.covered[0] < 0 else 0.0
-        share = lowest + (seen.at_highest or 0.0)
-        if share >= CLAMPED:
-            shares[row.place] = share
+        if seen.clamped is not None and seen.clamped >= CLAMPED:
+            shares[row.place] = seen.clamped
     places = sorted(shares, key=lambda place: -shares[place])[:SHOWN]
     most = ", ".join(f"{100 * shares[place]:.1f} % of {rows[place].output}" for place in places)
-    text = f"{len(shares)} blobs have at least 1 % of their values at the ends of their range: {most}"
+    text = f"{counted(len(shares), 'blob')} with 1 % or more of the values at the ends of the range: {most}"
     return [Finding("warning", text, tuple(places))] if shares else []
+
+
+def _covers(error: LayerError) -> bool:
+    """Whether a blob's range holds all of the float net's values, to a step."""
+    (low, high), (lowest, highest) = error.activation_range, error.covered_range
+    step = (highest - lowest) / 255
+    return lowest - step <= low and high <= highest + step and not error.is_aligned
 
 
 def _answers(answers: Answers | None) -> list[Finding]:
@@ -139,5 +156,5 @@ def _slowest(rows: Sequence[Row], times: Times) -> Finding:
 def _islands(rows: Sequence[Row]) -> list[Finding]:
     places = tuple(row.place for row in rows if row.is_island)
     kinds = ", ".join(dict.fromkeys(rows[place].type for place in places))
-    text = f"{len(places)} operators run in float, for QNNPACK has none of their kind: {kinds}"
+    text = f"{counted(len(places), 'operator')} in float, for QNNPACK has none of the kind: {kinds}"
     return [Finding("warning" if len(places) > 2 else "fact", text, places[:SHOWN])] if places else []

@@ -321,10 +321,8 @@ def _image_cells(result: ViewResult, row: Row) -> list[Cell]:
     seen = result.activations.get(row.output) if row.parent is None else None
     if seen is None:
         return [Cell(), Cell(), Cell()]
-    clamped = Cell()
-    if seen.covered is not None:
-        share = (seen.at_highest or 0.0) + ((seen.at_lowest or 0.0) if seen.covered[0] < 0 else 0.0)
-        clamped = Cell(f"{100 * share:.2f}", share)
+    share = seen.clamped
+    clamped = Cell() if share is None else Cell(f"{100 * share:.2f}", share)
     dead = Cell(str(seen.dead_channels) if seen.dead_channels else "", seen.dead_channels)
     return [Cell(f"{seen.low:.3g} … {seen.high:.3g}"), clamped, dead]
 

@@ -220,5 +220,6 @@
   scale = Math.max(Math.min(pane.clientWidth / size.width, 1), 0.6);
   svg.setAttribute("width", size.width * scale);
   svg.setAttribute("height", size.height * scale);
-  pane.scrollLeft = (pane.scrollWidth - pane.clientWidth) / 2;
+  if (operators.length) center(0);
+  pane.scrollTop = 0;
 }
