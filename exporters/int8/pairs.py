@@ -27,12 +27,12 @@ class _Sums:
     def add(self, real: np.ndarray, int8: np.ndarray) -> None:
         """Both [N, C, ...]."""
         self.low, self.high = min(self.low, float(real.min())), max(self.high, float(real.max()))
-        shape = (len(real), real.shape[1] if real.ndim > 1 else 1, -1)
+        shape = (len(real), int(np.prod(real.shape[1:2])), -1)
         x, y = (values.astype(np.float64).reshape(shape) for values in (real, int8))
         moments = [x.sum(axis=(0, 2)), y.sum(axis=(0, 2))]
         moments += [np.einsum("ncp,ncp->c", a, b) for a, b in ((x, x), (y, y), (x, y))]
         self.moments = self.moments + np.stack(moments) if self.count else np.stack(moments)
-        self.count += x.shape[0] * x.shape[2]
+        self.count += x[:, 0].size
         self.noise += float(((x - y) ** 2).sum())
 
     @property

@@ -257,7 +257,7 @@ COLUMNS = [
 def layer_table(layers: Sequence[LayerError]) -> Markup:
     """All figures of the layers, those that add most noise first."""
     most = max((layer.added for layer in layers), default=0.0) or 1.0
-    rows = [
+    rows: list[list[Cell | str]] = [
         [
             layer.name,
             layer.type,
