@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from caffe2_models.kernels import steps
 from caffe2_models.net import Net, Node, Part, Step
+from caffe2_models.operators.node import read_by
 from caffe2_models.tensors import TensorType, Value
 
 
@@ -61,7 +62,8 @@ class Graph:
 
     def __init__(self, net: Net | Part, types: dict[str, TensorType], outputs: list[str]):
         self.feeds = {name: Blob(given) for name, given in types.items()}
-        current = {name: Blob(TensorType.of(value), value) for name, value in net.parameters.items()}
+        read = read_by(net.operators).union(outputs)
+        current = {name: Blob(TensorType.of(value), value) for name, value in net.parameters.items() if name in read}
         current.update(self.feeds)
         self.instructions = [self._trace(step, current) for step in net.walk(types)]
         self.outputs = {name: current[name] for name in outputs}

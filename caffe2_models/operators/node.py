@@ -305,6 +305,11 @@ def all_nodes(nodes: Iterable[Node]) -> Iterator[Node]:
             yield from all_nodes(body.nodes)
 
 
+def read_by(nodes: Iterable[Node]) -> frozenset[str]:
+    """The blobs that operators read."""
+    return frozenset(name for node in nodes for name in node.inputs)
+
+
 def defined(blobs: Mapping, name: str):
     """The blob, or its type; ModelError where nothing has written it."""
     if name not in blobs:

@@ -62,8 +62,32 @@ class RegionOperator(Operator):
 class RoIAlign(RegionOperator):
     """Bilinear samples of each bin, averaged; rotated regions are (center x, center y, width, height, degrees)."""
 
+    refuses_content = True
+
+    @classmethod
+    def is_in_onnx(cls):
+        return not cls.rotated
+
     def compute(self, x, rois):
         return regions.align(x, self.geometry(x.shape, rois), self.grid, self.order == "NHWC")
+
+    def lower(self, graph, x, rois):
+        count, columns = rois.shape
+        image = graph.constant(np.zeros(count, np.int64))
+        box = rois
+        if columns == 5:
+            image, box = graph.add("Split", rois, graph.ints([1, 4]), outputs=2, axis=1)
+            image = graph.cast(graph.add("Squeeze", image, graph.ints([1])), np.int64)
+        y = graph.add(
+            "RoiAlign",
+            *(graph.to_nchw(x) if self.order == "NHWC" else x, box, image),
+            coordinate_transformation_mode="half_pixel" if self.aligned else "output_half_pixel",
+            output_height=self.pooled_h,
+            output_width=self.pooled_w,
+            sampling_ratio=max(self.sampling_ratio, 0),
+            spatial_scale=self.spatial_scale,
+        )
+        return graph.to_nhwc(y) if self.order == "NHWC" else y
 
 
 @operator("RoIPool")

@@ -115,6 +115,7 @@ class Operator:
     side_outputs: typing.ClassVar[tuple[str, ...]] = ()  # outputs that Caffe2 wants named though few read them
     carries_order: typing.ClassVar[bool] = False  # converters write `order` to it, as the published nets have it
     idle_arguments: typing.ClassVar[frozenset[str]] = frozenset()  # that exporters write to it, and it does not look at
+    refuses_content: typing.ClassVar[bool] = False  # raises ModelError for what a run brings; other runtimes would not
     ranks: typing.ClassVar[bool] = False  # takes the first input's values in their order: a last bit moves whole boxes
     shares_workspace: typing.ClassVar[bool] = False  # runs nets that it holds among the blobs around it
     nets_as_text: typing.ClassVar[frozenset[str]] = frozenset()  # arguments that may hold a net as text

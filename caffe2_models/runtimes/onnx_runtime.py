@@ -61,8 +61,11 @@ class OnnxRuntimeSession(StagedSession):
 
     def can_compile(self, step):
         """ONNX Runtime does not take all operators without elements, and rounds scores that are ranked otherwise."""
+        operator = step.node.operator
+        if not operator.is_in_onnx() or operator.refuses_content:
+            return False
         has_elements = all(t.size for t in [*step.inputs, *step.outputs])
-        return step.node.operator.is_in_onnx() and has_elements and not self._ranked.intersection(step.node.outputs)
+        return has_elements and not self._ranked.intersection(step.node.outputs)
 
     def compile(self, part, feeds, outputs):
         lowered = lower(part, input_types(feeds), outputs, qdq=self.approximate)

@@ -5,12 +5,12 @@ outputs' sizes only a run tells, it runs nets of its own, or the runtime has no 
 `reference` does, and the nets of an `If` are run in stages again. A net without such operators is one stage.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from caffe2_models.net import Net, Part, peak_bytes
-from caffe2_models.operators.node import Node, Step, defined, update, walk
+from caffe2_models.operators.node import Node, Step, defined, read_by, update, walk
 from caffe2_models.runtimes.session import Session, input_types, type_key
 from caffe2_models.tensors import Value, check_live
 
@@ -110,8 +110,3 @@ class StagedSession(Session):
         check_live(peak_bytes(steps, outputs, with_workspace=True))
         read = {name: feeds[name] for name in reads}
         return Stage(stop, reads, self.compile(part, read, outputs) if outputs else None)
-
-
-def read_by(nodes: Iterable[Node]) -> frozenset[str]:
-    """The blobs that operators read."""
-    return frozenset(name for node in nodes for name in node.inputs)

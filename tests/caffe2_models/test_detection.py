@@ -12,7 +12,9 @@ from PIL import Image
 from caffe2_models import Int8Tensor, ModelError, Net, kernels
 from caffe2_models.build import make_init
 from caffe2_models.detection import ordering
+from caffe2_models.lowering import lower_net
 from caffe2_models.proto import caffe2_pb2
+from caffe2_models.runtimes.onnx_runtime import open_session
 from caffe2_models.runtimes.session import input_types
 from caffe2_models.tensors import Sizes
 
@@ -131,6 +133,15 @@ def test_what_is_no_region_is_refused(region, message):
     feeds = {"features": np.zeros((1, 2, 5, 5), np.float32), "rois": np.array([region], np.float32)}
     with pytest.raises(ModelError, match=message):
         align.session("reference").run(feeds)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_regions_are_cut_out_alike_in_onnx(seed):
+    case = CASES["RoIAlign"](np.random.default_rng([seed, 5]))
+    want = case.net().session("reference").run(case.feeds, ["y0"])["y0"]
+    model, names = lower_net(case.net(), input_types(case.feeds), ["y0"])
+    (have,) = open_session(model.SerializeToString()).run([names["y0"]], case.feeds)
+    np.testing.assert_allclose(have, want, rtol=1e-5, atol=1e-6)
 
 
 DRAWN = """
