@@ -46,7 +46,7 @@ def workload(node: Node, inputs: list[TensorType], outputs: list[TensorType], ma
     weights = sum(t.size for t in parameters)
     activations = sum(t.size for t in inputs) - weights
     written = sum(t.size for t in outputs[:1])
-    if layer is Layer.CONVOLUTION:
+    if layer is Layer.CONVOLUTION and outputs:
         shape, macs = _convolution(node, inputs[0].shape, parameters[0].shape, outputs[0].shape)
         kind = (form, *shape)
     elif layer is Layer.FULLY_CONNECTED:

@@ -69,7 +69,9 @@ def find(
     found += _noisiest(rows, errors)
     found += [_slowest(rows, time) for time in times if time.sum_us]
     found += _islands(rows)
-    found += [Finding("fact", note) for note in inspected.notes]
+    found += [Finding("fact", note) for note in inspected.notes[:SHOWN]]
+    if len(inspected.notes) > SHOWN:
+        found.append(Finding("fact", f"and {counted(len(inspected.notes) - SHOWN, 'note')} more of this kind"))
     return sorted(found, key=lambda finding: WEIGHTS.index(finding.weight))
 
 

@@ -138,7 +138,7 @@ class _Lister:
             own = dict(writers)
             place = len(self.rows) + _inner_count(node)
             for name, body in node.bodies.items():
-                inner = own if node.type in OPERATORS and node.operator.shares_workspace else {}
+                inner = own if OPERATORS[node.type].shares_workspace else {}
                 self.add(body.nodes, inner, f"{label}/{name}/", place)
             self.places[id(node)] = place
             self.rows.append(self._row(node, label, own if node.bodies else writers, parent))
@@ -173,6 +173,12 @@ class _Lister:
     def _blob(self, name: str, kind: TensorType | None, writers: Mapping[str, int]) -> Blob:
         is_parameter = name in self.parameters and name not in writers
         return _typed(name, kind or self.parameters.get(name), is_parameter, writers.get(name))
+
+
+def inputs_of(net: Net) -> list[str]:
+    """What a user feeds; of a graph without its init net, whose parameters nothing fills, what operators begin with."""
+    first = {node.inputs[0] for node in net.operators if node.inputs}
+    return [name for name in net.inputs if net.init_operators or name in first]
 
 
 def _parameter_types(net: Net) -> Mapping[str, TensorType]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,8 @@ from caffe2_common.pages import (
 )
 from caffe2_mobile.pages.drawing import draw
 from caffe2_mobile.pages.findings import Finding, Times
-from caffe2_mobile.pages.operators import Row
+from caffe2_mobile.pages.operators import Row, inputs_of
+from caffe2_models.operators.node import listing
 from exporters.int8.measurement import LayerError
 from exporters.int8.report import layer_sections
 from runtime_lut import report
@@ -74,7 +76,7 @@ def to_data(result: ViewResult) -> dict[str, Any]:
         values["error"] = dataclasses.asdict(error) if error is not None and row.parent is None else None
         operators.append(values)
     answers = result.answers
-    return {
+    return _finite({
         "name": result.title,
         "inputs": {name: list(shape) for name, shape in result.inspected.inputs.items()},
         "outputs": result.net.outputs,
@@ -91,7 +93,16 @@ def to_data(result: ViewResult) -> dict[str, Any]:
         "top1": result.top1,
         "notes": result.notes,
         "operators": operators,
-    }  # fmt: skip
+    })  # fmt: skip
+
+
+def _finite(value: Any) -> Any:
+    """The same, with None for numbers that JSON has not."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _for_script(data: dict[str, Any]) -> dict[str, Any]:
@@ -122,7 +133,7 @@ def _heading(result: ViewResult) -> Markup:
     inputs = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in inspected.inputs.items())
     about = [f"{'int8' if net.is_quantized else 'float'} Caffe2 net"]
     about += [inspected.task] if inspected.task is not None else []
-    about.append(f"{inputs or ', '.join(net.inputs)} → {', '.join(net.outputs)}")
+    about.append(f"{inputs or listing(inputs_of(net))} → {listing(net.outputs)}")
     lines = [element("p", " · ".join(about), class_="about")]
     if result.float_net is not None:
         lines.append(element("p", f"beside its float form, {result.float_net.name or 'net'}", class_="note"))
@@ -216,7 +227,7 @@ def _graph(result: ViewResult) -> Markup:
         )
         for row in result.rows
     }
-    inputs = {name: "x".join(map(str, result.inspected.inputs.get(name, ()))) for name in result.net.inputs}
+    inputs = {name: "x".join(map(str, result.inspected.inputs.get(name, ()))) for name in inputs_of(result.net)}
     cells = (element("i", data_key=row.place, style=heat[row.place] or None) for row in result.rows)
     label = "graph: arrows go from operator to operator, + and - zoom"
     pane = element("div", draw(result.rows, inputs, result.net.outputs, heat), class_="pane", tabindex="0", id="pane",
