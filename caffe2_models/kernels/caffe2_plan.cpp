@@ -47,7 +47,7 @@ std::vector<uint8_t> read_file(const char* path) {
 }
 
 caffe2_plan* open(std::span<const uint8_t> content, int32_t threads) {
-  if (threads < 1 || threads > 1024) throw std::invalid_argument("a number of threads outside 1...1024");
+  check_range("number of threads", threads, 1, 1024);
   auto opened = std::make_unique<caffe2_plan>();
   opened->kernels = supported_kernels().front();
   opened->plan = read_plan(content, *opened->kernels, std::make_shared<ThreadPool>(threads));

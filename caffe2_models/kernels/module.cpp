@@ -55,7 +55,7 @@ PYBIND11_MODULE(_int8, m) {
   m.attr("SLACK") = kSlack;
 
   py::class_<Pool>(m, "ThreadPool").def(py::init([](int threads) {
-    if (threads < 1 || threads > 1024) throw std::invalid_argument("a number of threads outside 1...1024");
+    check_range("number of threads", threads, 1, 1024);
     return Pool{std::make_shared<ThreadPool>(threads), std::make_shared<Shared>()};
   }));
 

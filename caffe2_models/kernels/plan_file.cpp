@@ -28,7 +28,7 @@ class Reader {
   int64_t integer() { return value<int64_t>(); }
   int32_t small_integer() {
     const int64_t wide = integer();
-    if (wide < INT32_MIN || wide > INT32_MAX) throw std::invalid_argument("a number that cannot be");
+    check_range("number", wide, INT32_MIN, INT32_MAX);
     return static_cast<int32_t>(wide);
   }
   // Each of what is counted takes a byte of the file at least.
@@ -228,7 +228,7 @@ Plan read_plan(std::span<const uint8_t> file, const Kernels& kernels, std::share
     throw std::invalid_argument("no plan of this version");
   Reader reader(file.subspan(kMagic.size()));
   const int64_t arena = reader.integer();
-  if (arena < 0 || arena > kMaxArena) throw std::invalid_argument("an arena of a size that cannot be");
+  check_range("size of the arena", arena, 0, kMaxArena);
 
   Plan plan;
   plan.program = std::make_unique<Program>(kernels, std::move(pool), arena);

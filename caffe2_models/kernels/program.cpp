@@ -12,12 +12,13 @@ namespace {
 constexpr int64_t kMaxBytes = int64_t{1} << 36;
 constexpr int64_t kMaxScratch = int64_t{1} << 30;  // of each thread
 constexpr size_t kMaxLayers = 1 << 14;             // remembered
+constexpr int64_t kMaxExtent = (int64_t{1} << 24) - 1;
 
 // The product of dimensions, each at least 1.
 int64_t product(std::initializer_list<int64_t> factors) {
   int64_t result = 1;
   for (const int64_t factor : factors) {
-    if (factor < 1 || factor > kMaxBytes / result) throw std::invalid_argument("a dimension that cannot be");
+    check_range("dimension", factor, 1, kMaxBytes / result);
     result *= factor;
   }
   return result;
@@ -28,7 +29,7 @@ void check(bool holds, const char* what) {
 }
 
 void check_bytes(std::initializer_list<int32_t> values) {
-  for (const int32_t value : values) check(value >= 0 && value <= 255, "a zero point outside 0...255");
+  for (const int32_t value : values) check_range("zero point", value, 0, 255);
 }
 
 // First and last + 1 of the i-th of `parts` nearly equal parts.
@@ -38,12 +39,17 @@ Range part_of(int64_t total, int64_t parts, int64_t i) {
 
 }  // namespace
 
+void check_range(const char* what, int64_t value, int64_t low, int64_t high) {
+  if (value < low || value > high)
+    throw std::invalid_argument("invalid " + std::string(what) + " " + std::to_string(value) + ": expected " +
+                                std::to_string(low) + " to " + std::to_string(high));
+}
+
 void check_window(const Window& w) {
   for (const int64_t value : {w.images, w.in_h, w.in_w, w.out_h, w.out_w, w.kernel_h, w.kernel_w, w.stride_h,
                               w.stride_w, w.dilation_h, w.dilation_w})
-    check(value >= 1 && value < (int64_t{1} << 24), "a window that cannot be");
-  check(w.pad_top >= 0 && w.pad_left >= 0 && w.pad_top < (1 << 24) && w.pad_left < (1 << 24),
-        "pads that cannot be");
+    check_range("size of a window", value, 1, kMaxExtent);
+  for (const int64_t pad : {w.pad_top, w.pad_left}) check_range("pad of a window", pad, 0, kMaxExtent);
 }
 
 Filter make_filter(std::span<const uint8_t> weights, std::span<const int32_t> bias, const Window& w,
@@ -61,9 +67,8 @@ Filter make_filter(std::span<const uint8_t> weights, std::span<const int32_t> bi
 
 Addition make_addition(int32_t a_multiplier, int32_t a_zero_point, int32_t b_multiplier, int32_t b_zero_point,
                        int32_t shift, int32_t zero_point, int32_t lowest) {
-  check(std::min(a_multiplier, b_multiplier) >= 0 && std::max(a_multiplier, b_multiplier) <= 1 << 22 && shift >= 1 &&
-            shift <= 32,
-        "an addition that cannot be");
+  for (const int32_t multiplier : {a_multiplier, b_multiplier}) check_range("multiplier", multiplier, 0, 1 << 22);
+  check_range("shift of an addition", shift, 1, 32);
   check_bytes({a_zero_point, b_zero_point, zero_point, lowest});
   return {a_multiplier, b_multiplier, shift, -a_multiplier * a_zero_point - b_multiplier * b_zero_point,
           zero_point,   lowest};
@@ -99,7 +104,7 @@ Layer Shared::layer(const Kernels& kernels, const Window& window, const Filter& 
 Program::Program(const Kernels& kernels, std::shared_ptr<ThreadPool> pool, int64_t arena_bytes,
                  std::shared_ptr<Shared> shared)
     : kernels_(kernels), pool_(std::move(pool)), shared_(std::move(shared)), arena_bytes_(arena_bytes) {
-  check(arena_bytes >= 0 && arena_bytes <= kMaxBytes, "an arena of a size that cannot be");
+  check_range("size of the arena", arena_bytes, 0, kMaxBytes);
   arena_ = shared_->arena(arena_bytes + kSlack);
 }
 
@@ -116,7 +121,7 @@ int Program::buffer(int64_t offset, int64_t bytes) {
 }
 
 int Program::external(int64_t bytes) {
-  check(bytes >= 0, "a buffer of a size that cannot be");
+  check_range("size of a buffer", bytes, 0, kMaxBytes);
   buffers_.push_back({nullptr, bytes, false});
   return static_cast<int>(buffers_.size()) - 1;
 }
@@ -256,7 +261,7 @@ void Program::add(int a, int b, int y, int64_t elements, const Addition& additio
 }
 
 void Program::pool(int x, int y, const Pooling& pooling) {
-  check(!pooling.mean || (pooling.shift >= 1 && pooling.shift <= 62), "a shift that cannot be");
+  if (pooling.mean) check_range("shift of a mean", pooling.shift, 1, 62);
   check_bytes({pooling.x_zero_point, pooling.zero_point, pooling.lowest});
   const Window& w = pooling.window;
   require(x, product({w.images, w.in_h, w.in_w, pooling.channels}));
@@ -394,7 +399,7 @@ void Program::gather(int x, int y, int64_t run, std::vector<int32_t> positions) 
   const int64_t runs = static_cast<int64_t>(positions.size());
   require_writable(y, product({runs, run}));
   const auto [first, last] = std::minmax_element(positions.begin(), positions.end());
-  check(*first >= 0, "a position that cannot be");
+  check_range("position", *first, 0, INT32_MAX);
   require(x, *last + run);
   auto own = std::make_shared<std::vector<int32_t>>(std::move(positions));
   const int64_t parts = parts_of(runs * (1 + run / 32));
@@ -411,8 +416,8 @@ void Program::gather(int x, int y, int64_t run, std::vector<int32_t> positions) 
 
 void Program::copy(int x, int y, int64_t rows, int64_t run, int64_t x_offset, int64_t x_pitch,
                    int64_t y_offset, int64_t y_pitch) {
-  check(x_offset >= 0 && y_offset >= 0 && run >= 1 && x_offset < kMaxBytes && y_offset < kMaxBytes,
-        "a copy that cannot be");
+  for (const int64_t offset : {x_offset, y_offset}) check_range("offset of a copy", offset, 0, kMaxBytes - 1);
+  check_range("length of a copy", run, 1, kMaxBytes);
   require(x, x_offset + product({rows, x_pitch}) - x_pitch + run);
   require_writable(y, y_offset + product({rows, y_pitch}) - y_pitch + run);
   const int64_t parts = std::min(rows, parts_of(rows * run / 32));

@@ -13,14 +13,16 @@
 
 namespace int8 {
 
-// Throws std::invalid_argument for a window that cannot be; those given to the functions below must be
-// checked.
+// Throws std::invalid_argument, "invalid WHAT VALUE: expected LOW to HIGH", for a value outside these ends.
+void check_range(const char* what, int64_t value, int64_t low, int64_t high);
+
+// Throws std::invalid_argument for sizes below 1 or absurd ones; windows given to the functions below must be checked.
 void check_window(const Window& window);
 
 // What a convolution's padded input takes; 0 where it needs none.
 int64_t padded_bytes(const Window& window, int64_t in_channels, int64_t out_channels, int64_t groups);
 
-// These throw std::invalid_argument where the parameters cannot be.
+// These throw std::invalid_argument for invalid parameters.
 Filter make_filter(std::span<const uint8_t> weights, std::span<const int32_t> bias, const Window& window,
                    int64_t in_channels, int64_t groups, int32_t weight_zero_point, int32_t x_zero_point,
                    const Requantization& requantization);
