@@ -10,14 +10,12 @@ import numpy as np
 from caffe2_common.errors import ModelError, UnsupportedError
 from caffe2_common.sizes import Size, pair_of
 from caffe2_models.files import MAX_OPERATORS, find_pair, read_init, read_net, with_weights, write_net
-from caffe2_models.operators import OPERATORS
+from caffe2_models.operators import OPERATORS, traits_of
 from caffe2_models.operators.node import Node, Step, all_nodes, defined, listing, make_nodes, update, walk
+from caffe2_models.operators.registry import Layer
 from caffe2_models.preprocessing import get_input_dims, get_preprocessing
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.tensors import MAX_BLOB_BYTES, TensorType, Value
-
-# Fills without content: where an init net ends with one for the input, it stands in for the user's data.
-STAND_IN_FILLS = {"ConstantFill", "GaussianFill", "UniformFill", "XavierFill", "MSRAFill"}
 
 MAX_NAME = 1024
 
@@ -219,7 +217,7 @@ class Net:
     @functools.cached_property
     def _stand_ins(self) -> list[str]:
         """Where every input is filled: the first that an operator begins with and that is filled without content."""
-        fills = {name for node in self.init_operators if node.type in STAND_IN_FILLS for name in node.outputs}
+        fills = {name for node in self.init_operators if traits_of(node.type).stands_in for name in node.outputs}
         for node in self.operators:
             if node.inputs and node.inputs[0] in fills:
                 return [node.inputs[0]]
@@ -230,7 +228,8 @@ class Net:
         reached = {name}
         for node in self.operators:
             if node.inputs and node.inputs[0] in reached:
-                if node.type in ("Conv", "Int8Conv", "Int8ConvRelu") and node.inputs[1] in self.parameter_types:
+                convolves = traits_of(node.type).layer is Layer.CONVOLUTION
+                if convolves and node.inputs[1] in self.parameter_types:
                     shape = self.parameter_types[node.inputs[1]].shape
                     channels = shape[-1] if node.arguments.get_str("order") == "NHWC" else shape[1]
                     return channels * (node.arguments.get_int("group") or 1)

@@ -16,7 +16,7 @@ import numpy as np
 from caffe2_common.dtypes import NUMPY_OF_CODE
 from caffe2_common.errors import ModelError
 from caffe2_models.net import Node, Step
-from caffe2_models.operators import OPERATORS, Operator
+from caffe2_models.operators import traits_of
 from caffe2_models.operators.registry import Layer
 from caffe2_models.tensors import TensorType
 from runtime_lut.signature import operator_of_record
@@ -41,7 +41,7 @@ class Workload:
 def workload(node: Node, inputs: list[TensorType], outputs: list[TensorType], macs: int) -> Workload:
     """The workload of an operator whose types are known."""
     form = "int8" if node.type.startswith("Int8") else "fp32"
-    layer = OPERATORS.get(node.type, Operator).layer
+    layer = traits_of(node.type).layer
     parameters = inputs[1:] if layer is not None else []
     weights = sum(t.size for t in parameters)
     activations = sum(t.size for t in inputs) - weights

@@ -15,7 +15,7 @@ from caffe2_common.dtypes import CODE_OF_NUMPY
 from caffe2_common.errors import ModelError
 from caffe2_models.arguments import Arguments
 from caffe2_models.net import Step
-from caffe2_models.operators import OPERATORS, Operator
+from caffe2_models.operators import traits_of
 from caffe2_models.operators.window import Window
 from caffe2_models.proto import caffe2_pb2
 
@@ -101,7 +101,7 @@ def canonical_arguments(op_type: str, op: caffe2_pb2.OperatorDef) -> str:
     Kernel, stride, pads and dilation are brought to one form whatever their spelling; Caffe2's defaults and
     what has no effect are left out; the rest is sorted by name.
     """
-    silent = IGNORED | OPERATORS.get(op_type, Operator).idle_arguments
+    silent = IGNORED | traits_of(op_type).idle_arguments
     meant = {arg.name: _value(arg) for arg in op.arg if arg.name not in silent}
     window = {name: meant[name] for name in meant.keys() & WINDOW_ARGUMENTS}
     if window:

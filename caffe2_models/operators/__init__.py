@@ -38,6 +38,6 @@ from caffe2_models.operators import (  # noqa: F401
     sparse,
     style,
 )
-from caffe2_models.operators.registry import OPERATORS, Operator, operator
+from caffe2_models.operators.registry import OPERATORS, Operator, operator, traits_of
 
-__all__ = ["OPERATORS", "Operator", "operator"]
+__all__ = ["OPERATORS", "Operator", "operator", "traits_of"]

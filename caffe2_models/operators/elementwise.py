@@ -86,7 +86,9 @@ for caffe2_name, function, onnx_name in FUNCTIONS:
     operator(caffe2_name, function=staticmethod(function), onnx_type=onnx_name)(Unary)
 
 
-operator("Relu", function=staticmethod(lambda x: np.maximum(x, 0)), onnx_type="Relu", carries_order=True)(Unary)
+operator(
+    "Relu", function=staticmethod(lambda x: np.maximum(x, 0)), onnx_type="Relu", carries_order=True, passes_factors=True
+)(Unary)
 
 
 @operator("Negative", function=staticmethod(np.negative), onnx_type="Neg")
@@ -214,6 +216,8 @@ class Selu(Elementwise):
 @dataclass(frozen=True)
 class LeakyRelu(Elementwise):
     alpha: float = 0.01
+
+    passes_factors = True
 
     def compute(self, x):
         return np.where(x < 0, x * np.float32(self.alpha), x)

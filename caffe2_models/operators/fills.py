@@ -149,6 +149,8 @@ class ConstantFill(Fill):
 
     scalar: Scalar
 
+    stands_in = True
+
     @property
     def dtype(self):
         return self.scalar.dtype
@@ -165,6 +167,8 @@ class RandomFill(Fill):
     max: float = 1.0
     mean: float = 0.0
     std: float = 1.0
+
+    stands_in = True
 
     def infer(self, x=None):
         arguments = (self.min, self.max, self.mean, self.std)

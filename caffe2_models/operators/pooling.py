@@ -102,6 +102,9 @@ class Pool(Windowed):
 @operator("MaxPool", "MaxPool1D", "MaxPool2D", "MaxPool3D")
 @dataclass(frozen=True)
 class MaxPool(Pool):
+    passes_clamps = True
+    passes_factors = True
+
     def pool(self, x):
         return max_over_window(x, self.window.fit(*x.shape[2:]))
 
@@ -117,6 +120,8 @@ class AveragePool(Pool):
     """Mean over the pixels of each window; over its whole area with count_include_pad."""
 
     count_include_pad: bool = False
+
+    passes_factors = True
 
     def pool(self, x):
         fit = self.window.fit(*x.shape[2:])

@@ -117,6 +117,9 @@ class Operator:
     idle_arguments: typing.ClassVar[frozenset[str]] = frozenset()  # that exporters write to it, and it does not look at
     refuses_content: typing.ClassVar[bool] = False  # raises ModelError for what a run brings; other runtimes would not
     ranks: typing.ClassVar[bool] = False  # takes the first input's values in their order: a last bit moves whole boxes
+    passes_clamps: typing.ClassVar[bool] = False  # maxima or values that move: a clamp behind it may stand before it
+    passes_factors: typing.ClassVar[bool] = False  # f(t x) = t f(x) for a factor t > 0, and channels stay apart
+    stands_in: typing.ClassVar[bool] = False  # a fill without content, in the place of data that a user feeds
     shares_workspace: typing.ClassVar[bool] = False  # runs nets that it holds among the blobs around it
     nets_as_text: typing.ClassVar[frozenset[str]] = frozenset()  # arguments that may hold a net as text
     implicit_inputs: typing.ClassVar[tuple[str, ...]] = ()  # blobs that it reads though no net names them, last
@@ -183,6 +186,11 @@ class Operator:
         said is what an argument can make large.
         """
         return 0
+
+
+def traits_of(name: str) -> type[Operator]:
+    """The operator's class, for its traits; the base, which has none, where it is not in the table."""
+    return OPERATORS.get(name, Operator)
 
 
 @functools.cache

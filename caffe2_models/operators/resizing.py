@@ -46,6 +46,9 @@ class Resize(Operator):
 class Nearest(Resize):
     """Output pixel i is input pixel floor(i / scale)."""
 
+    passes_clamps = True
+    passes_factors = True
+
     def compute(self, x, scales=None):
         for axis, positions in self._sources(x.shape, scales):
             x = x.take(positions, axis)

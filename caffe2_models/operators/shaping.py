@@ -39,6 +39,7 @@ class Reshape(Operator):
 
     dtypes: ClassVar[InputDtypes] = ANY
     side_outputs = ("old_shape",)
+    passes_factors = True
 
     def infer(self, x, shape=None):
         wanted = known(shape, "dimensions")
@@ -71,6 +72,7 @@ class Reshaping(Operator):
     """Base of operators whose output has the input's elements in the input's order, in self.result(shape)."""
 
     dtypes: ClassVar[InputDtypes] = ANY
+    passes_factors = True
 
     def infer(self, x):
         return x.with_shape(self.result(x.shape))
@@ -197,6 +199,7 @@ class ChannelShuffle(Operator):
     order: str = "NCHW"
 
     idle_arguments = frozenset({"kernel"})
+    passes_clamps = True
 
     def infer(self, x):
         if self.group < 1 or image_shape(x, self.order)[1] % self.group:
@@ -246,6 +249,7 @@ class Concat(Joint):
     add_axis: bool = False
 
     side_outputs = ("split_info",)
+    passes_clamps = True
 
     def infer(self, first, *others):
         inputs = (first, *others)

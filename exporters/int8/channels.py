@@ -1,5 +1,6 @@
 """Which weights read a layer's output channels: what corrections of one layer must undo in the next."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,9 +8,6 @@ import numpy as np
 from caffe2_models.operators.shaping import ChannelShuffle
 from exporters.int8.calibration import Calibration
 from exporters.layers import Blob, Graph, Layer
-
-# Layers that treat every channel alike and commute with a positive factor.
-PASSING = {"MaxPool", "AveragePool", "ResizeNearest", "Relu", "LeakyRelu", "Flatten", "Reshape", "Squeeze"}
 
 
 @dataclass(frozen=True)
@@ -72,14 +70,13 @@ def _find(consumers: dict, blob: Blob, channels: np.ndarray) -> list[Reader] | N
 def _through(consumers: dict, layer: Layer, blob: Blob, channels: np.ndarray) -> list[Reader] | None:
     shape = blob.shape
     if layer.is_weighted:
-        if layer.type == "FC" and len(shape) == 4:
-            pixels = shape[2] * shape[3]
+        if layer.type == "FC":
+            pixels = math.prod(shape[2:])
             return [Reader(layer, channels * pixels + pixel) for pixel in range(pixels)]
         return [Reader(layer, channels)]
     if layer.is_clamped and (layer.low, layer.high) != (0, np.inf):
         return None
-    flat = len(layer.output.shape) == 2
-    if layer.type in PASSING and (not flat or int(np.prod(shape[2:])) == 1):
+    if layer.traits.passes_factors and layer.output.shape[:2] == shape[:2]:
         return _find(consumers, layer.output, channels)
     if layer.type == "ChannelShuffle":
         group = layer.decoded(ChannelShuffle).group

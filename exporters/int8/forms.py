@@ -12,7 +12,7 @@ from caffe2_models.operators import OPERATORS
 from caffe2_models.operators.convolution import ConvTranspose
 from caffe2_models.operators.elementwise import LeakyRelu
 from caffe2_models.operators.normalization import Softmax
-from caffe2_models.operators.pooling import AveragePool
+from caffe2_models.operators.pooling import AveragePool, Pool
 from caffe2_models.operators.registry import OutputScale
 from caffe2_models.operators.resizing import ResizeNearest
 from caffe2_models.operators.shaping import ChannelShuffle, Slice
@@ -27,13 +27,14 @@ class Form:
     """The Int8 operator for a float layer.
 
     fits(layer) says whether the form computes the layer; arguments(layer) are its own, besides order, Y_scale and
-    Y_zero_point.
+    Y_zero_point. clamps: its requantization, or its ...Relu twin, clamps the output as it is made.
     """
 
     type: str
     fits: Callable[[Layer], bool] = lambda layer: True
     arguments: Callable[[Layer], dict] = lambda layer: {}
     ordered: bool = True  # carries the argument order="NHWC"
+    clamps: bool = False
 
     @property
     def output(self) -> OutputScale | None:
@@ -153,15 +154,16 @@ def _is_plain(layer: Layer) -> bool:
 
 
 FORMS = {
-    "Conv": Form("Int8Conv", fits=lambda y: y.is_weighted, arguments=_convolution_arguments),
+    "Conv": Form("Int8Conv", fits=lambda y: y.is_weighted, arguments=_convolution_arguments, clamps=True),
     "ConvTranspose": Form(
         "Int8ConvTranspose",
         fits=lambda y: y.is_weighted,
         arguments=lambda y: {**_convolution_arguments(y), "adjs": list(y.decoded(ConvTranspose).adj.pixels)},
+        clamps=True,
     ),
-    "FC": Form("Int8FC", fits=lambda y: y.is_weighted and len(y.inputs[0].shape) in (2, 4)),
-    "Sum": Form("Int8Sum", fits=_adds),
-    "AveragePool": Form("Int8AveragePool", fits=_averages_whole_windows, arguments=_pool_arguments),
+    "FC": Form("Int8FC", fits=lambda y: y.is_weighted and len(y.inputs[0].shape) in (2, 4), clamps=True),
+    "Sum": Form("Int8Sum", fits=_adds, clamps=True),
+    "AveragePool": Form("Int8AveragePool", fits=_averages_whole_windows, arguments=_pool_arguments, clamps=True),
     "MaxPool": Form("Int8MaxPool", fits=_pools, arguments=_pool_arguments),
     "Concat": Form("Int8Concat", fits=_joins),
     "ChannelShuffle": Form(
@@ -212,5 +214,7 @@ def plan(graph: Graph) -> list[bool]:
 def _feeds_weights(layer: Layer, consumers: dict[Blob, list[Layer | None]]) -> bool:
     """Whether the layer only moves values, and only layers with weights read them."""
     readers = consumers.get(layer.output, [])
-    moves = layer.type in FORMS and FORMS[layer.type].output is OutputScale.AS_INPUT and layer.type != "MaxPool"
+    moves = (
+        layer.type in FORMS and FORMS[layer.type].output is OutputScale.AS_INPUT and not issubclass(layer.traits, Pool)
+    )
     return moves and bool(readers) and all(reader is not None and reader.is_weighted for reader in readers)

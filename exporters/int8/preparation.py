@@ -10,15 +10,10 @@ from caffe2_models import Net
 from caffe2_models.operators.elementwise import HardSigmoid
 from caffe2_models.operators.pooling import AveragePool
 from caffe2_models.operators.shaping import ChannelShuffle, Split
+from exporters.int8.forms import FORMS
 from exporters.layers import Blob, Graph, Layer, Rule, View, constant, read_graph, rewrite, write_net
 from exporters.layers.graph import AFFINE
 from exporters.layers.rules import RULES, affine_input, affine_of
-
-# Layers whose output can be clamped as it is made: by requantization, or by the operator's ...Relu twin.
-CLAMPABLE = {"Sum", "AveragePool"}  # besides the weighted layers
-
-# A clamp of one of these is the clamp of its inputs: maxima and moved values.
-TRANSPARENT = {"MaxPool", "Concat", "ChannelShuffle", "ResizeNearest"}
 
 CLAMPS = {
     "Relu": lambda layer: (0.0, math.inf),
@@ -214,9 +209,9 @@ def _clampable(view: View, blob: Blob) -> list[Layer] | None:
     layer = view.writer(blob)
     if layer is None or len(view.readers(blob)) > 1:
         return None
-    if layer.is_weighted or layer.type in CLAMPABLE:
+    if layer.is_weighted or (layer.type in FORMS and FORMS[layer.type].clamps):
         return [layer]
-    if layer.type not in TRANSPARENT:
+    if not layer.traits.passes_clamps:
         return None
     found = [_clampable(view, x) for x in layer.inputs]
     return None if any(f is None for f in found) else [target for f in found for target in f or ()]

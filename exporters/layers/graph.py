@@ -17,7 +17,7 @@ from caffe2_common.preprocessing import Preprocessing
 from caffe2_common.sizes import Dims
 from caffe2_models.arguments import Arguments
 from caffe2_models.build import add_operator
-from caffe2_models.operators import OPERATORS, Operator
+from caffe2_models.operators import OPERATORS, Operator, traits_of
 from caffe2_models.operators import registry as traits
 from caffe2_models.operators.convolution import Windowed
 from caffe2_models.operators.node import Node
@@ -143,7 +143,7 @@ class Layer:
     @property
     def traits(self) -> Class[Operator]:
         """What is known of the operator whatever its arguments."""
-        return OPERATORS.get(self.type, Operator)
+        return traits_of(self.type)
 
     def decoded(self, kind: Class[Kind]) -> Kind:
         """The operator with its arguments decoded. Raises TypeError where it is not of this kind."""

@@ -196,6 +196,23 @@ def test_absorption_leaves_readers_that_pad_alone():
     assert absorb_biases(*prepared(net))[2] == 0
 
 
+@pytest.mark.parametrize("shape", [[1, 3, 12, 8], [1, 12, 4, 6], [1, 6, 48]])
+def test_a_reshape_that_mixes_channels_and_pixels_ends_an_equalization(shape):
+    """Behind it a channel's factor would be undone in other channels."""
+    net = FloatNet(3, 8, 6)
+    uneven_weight = net.draw(6, 3, 1, 1) * np.logspace(-1, 1, 6, dtype=np.float32).reshape(-1, 1, 1, 1)
+    x = net.add("Reshape", net.add("Relu", net.add("Conv", "data", uneven_weight, net.draw(6), kernel=1)),
+                outputs=2, shape=shape)  # fmt: skip
+    if len(shape) == 3:
+        net.fc(x, 4)
+    else:
+        net.conv(x, 4)
+    graph, calibration = prepared(net)
+    before = graph
+    graph, _, _ = equalize(graph, calibration)
+    assert_same_function(run(graph, net.images()), run(before, net.images()))
+
+
 def coarse_net(clip: float | None) -> FloatNet:
     """Layers whose weights share their steps with one outlier."""
     net, x = FloatNet(3, 12, 12), "data"
