@@ -71,7 +71,10 @@ def _write_part(images: Images, indices: list[int], folder: Path) -> None:
 
 
 class Chain:
-    """The forms of one network in one folder: NAME.onnx, NAME.init.pb, NAME_int8.init.pb, commands.log ..."""
+    """The forms of one network in one folder: NAME.onnx, NAME.init.pb, NAME_int8.init.pb, commands.log ...
+
+    With ways_out, also those that go on from the int8 net: NAME_int8.onnx, NAME_int8.tflite.
+    """
 
     def __init__(
         self,
@@ -80,6 +83,7 @@ class Chain:
         images: ImageFolders,
         latency_flags: Sequence[str] = (),
         show: bool = False,
+        ways_out: bool = False,
     ):
         """latency_flags: those of `caffe2-mobile latency` that tell the device and its table.
 
@@ -87,6 +91,7 @@ class Chain:
         """
         self.definition, self.checkpoint = definition.resolve(), checkpoint.resolve()
         self.images, self.latency_flags, self.show = images, latency_flags, show
+        self.ways_out = ways_out
         self.out, self.name = self.definition.parent, self.definition.stem
         self.log = self.out / "commands.log"
 
@@ -107,6 +112,11 @@ class Chain:
             "Caffe2 fp32": (_pair(fp32), ["--c2-prefix", fp32]),
             "Caffe2 int8": (_pair(int8), ["--c2-prefix", int8]),
         }
+        if self.ways_out:
+            exact, tflite = (int8.with_name(f"{int8.name}{end}") for end in (".onnx", ".tflite"))
+            self.command("to-onnx", "--c2-prefix", int8, exact)
+            self.command("to-tflite", int8, "-o", tflite)
+            forms |= {"ONNX int8": ([exact], [exact]), "LiteRT int8": ([tflite], [tflite])}
         rows: list[Row] = []
         judged: np.ndarray | None = None
         for form, (files, words) in forms.items():

@@ -40,7 +40,7 @@ def to_onnx(net: Net, shapes: Mapping[str, Sequence[int]], int8: Int8Form = "exa
     function to the byte ("exact"), or one that is near and in some runtimes faster: "qdq", QuantizeLinear and
     DequantizeLinear around float operators, or "qlinear", with QLinearConv. Raises UnsupportedError or ModelError.
     """
-    model = _with_free_batch(net, shapes, int8) or _model(_lowered(net, shapes, int8))
+    model = lowered_model(net, shapes, int8)
     if net.is_quantized and int8 == "qlinear":
         to_qlinear(model)
     if (preprocessing := get_preprocessing(net.predict)) is not None:
@@ -48,6 +48,11 @@ def to_onnx(net: Net, shapes: Mapping[str, Sequence[int]], int8: Int8Form = "exa
     if net.is_quantized:
         model.metadata_props.add(key=origin.KEY, value=origin.to_text(origin.record_net(net, shapes)))
     return model
+
+
+def lowered_model(net: Net, shapes: Mapping[str, Sequence[int]], int8: Int8Form) -> onnx.ModelProto:
+    """The nodes alone, with a free batch where the graph allows it; "qlinear" is "qdq" before it is rewritten."""
+    return _with_free_batch(net, shapes, int8) or _model(_lowered(net, shapes, int8))
 
 
 def compare_onnx(net: Net, model: onnx.ModelProto, samples: Sequence[Sample], form: Int8Form) -> Int8Report:

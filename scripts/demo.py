@@ -2,8 +2,9 @@
 """The whole chain on an embedded example: a small FBNet learns handwritten digits, and goes to the phone.
 
 Trains fbnet_96 for some seconds on scikit-learn's digits, then runs the project's own commands as a user
-would: PyTorch to ONNX, to Caffe2, to Caffe2 int8; each form validated on held-out images, its latency here
-measured, on a Samsung S8 estimated. Leaves images, models, results and a page to look at in demo-output/.
+would: PyTorch to ONNX, to Caffe2, to Caffe2 int8, and out again to ONNX, the same to the byte, and to LiteRT;
+each form validated on held-out images, its latency here measured, on a Samsung S8 estimated. Leaves images,
+models, results and a page to look at in demo-output/.
 """
 
 import argparse
@@ -26,12 +27,14 @@ from caffe2_common.progress import progress
 from caffe2_mobile import load_net
 from caffe2_mobile.chain import Chain, ImageFolders, Row
 from caffe2_mobile.commands.program import ArgumentParser, run
+from caffe2_models.model_files import open_model_file
 from caffe2_models.runtimes.onnx_runtime import open_session
 from mobile_cv.model_zoo import create_model
 
 MODEL, CLASSES, SIZE = "fbnet_96", 10, 32
 TRAINING, HELD_OUT = slice(0, 1297), slice(1297, None)
 EPOCHS, BATCH, LEARNING_RATE = 10, 32, 0.05
+WAYS_OUT = {"ONNX int8": "digits_int8.onnx", "LiteRT int8": "digits_int8.tflite"}
 INPUT = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "interpolation": "bilinear", "crop_pct": 1.0}
 
 HEADER = f"{'form':12} {'top-1 %':>8} {'agrees %':>9} {'size MB':>8} {'ms here':>8} {'est. ms on S8':>14}"
@@ -50,7 +53,7 @@ def main(argv: list[str]) -> None:
     write_atomically(definition, model.architecture.to_json(name=MODEL))
     torch.save(model.state_dict(), checkpoint)
 
-    chain = Chain(definition, checkpoint, images, ["--top", "5"], show=True)
+    chain = Chain(definition, checkpoint, images, ["--top", "5"], show=True, ways_out=True)
     rows = chain.run()
     page = out / "digits.html"
     nets = (out / f"{name}.predict.pb" for name in ("digits", "digits_int8"))
@@ -111,6 +114,10 @@ def answer(row: Row, out: Path, model: torch.nn.Module) -> Callable[[], object]:
         options.intra_op_num_threads = 1
         onnx = open_session(out / "digits.onnx", options)
         return lambda: onnx.run(None, {onnx.get_inputs()[0].name: image})
+    if row.form in WAYS_OUT:
+        file = open_model_file(out / WAYS_OUT[row.form])
+        session = file.session(threads=1)
+        return lambda: session(dict.fromkeys(file.inputs, image))
     prefix = out / ("digits_int8" if row.form == "Caffe2 int8" else "digits")
     net = load_net(f"{prefix}.predict.pb", f"{prefix}.init.pb")
     session = net.session(threads=1)

@@ -25,15 +25,21 @@ if TYPE_CHECKING:
 Source = Net | Place
 
 
-def from_onnx(path: Path) -> Net:
-    """The Caffe2 float net of an ONNX file."""
-    from exporters.onnx_files import in_bytes, load_onnx
+@explaining_extras()
+def from_file(path: Path) -> Net:
+    """The Caffe2 net of an ONNX or TensorFlow Lite file: int8 where that computes in bytes, at its own scales."""
+    from exporters.onnx_files import load_onnx
     from exporters.onnx_to_caffe2 import convert
+    from exporters.quantized_onnx import convert_quantized, is_quantized
 
-    model = load_onnx(path)
-    if in_bytes(model):
-        raise ModelError(f"{path}: computes in bytes; a Caffe2 net is made of a float ONNX file")
-    return convert(model)
+    if path.suffix == ".tflite":
+        from exporters.tflite_to_onnx.conversion import to_onnx
+        from exporters.tflite_to_onnx.file import read_tflite
+
+        model = to_onnx(read_tflite(path))
+    else:
+        model = load_onnx(path)
+    return convert_quantized(model).net if is_quantized(model) else convert(model)
 
 
 @explaining_extras()
@@ -100,7 +106,7 @@ def read_net(source: Source, init: Place | None = None) -> Net:
     """
     if isinstance(source, Net):
         return source
-    return from_onnx(Path(source)) if Path(source).suffix == ".onnx" else find_net(source, init)
+    return from_file(Path(source)) if is_model_file(source) else find_net(source, init)
 
 
 def open_net(source: Source, init: Place | None = None) -> Net:
@@ -113,10 +119,10 @@ def open_net(source: Source, init: Place | None = None) -> Net:
     if isinstance(source, Net):
         return source
     suffix = Path(source).suffix
-    if (file := open_file(source)) is not None:
+    if (file := open_file(source)) is not None and file.record is not None:
         return file.origin()
-    if suffix == ".onnx":
-        return read_net(source)
+    if is_model_file(source):
+        return from_file(Path(source))
     if suffix != ".json" and is_net(source):
         return find_net(source, init, stand_in_weights=True)
     try:

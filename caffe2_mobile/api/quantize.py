@@ -1,4 +1,4 @@
-"""Caffe2 float nets to int8 nets for QNNPACK."""
+"""Caffe2 float nets to int8: nets for QNNPACK, or files for LiteRT and ONNX Runtime."""
 
 import dataclasses
 import math
@@ -11,19 +11,23 @@ from pathlib import Path
 import numpy as np
 
 from caffe2_common.errors import ModelError
+from caffe2_common.extras import explaining_extras
+from caffe2_common.files import write_atomically
 from caffe2_common.images import MAX_PIXELS
 from caffe2_common.preprocessing import Preprocessing
 from caffe2_common.sizes import Size, size_of
 from caffe2_mobile.api.nets import read_net
-from caffe2_mobile.api.options import PreprocessingOptions, require_positive
+from caffe2_mobile.api.options import PreprocessingOptions, require_one_of, require_positive
 from caffe2_models import Net
+from caffe2_models.model_files import ModelFile
 from caffe2_models.preprocessing import get_preprocessing, set_preprocessing
 from exporters.int8 import quantizer
 from exporters.int8.calibration import Images
 from exporters.int8.measurement import compare_answers, layer_errors
-from exporters.int8.quantizer import Quantized
+from exporters.int8.quantizer import TARGETS, Quantized, Target
 from exporters.int8.recipe import DEFAULT, Recipe, find_recipe
 from exporters.int8.report import Latency, Report
+from exporters.int8.targets import make_file
 from runtime_lut.estimate import DEFAULT_DEVICE, Estimator
 from runtime_lut.latency import net_latency
 from validate.calibration import open_images
@@ -39,15 +43,17 @@ Data = str | os.PathLike[str] | Images
 class QuantizeOptions(PreprocessingOptions):
     """How to quantize; the preprocessing is that of the calibration images, and recorded in the int8 net.
 
-    calibration_images: how many of the folder's, evenly spaced. recipe: what the quantizer does, by name (best, fast,
-    minmax), from a file F.json, or as a Recipe. img_size: height and width in pixels, where the net does not record it.
-    max_pixels: of an image that is read.
-    threads: default all cores. evaluation_data: labelled images on which both nets answer, evaluation_images of them
-    (default: all). max_drop: points of top-1 (of agreement, without labels) that int8 may lose.
+    target: whose kernels, "qnnpack", "litert" or "onnx"; those of the last two have a scale for each channel of a
+    weight. calibration_images: how many of the folder's, evenly spaced. recipe: what the quantizer does, by name (best,
+    fast, minmax), from a file F.json, or as a Recipe. img_size: height and width in pixels, where the net does not
+    record it. max_pixels: of an image that is read. threads: default all cores. evaluation_data: labelled images on
+    which both nets answer, evaluation_images of them (default: all). max_drop: points of top-1 (of agreement, without
+    labels) that int8 may lose.
     """
 
     calibration_images: int = 100
     recipe: str | Recipe = DEFAULT
+    target: Target = "qnnpack"
     img_size: Size | None = None
     max_pixels: int = MAX_PIXELS
     threads: int | None = None
@@ -57,15 +63,20 @@ class QuantizeOptions(PreprocessingOptions):
 
     def __post_init__(self) -> None:
         require_positive(self, "calibration_images", "img_size", "max_pixels", "threads", "evaluation_images")
+        require_one_of("target", self.target, TARGETS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizeResult:
-    """An int8 net, and the report of how well it answers (which saves itself as .txt, .json or .html)."""
+    """An int8 net, and the report of how well it answers (which saves itself as .txt, .json or .html).
+
+    file: of a target other than QNNPACK; net then says what it computes, layer by layer in float between conversions.
+    """
 
     net: Net = field(repr=False)
     report: Report = field(repr=False)
     max_drop: float | None = None
+    file: ModelFile | None = field(default=None, repr=False)
 
     @property
     def drop(self) -> float:
@@ -83,9 +94,12 @@ class QuantizeResult:
         report = self.report
         return "\n".join([*report.summary_lines(), *report.layer_lines(report.guilty[:WORST_LAYERS]), *self._verdict()])
 
-    def save(self, prefix: str | os.PathLike[str]) -> None:
-        """Write PREFIX.init.pb and PREFIX.predict.pb."""
-        self.net.save(prefix)
+    def save(self, place: str | os.PathLike[str]) -> None:
+        """Write PLACE.init.pb and PLACE.predict.pb or, for another target than QNNPACK, the file."""
+        if self.file is None:
+            self.net.save(place)
+        else:
+            write_atomically(place, self.file.content)
 
     def _verdict(self) -> list[str]:
         if self.max_drop is None:
@@ -97,6 +111,7 @@ class QuantizeResult:
         return [f"drop: {self.drop:.2f} {what}, {verdict} --max-drop {self.max_drop:g}"]
 
 
+@explaining_extras()
 def quantize(
     source: Net | str | os.PathLike[str], calibration_data: Data, options: QuantizeOptions | None = None
 ) -> QuantizeResult:
@@ -104,7 +119,8 @@ def quantize(
 
     source: a Caffe2 net, its folder, predict file or prefix, or an ONNX file. calibration_data: a folder of images, in
     class folders or not, or the images themselves, float32 [channels, height, width] each, as the net takes them.
-    Raises ModelError for a net or images that cannot be read, and for a net that cannot be quantized.
+    Raises ModelError for a net or images that cannot be read, a net that cannot be quantized, and a runtime that is
+    missing.
     """
     options = options or QuantizeOptions()
     recipe = find_recipe(options.recipe) if isinstance(options.recipe, str) else options.recipe
@@ -117,11 +133,14 @@ def quantize(
         data, count = options.evaluation_data, options.evaluation_images
         others = _images(data, count, preprocessing, shape[1], options.max_pixels)
     started = time.monotonic()
-    quantized = quantizer.quantize(net, images, recipe, {net.inputs[0]: shape}, options.threads)
+    shapes = {net.inputs[0]: shape}
+    quantized = quantizer.quantize(net, images, recipe, shapes, options.threads, options.target)
     seconds = time.monotonic() - started
     set_preprocessing(quantized.net.predict, preprocessing)
-    report = _measure(net, quantized, recipe, images, others, seconds, options.threads)
-    return QuantizeResult(net=quantized.net, report=report, max_drop=options.max_drop)
+    file = None if options.target == "qnnpack" else make_file(quantized, shapes, options.target)
+    report = _measure(net, quantized, file, recipe, images, others, seconds, options.threads)
+    report = dataclasses.replace(report, target=options.target)
+    return QuantizeResult(net=quantized.net, report=report, max_drop=options.max_drop, file=file)
 
 
 def image_shape(net: Net, size: Size | None = None) -> tuple[int, int, int, int]:
@@ -169,6 +188,7 @@ def _images(data: Data, limit: int | None, preprocessing: Preprocessing, channel
 def _measure(
     net: Net,
     quantized: Quantized,
+    file: ModelFile | None,
     recipe: Recipe,
     images: Images,
     others: Images | None,
@@ -177,25 +197,32 @@ def _measure(
 ) -> Report:
     """The report of a quantization."""
     int8, shape = quantized.net, image_shape(quantized.net)
+    answering: Net | ModelFile = file or int8
+    if file is None:
+        kinds = [node.type for node in int8.operators]
+        nbytes = sum(kind.nbytes for kind in int8.parameter_types.values())
+    else:
+        costs = file.cost(file.input_shapes(size_of(shape)))
+        kinds, nbytes = [row.type for row in costs.operators], costs.weight_bytes
     first = [image for image, _ in zip(images, range(MEASURED_IMAGES), strict=False)]
     evaluation = None
     if others is not None:
-        evaluation = compare_answers(net, int8, others, labels_for(net, others, shape), threads)
+        evaluation = compare_answers(net, answering, others, labels_for(net, others, shape), threads)
     return Report(
         model=net.name or "net",
         recipe=dataclasses.asdict(recipe),
         calibration_images=len(images),
-        operators=dict(Counter(node.type for node in int8.operators).most_common()),
+        operators=dict(Counter(kinds).most_common()),
         float_bytes=sum(kind.nbytes for kind in net.parameter_types.values()),
-        int8_bytes=sum(kind.nbytes for kind in int8.parameter_types.values()),
+        int8_bytes=nbytes,
         dead_channels=quantized.dead,
         absorbed_channels=quantized.absorbed,
         clamps=sum(0 < layer.high < math.inf for layer in quantized.graph.layers),
         equalized_layers=len(quantized.factors),
         seconds=seconds,
-        calibration=compare_answers(net, int8, images, labels_for(net, images, shape), threads),
+        calibration=compare_answers(net, answering, images, labels_for(net, images, shape), threads),
         evaluation=evaluation,
-        latency=_estimated_latency(int8),
+        latency=_estimated_latency(int8) if file is None else None,
         layers=layer_errors(quantized, first, threads),
     )
 

@@ -1,4 +1,4 @@
-"""A float net becomes an int8 net for QNNPACK, with a report of what that costs."""
+"""A float net becomes an int8 net for QNNPACK, LiteRT or ONNX Runtime, with a report of what that costs."""
 
 import argparse
 import dataclasses
@@ -12,9 +12,11 @@ from caffe2_mobile.api.quantize import QuantizeOptions, quantize
 from caffe2_mobile.commands.preprocessing_arguments import add_max_pixels_argument, add_preprocessing_arguments
 from caffe2_mobile.commands.program import ArgumentParser, options_from, positive, require_writable_net, size
 from caffe2_models import Net
+from exporters.int8.quantizer import TARGETS
 from exporters.int8.ranges import METHODS
 from exporters.int8.recipe import DEFAULT, RECIPES, Recipe, find_recipe
 from exporters.int8.report import check_path
+from exporters.int8.targets import require_suffix, target_of
 
 SWITCHES = {
     "dead_channels": "zero the weights around channels that never fire",
@@ -52,7 +54,8 @@ def quantize_caffe2(place: str, args: argparse.Namespace) -> int:
 def quantize_net(net: Net, options: QuantizeOptions, args: argparse.Namespace) -> int:
     result = quantize(net, args.calibration_data, options)
     result.save(args.c2_prefix)
-    print(f"{args.c2_prefix}.init.pb, {args.c2_prefix}.predict.pb:\n{result}")
+    written = [f"{args.c2_prefix}.init.pb", f"{args.c2_prefix}.predict.pb"]
+    print(f"{', '.join(written) if result.file is None else args.c2_prefix}:\n{result}")
     for path in args.report:
         result.report.save(path)
     return 0 if result.holds else 1
@@ -60,22 +63,34 @@ def quantize_net(net: Net, options: QuantizeOptions, args: argparse.Namespace) -
 
 def checked_options(args: argparse.Namespace) -> QuantizeOptions:
     """The options; raises ModelError for a recipe that is none, or files that could not be written in the end."""
-    require_writable_net(args.c2_prefix)
+    target = args.target or target_of(args.c2_prefix)
+    require_suffix(args.c2_prefix, target)
+    if target == "qnnpack":
+        require_writable_net(args.c2_prefix)
+    else:
+        require_writable(args.c2_prefix)
     for path in args.report:
         check_path(path)
         require_writable(path)
+    args.target = target
     return dataclasses.replace(options_from(QuantizeOptions, args), recipe=chosen_recipe(args))
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = ArgumentParser(description="Quantize a Caffe2 or ONNX net to int8 for QNNPACK.")
+    parser = ArgumentParser(description="Quantize a Caffe2 or ONNX net to int8.")
     parser.add_argument(
         "net",
         nargs="?",
         metavar="NET|IN.onnx|IN.tflite",
         help="a folder, predict file, prefix P of P.predict.pb, ONNX or .tflite file",
     )
-    parser.add_argument("--c2-prefix", "-o", required=True, metavar="P", help="write P.init.pb and P.predict.pb")
+    parser.add_argument(
+        "--c2-prefix",
+        "-o",
+        required=True,
+        metavar="P|OUT.tflite|OUT.onnx",
+        help="write P.init.pb and P.predict.pb for QNNPACK, a file for LiteRT, or one for ONNX Runtime",
+    )
     add_arguments(parser)
     args = parser.parse_args(argv)
     if (args.net is None) == (args.c2_predict is None):
@@ -107,6 +122,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--recipe", default=DEFAULT, metavar="NAME", help=f"{names}, or a .json file (default: {DEFAULT})"
     )
+    group.add_argument("--target", choices=TARGETS, help="whose kernels (default: as the output's name ends)")
     group.add_argument("--ranges", choices=list(METHODS), help="how activation ranges are chosen")
     for name, what in SWITCHES.items():
         flag = f"--{name.replace('_', '-')}"

@@ -46,12 +46,14 @@ class ModelFile(abc.ABC):
     labels: tuple[str, ...] = ()
     record: bytes | None = None
 
-    def __init__(self, path: str | os.PathLike[str]):
+    def __init__(self, path: str | os.PathLike[str], content: bytes | None = None):
+        """content: what the file will hold, where it is not written yet."""
         self.path = Path(path)
         self.name = self.path.stem
-        if self.path.stat().st_size > MAX_BYTES:
+        self.is_written = content is None
+        if content is None and self.path.stat().st_size > MAX_BYTES:
             raise ModelError(f"{self.path}: is larger than {MAX_BYTES >> 30} GiB, which no mobile net is")
-        self.content = self.path.read_bytes()
+        self.content = self.path.read_bytes() if content is None else content
 
     @property
     def takes_floats(self) -> bool:
@@ -85,12 +87,9 @@ class ModelFile(abc.ABC):
                 raise ModelError(f"{self.path}: input {name} is of shape {wanted}, not {given}")
 
     def origin(self) -> Net:
-        """The Caffe2 net that it was made from, without its weights. Raises ModelError where the file does not tell."""
+        """The Caffe2 net that it was made from, without its weights. Raises ModelError where the file tells of none."""
         if self.record is None:
-            raise ModelError(
-                f"{self.path}: does not record the Caffe2 net that it was made from, whose operators are looked up; "
-                "to-onnx and to-tflite write files that do"
-            )
+            raise ModelError(f"{self.path}: does not record the Caffe2 net that it was made from")
         with naming(self.path):
             return recorded_net(self.record)
 

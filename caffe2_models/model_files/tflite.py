@@ -52,8 +52,8 @@ class TfliteFile(ModelFile):
 
     format = "TensorFlow Lite"
 
-    def __init__(self, path: str | os.PathLike[str], kernels: str = DEFAULT_KERNELS):
-        super().__init__(path)
+    def __init__(self, path: str | os.PathLike[str], kernels: str = DEFAULT_KERNELS, content: bytes | None = None):
+        super().__init__(path, content)
         if self.content[4:8] != IDENTIFIER:
             raise ModelError(f"{self.path}: not a TensorFlow Lite file")
         self.kernels, self.backend = kernels, f"litert ({KERNELS[kernels]})"

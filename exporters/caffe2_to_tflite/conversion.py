@@ -14,7 +14,7 @@ from caffe2_models.preprocessing import get_preprocessing
 from caffe2_models.tensors import TensorType
 from exporters.caffe2_to_tflite import Kind
 from exporters.caffe2_to_tflite.graph import NHWC, Graph, Quantization, Tensor, Value
-from exporters.caffe2_to_tflite.int8_operators import WRITERS, Blob, Int8Writer
+from exporters.caffe2_to_tflite.int8_operators import WRITERS, Blob, Int8Writer, Writes
 from exporters.caffe2_to_tflite.metadata import metadata, with_labels
 from exporters.caffe2_to_tflite.onnx_nodes import translate
 
@@ -60,7 +60,12 @@ def to_tflite(net: Net, shapes: Mapping[str, Sequence[int]], kind: Kind = "float
     """
     if net.is_quantized != (kind != "float"):
         raise ModelError("an int8 net becomes uint8 or int8, a float net float (quantize it first)")
-    writer = _Writer(net, shapes, kind)
+    return write(net, shapes, kind, WRITERS)
+
+
+def write(net: Net, shapes: Mapping[str, Sequence[int]], kind: Kind, writers: Mapping[str, Writes]) -> Converted:
+    """As `to_tflite`. writers: of operators that do not go over ONNX."""
+    writer = _Writer(net, shapes, kind, writers)
     problems = []
     for step in net.walk({name: TensorType(tuple(shape)) for name, shape in shapes.items()}):
         try:
@@ -88,8 +93,8 @@ def to_tflite(net: Net, shapes: Mapping[str, Sequence[int]], kind: Kind = "float
 class _Writer:
     """The state of the walk: each blob's symbol in ONNX and its value here."""
 
-    def __init__(self, net: Net, shapes: Mapping[str, Sequence[int]], kind: Kind):
-        self.net, self.graph = net, Graph()
+    def __init__(self, net: Net, shapes: Mapping[str, Sequence[int]], kind: Kind, writers: Mapping[str, Writes]):
+        self.net, self.graph, self.writers = net, Graph(), writers
         self.onnx = lowering.Graph()
         self.int8 = Int8Writer(self.graph, kind)
         self.symbols = {name: lowering.Symbol(name, TensorType.of(value)) for name, value in net.parameters.items()}
@@ -101,6 +106,7 @@ class _Writer:
             self.inputs[name] = self.values[name] = self.graph.tensor(name, shape, np.float32, order)
             self.symbols[name] = lowering.Symbol(name, TensorType(tuple(shape)))
         self.pinned = _pinned(net)
+        self.keeps_order = writers is not WRITERS
         self.position = 0
 
     def write(self, step: Step) -> None:
@@ -111,7 +117,7 @@ class _Writer:
         with node.context():
             if all(found.value is not None for found in step.outputs):
                 values: list[Value] = [_plain(found) for found in step.outputs]
-            elif node.type in WRITERS:
+            elif node.type in self.writers:
                 values = [self.write_int8(node.type, node.operator, step)]
             else:
                 values = self.write_float(node.operator, step)
@@ -125,8 +131,14 @@ class _Writer:
         for name in step.node.inputs:
             symbol = self.symbols[name]
             value = None if symbol.type.value is not None else self.values[symbol.name]
-            blobs.append(Blob(symbol.type, self.graph.ordered(value) if value is not None else None))
-        return WRITERS[kind](self.int8, operator, output, *blobs)
+            blobs.append(Blob(symbol.type, self.operand(value)))
+        return self.writers[kind](self.int8, operator, output, *blobs)
+
+    def operand(self, value: Value | None) -> Tensor | None:
+        """Int8 operators know no other order than the blob's own; a conversion alone keeps any."""
+        if value is None:
+            return None
+        return value if self.keeps_order and isinstance(value, Tensor) else self.graph.ordered(value)
 
     def write_float(self, operator: Operator, step: Step) -> list[Value]:
         """By the ONNX nodes that the operator's lowering makes; bytes that are only moved go this way too."""

@@ -31,6 +31,8 @@ INT8_VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "TRANSPOSE_CONV": 3} | di
     2,
 )
 
+SIGNATURE = "serving_default"  # as TensorFlow calls a model's only function
+
 # Operators into which a Relu behind them may go.
 FUSING = ("CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "SUB", "MUL", "DIV", "AVERAGE_POOL_2D", "MAX_POOL_2D")
 ACTIVATIONS = {"RELU": schema.ActivationFunctionType.RELU, "RELU6": schema.ActivationFunctionType.RELU6}
@@ -211,6 +213,9 @@ class Graph:
                 tensor.buffer = len(model.buffers) - 1
             graph.tensors.append(tensor)
         graph.inputs, graph.outputs = (moved(tensor.index for tensor in ends) for ends in (inputs, outputs))
+        model.signatureDefs = [
+            self._signature(*((ends, list(moved(t.index for t in ends))) for ends in (inputs, outputs)))
+        ]
         codes: dict[tuple[str, int], int] = {}
         for kind, operator in operators:
             operator.opcodeIndex = codes.setdefault((kind, self._version(kind, operator)), len(codes))
@@ -229,6 +234,21 @@ class Graph:
         builder = flatbuffers.Builder(1 << 20)
         builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
         return bytes(builder.Output())
+
+    def _signature(self, *both: tuple[Sequence[Tensor], Sequence[int]]) -> schema.SignatureDefT:
+        """The names by which libraries feed inputs and read outputs."""
+        signature = schema.SignatureDefT()
+        signature.signatureKey, signature.subgraphIndex = SIGNATURE.encode(), 0
+        signature.inputs, signature.outputs = (
+            [self._named(tensor, int(place)) for tensor, place in zip(ends, places, strict=True)]
+            for ends, places in both
+        )
+        return signature
+
+    def _named(self, tensor: Tensor, place: int) -> schema.TensorMapT:
+        entry = schema.TensorMapT()
+        entry.name, entry.tensorIndex = self.tensors[tensor.index].name, place
+        return entry
 
     def live(self, outputs: Sequence[Tensor]) -> "Operators":
         """The operators that the outputs need, Relus in those before them."""

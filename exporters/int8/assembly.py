@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -11,18 +12,20 @@ from caffe2_models.operators.pooling import Pool
 from caffe2_models.proto import caffe2_pb2
 from exporters.int8.forms import FORMS, NO_BEND
 from exporters.int8.scales import Quantization, Scales, rescaling
-from exporters.int8.weights import QuantizedWeight
 from exporters.layers import Blob, Graph, Layer
 from exporters.layers.writer import add_clamp
 
 INT32 = np.iinfo(np.int32)
 
 
+Weight = TypeVar("Weight")  # QuantizedWeight for QNNPACK, else ChannelWeight
+
+
 @dataclass(frozen=True)
-class Weights:
+class Weights(Generic[Weight]):
     """What an int8 layer is written with: its weight, and its bias as real values [O]."""
 
-    weight: QuantizedWeight
+    weight: Weight
     bias: np.ndarray
 
 
@@ -43,6 +46,9 @@ def quantize_bias(bias: np.ndarray, input_scale: float, weight_scale: float) -> 
 
 class Writer:
     """Writes operators; knows in which forms a blob is at hand, and makes the others when they are asked for."""
+
+    layout = "NHWC"  # of quantized images
+    backend = "auto"  # that computes what the phone will
 
     def __init__(self, graph: Graph, scales: Scales):
         self.graph, self.scales = graph, scales

@@ -1,12 +1,14 @@
 """Measuring an int8 net against the float net that it came from: layer by layer, and by what it answers."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from caffe2_common.progress import progress
 from caffe2_models import Int8Tensor, Net
+from caffe2_models.model_files import ModelFile
 from exporters.int8.calibration import Images, batch_size, batches
 from exporters.int8.forms import FORMS
 from exporters.int8.quantizer import Quantized
@@ -193,39 +195,85 @@ def layer_errors(result: Quantized, images: Iterable[np.ndarray], threads: int |
     names = [layer.output.name for layer in layers]
     sums = {name: Errors() for name in names}
     float_session = write_net(graph).session("onnxruntime", threads)
-    int8_session = int8.session("auto", threads)
+    int8_session = _session(int8, result.layout, threads)
     for batch in batches(images, min(batch_size(graph), BATCH)):
         real = float_session.run({graph.inputs[0].name: batch}, outputs=names)
         quantized = int8_session.run({graph.inputs[0].name: batch}, outputs=[f"{name}_int8" for name in names])
         for name in names:
-            sums[name].add(real[name], as_float(quantized[f"{name}_int8"]))
+            sums[name].add(real[name], as_float(quantized[f"{name}_int8"], result.layout))
     return list(_layer_errors(result, layers, sums))
 
 
+Outputs = Callable[[np.ndarray], dict[str, np.ndarray]]
+
+
 def compare_answers(
-    net: Net, int8: Net, images: Images, labels: np.ndarray | None, threads: int | None = None, what: str = "comparison"
+    net: Net | ModelFile,
+    int8: Net | ModelFile,
+    images: Images,
+    labels: np.ndarray | None,
+    threads: int | None = None,
+    what: str = "comparison",
 ) -> Answers:
     """What both nets answer on all images. labels: int64 [n], indices of the nets' outputs, or None."""
     answers = Answers(labelled=labels is not None)
-    first, second = net.session("auto", threads), int8.session("auto", threads)
+    like = net if isinstance(net, Net) else int8
+    if not isinstance(like, Net):
+        raise TypeError("one of both has to be a net")
+    both = [outputs_of(each, like, threads) for each in (net, int8)]
     with progress(total=len(images), desc=what, unit="image") as bar:
         for batch in batches(images, BATCH):
             truth = None if labels is None else labels[answers.images : answers.images + len(batch)]
-            answers.add(len(batch), _outputs(first, batch), _outputs(second, batch), truth)
+            answers.add(len(batch), both[0](batch), both[1](batch), truth)
             bar.update(len(batch))
     return answers
 
 
-def _outputs(session, batch: np.ndarray) -> dict[str, np.ndarray]:
-    """The net's outputs as real values, by name."""
-    values = session.run({session.net.inputs[0]: batch}, outputs=session.net.outputs)
-    return {name: value.dequantize() if isinstance(value, Int8Tensor) else value for name, value in values.items()}
+def outputs_of(net: Net | ModelFile, like: Net, threads: int | None = None) -> Outputs:
+    """A function from images [N, C, H, W] to all outputs' values, named and laid out as those of the net `like`."""
+    if isinstance(net, ModelFile):
+        return _file_outputs(net, like, threads)
+    session = net.session("auto", threads)
+
+    def outputs(batch: np.ndarray) -> dict[str, np.ndarray]:
+        values = session.run({net.inputs[0]: batch}, outputs=net.outputs)
+        return {name: value.dequantize() if isinstance(value, Int8Tensor) else value for name, value in values.items()}
+
+    return outputs
 
 
-def as_float(value: Int8Tensor) -> np.ndarray:
-    """The real values, NCHW."""
+def _file_outputs(file: ModelFile, like: Net, threads: int | None) -> Outputs:
+    """As many images at a time as the file is made for."""
+    run = file.session(threads)
+    ((data, dims),) = file.inputs.items()
+
+    def outputs(batch: np.ndarray) -> dict[str, np.ndarray]:
+        size = dims[0] or len(batch)
+        parts = [list(run({data: batch[start : start + size]}).values()) for start in range(0, len(batch), size)]
+        wanted = like.infer_shapes({like.inputs[0]: batch.shape})
+        joined = [np.concatenate(values) for values in zip(*parts, strict=True)]
+        return {name: _as_nchw(v, wanted[name][0]) for name, v in zip(like.outputs, joined, strict=True)}
+
+    return outputs
+
+
+def _as_nchw(value: np.ndarray, wanted: tuple[int, ...]) -> np.ndarray:
+    """Of a file that stores images as N, H, W, C."""
+    if value.ndim == 4 and (turned := value.transpose(0, 3, 1, 2)).shape == wanted:
+        return turned
+    return value
+
+
+def _session(int8: Net, layout: str, threads: int | None) -> Any:
+    """What computes a quantized net as the phone will; one in QDQ form but for float32 sums."""
+    backend = "auto" if layout == "NHWC" else "onnxruntime"
+    return int8.session(backend, threads, approximate=backend != "auto")
+
+
+def as_float(value: Int8Tensor, layout: str = "NHWC") -> np.ndarray:
+    """The real values, NCHW, of an image in this layout."""
     real = value.dequantize()
-    return real.transpose(0, 3, 1, 2) if real.ndim == 4 else real
+    return real.transpose(0, 3, 1, 2) if real.ndim == 4 and layout == "NHWC" else real
 
 
 def _layer_errors(result: Quantized, layers, sums: dict[str, Errors]) -> Iterator[LayerError]:
@@ -238,7 +286,7 @@ def _layer_errors(result: Quantized, layers, sums: dict[str, Errors]) -> Iterato
         weight = result.weights.get(layer.output)
         yield LayerError(
             name=layer.output.name,
-            type=parameters[f"{layer.output}_int8"].type,
+            type=parameters[f"{layer.output}_int8"].type if result.layout == "NHWC" else layer.type,
             shape=layer.output.shape,
             sqnr_db=own.sqnr_db,
             cosine=own.cosine,
@@ -248,7 +296,7 @@ def _layer_errors(result: Quantized, layers, sums: dict[str, Errors]) -> Iterato
             covered_range=(scale.range.low, scale.range.high),
             original_weight_range=extent(original[layer.output].weight) if layer.output in original else None,
             weight_range=extent(layer.weight) if layer.is_weighted else None,
-            weight_scale=weight.weight.quantization.scale if weight is not None else None,
+            weight_scale=weight.weight.scale if weight is not None else None,
         )
 
 

@@ -1,26 +1,33 @@
 """The pipeline: a Caffe2 float net and calibration images in, an int8 net out."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 import numpy as np
 
 from caffe2_models import Net
-from exporters.int8.assembly import Weights, assemble
+from exporters.int8.assembly import Weights, Writer, assemble
 from exporters.int8.calibration import Calibration, Images, calibrate
 from exporters.int8.channels import importances
 from exporters.int8.corrections import absorb_biases, remove_dead_channels
 from exporters.int8.equalization import equalize
 from exporters.int8.forms import plan
+from exporters.int8.per_channel import ChannelWeight, round_channels, scales_of
 from exporters.int8.preparation import prepare
+from exporters.int8.qdq import QdqLayer, QdqWriter, assemble_qdq
 from exporters.int8.ranges import METHODS, with_room
 from exporters.int8.recipe import Recipe
 from exporters.int8.reconstruction import reconstruct
 from exporters.int8.scales import Quantization, Range, Scales
 from exporters.int8.simulation import images_that_fit
-from exporters.int8.weights import round_to_nearest, weight_range
-from exporters.layers import Blob, Graph
+from exporters.int8.weights import QuantizedWeight, round_to_nearest, weight_range
+from exporters.layers import Blob, Graph, Layer
+
+Target = Literal["qnnpack", "litert", "onnx"]
+TARGETS: tuple[Target, ...] = get_args(Target)
 
 
 @dataclass
@@ -28,7 +35,8 @@ class Quantized:
     """What came out, and of what: the int8 net, the float graph before and after corrections, its calibration.
 
     weights: output blob -> those of each int8 layer; dead, absorbed: channels; factors: output blob -> those of each
-    channel that was scaled.
+    channel that was scaled. layout: of quantized images in the net. layers: of a target other than QNNPACK, what its
+    file holds of each layer with weights, by the name of its quantized output.
     """
 
     net: Net
@@ -40,6 +48,8 @@ class Quantized:
     dead: int
     absorbed: int
     factors: dict[Blob, np.ndarray]
+    layout: str = Writer.layout
+    layers: dict[str, QdqLayer] = field(default_factory=dict)
 
 
 def quantize(
@@ -48,10 +58,12 @@ def quantize(
     recipe: Recipe | None = None,
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
     threads: int | None = None,
+    target: Target = "qnnpack",
 ) -> Quantized:
     """The int8 form of a float net whose one input is images like these.
 
-    Raises ModelError for a net that cannot be quantized.
+    For targets other than QNNPACK the net says what their file does, see `qdq`. Raises ModelError for a net that cannot
+    be quantized.
     """
     recipe = recipe or Recipe()
     shapes = input_shapes or net.input_shapes()
@@ -72,15 +84,41 @@ def quantize(
         calibration = dataclasses.replace(calibration, blobs=calibrate(graph, images, 0, threads).blobs)
     scales = Scales(graph, choices, _ranges(graph, calibration, recipe))
     layers = [layer for layer, chosen in zip(graph.layers, choices, strict=True) if chosen and layer.is_weighted]
-    scales.legalize({layer.output: Quantization.of_range(weight_range(layer.weight)).scale for layer in layers})
+    for_qnnpack = target == "qnnpack"
+    if for_qnnpack:
+        scales.legalize({layer.output: Quantization.of_range(weight_range(layer.weight)).scale for layer in layers})
+    else:
+        scales.bound({layer.output: float(scales_of(layer, np.zeros(1)).max()) for layer in layers})
     if recipe.simulates:
         first = np.stack([image for image, _ in zip(images, range(sampled), strict=False)])
         limits = {layer.output: weight_range(layer.weight) for layer in original.weighted}
-        weights = reconstruct(graph, choices, scales, calibration, importance, limits, recipe, first, threads)
+        writer = Writer(graph, scales) if for_qnnpack else QdqWriter(graph, scales)
+        weights = reconstruct(
+            graph, choices, scales, calibration, importance, limits, recipe, first, threads, writer=writer
+        )
     else:
-        weights = {y.output: Weights(round_to_nearest(y, scales.finest_weight_scale(y)), y.bias) for y in layers}
-    int8 = assemble(graph, choices, scales, weights)
-    return Quantized(int8, original, graph, calibration, scales, weights, dead, absorbed, factors)
+        weights = {layer.output: Weights(_nearest(layer, scales, for_qnnpack), layer.bias) for layer in layers}
+    result = functools.partial(
+        Quantized,
+        original=original,
+        graph=graph,
+        calibration=calibration,
+        scales=scales,
+        weights=weights,
+        dead=dead,
+        absorbed=absorbed,
+        factors=factors,
+    )
+    if for_qnnpack:
+        return result(assemble(graph, choices, scales, weights))
+    net, held = assemble_qdq(graph, choices, scales, weights)
+    return result(net, layout=QdqWriter.layout, layers=held)
+
+
+def _nearest(layer: Layer, scales: Scales, for_qnnpack: bool) -> QuantizedWeight | ChannelWeight:
+    if for_qnnpack:
+        return round_to_nearest(layer, scales.finest_weight_scale(layer))
+    return round_channels(layer, scales.finest_channel_scales(layer))
 
 
 def _ranges(graph: Graph, calibration: Calibration, recipe: Recipe) -> dict[Blob, Range]:

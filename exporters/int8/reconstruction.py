@@ -13,6 +13,15 @@ import numpy as np
 from caffe2_models import Int8Tensor
 from exporters.int8.assembly import Weights, Writer
 from exporters.int8.calibration import Calibration, Samples
+from exporters.int8.per_channel import (
+    ChannelWeight,
+    best_scales,
+    round_channels,
+    round_channels_with_compensation,
+    round_to_scales,
+    scales_of,
+)
+from exporters.int8.qdq import QdqWriter
 from exporters.int8.recipe import Recipe
 from exporters.int8.sampling import apply_rows, read_inputs
 from exporters.int8.scales import Quantization, Range, Scales
@@ -57,16 +66,19 @@ def reconstruct(
     recipe: Recipe,
     images: np.ndarray,
     threads: int | None = None,
+    writer: Writer | QdqWriter | None = None,
 ) -> dict[Blob, Weights]:
     """Output blob -> weights of every int8 layer that has some.
 
-    importance: of each output channel's error; limits: range of the original weight, by output blob. images: those
-    that the samples come from, [N, C, H, W]. Layers whose turn comes after the recipe's seconds are rounded to the
-    nearest step.
+    importance: of each output channel's error; limits: range of the original weight, by output blob. images: those that
+    the samples come from, [N, C, H, W]. writer: of the net in the target's form (default: QNNPACK's). Layers whose turn
+    comes after the recipe's seconds are rounded to the nearest step.
     """
-    writer = Writer(graph, scales)
-    simulation = Simulation(writer.predict, writer.parameters, {graph.inputs[0].name: images}, threads)
-    rounding = _Rounding(scales, importance, limits, recipe)
+    writer = writer or Writer(graph, scales)
+    feeds = {graph.inputs[0].name: images}
+    simulation = Simulation(writer.predict, writer.parameters, feeds, threads, writer.backend)
+    kind = _Rounding if isinstance(writer, Writer) else _ChannelRounding
+    rounding = kind(scales, importance, limits, recipe)
     last_use = {blob: index for index, layer in enumerate(graph.layers) for blob in layer.inputs}
     weights: dict[Blob, Weights] = {}
     for index, (layer, chosen) in enumerate(zip(graph.layers, choices, strict=True)):
@@ -83,6 +95,8 @@ def reconstruct(
 class _Rounding:
     """Chooses the weights of one layer after the other."""
 
+    layout = Writer.layout
+
     def __init__(self, scales: Scales, importance: Mapping, limits: Mapping, recipe: Recipe):
         self.scales, self.importance, self.limits, self.recipe = scales, importance, limits, recipe
         self._deadline = time.monotonic() + (math.inf if recipe.seconds is None else recipe.seconds)
@@ -90,8 +104,10 @@ class _Rounding:
     def of_layer(self, layer: Layer, value: Int8Tensor, samples: Samples | None) -> Weights:
         """value: the layer's int8 input on all images."""
         if samples is None:
-            return Weights(round_to_nearest(layer, self.scales.finest_weight_scale(layer)), layer.bias)
-        data = value.data.transpose(0, 3, 1, 2) if value.data.ndim == 4 else value.data
+            return Weights(self._nearest(layer), layer.bias)
+        data = value.data
+        if data.ndim == 4 and self.layout == "NHWC":
+            data = data.transpose(0, 3, 1, 2)
         inputs = read_inputs(data, layer, samples.positions, value.zero_point)
         inputs = (inputs.astype(np.float32) - np.float32(value.zero_point)) * np.float32(value.scale)
         weight = self._round(layer, inputs)
@@ -102,11 +118,17 @@ class _Rounding:
         target = np.minimum(samples.values, samples.high.astype(np.float32))
         return Weights(weight, layer.bias + correct_bias(outputs, target, layer))
 
-    def _round(self, layer: Layer, inputs: np.ndarray) -> QuantizedWeight:
-        finest = self.scales.finest_weight_scale(layer)
+    def _round(self, layer: Layer, inputs: np.ndarray) -> QuantizedWeight | ChannelWeight:
         if time.monotonic() > self._deadline or not (self.recipe.clipping or self.recipe.compensation):
-            return round_to_nearest(layer, finest)
-        covariance = estimate_covariance(split_inputs(inputs))
+            return self._nearest(layer)
+        return self._best(layer, estimate_covariance(split_inputs(inputs)))
+
+    def _nearest(self, layer: Layer) -> QuantizedWeight | ChannelWeight:
+        return round_to_nearest(layer, self.scales.finest_weight_scale(layer))
+
+    def _best(self, layer: Layer, covariance: np.ndarray) -> QuantizedWeight | ChannelWeight:
+        """Given the covariance of the layer's inputs."""
+        finest = self.scales.finest_weight_scale(layer)
         quantization = Quantization.of_range(weight_range(layer.weight)).at_least(finest)
         if self.recipe.clipping:
             coarsest = self.scales.coarsest_weight_scale(layer)
@@ -115,3 +137,22 @@ class _Rounding:
         if self.recipe.compensation:
             return round_with_compensation(layer, covariance, quantization)
         return QuantizedWeight(quantization.quantize(layer.weight), quantization)
+
+
+class _ChannelRounding(_Rounding):
+    """In steps of its own for each channel."""
+
+    layout = QdqWriter.layout
+
+    def _nearest(self, layer: Layer) -> ChannelWeight:
+        return round_channels(layer, self.scales.finest_channel_scales(layer))
+
+    def _best(self, layer: Layer, covariance: np.ndarray) -> ChannelWeight:
+        finest = self.scales.finest_channel_scales(layer)
+        scales = scales_of(layer, finest)
+        if self.recipe.clipping:
+            grid = Quantization.of_range(self.limits[layer.output]).scale
+            scales = best_scales(layer, covariance, finest, grid)
+        if self.recipe.compensation:
+            return round_channels_with_compensation(layer, covariance, scales)
+        return round_to_scales(layer, scales)

@@ -52,6 +52,7 @@ class Report:
     evaluation: Answers | None
     latency: Latency | None
     layers: list[LayerError]
+    target: str = "qnnpack"
 
     @property
     def islands(self) -> int:
@@ -84,7 +85,7 @@ class Report:
 
     def summary_lines(self) -> list[str]:
         lines = [f"{self.model}: {sum(self.operators.values())} operators ({_listed(self.operators)})"]
-        if self.float_operators:
+        if self.target == "qnnpack" and self.float_operators:
             lines.append(
                 f"in float, for QNNPACK lacks them: {_listed(self.float_operators)}; {self.islands} returns to int8"
             )

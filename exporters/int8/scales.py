@@ -20,6 +20,8 @@ POOL_RATIOS = (2.0**-8, 2.0**8)
 LAYER_RATIOS = (2.0**-32, 1.0)
 
 FINEST_SCALE = 2.0**-60  # of what is zero throughout, for one; products of two are normal numbers still
+COARSEST_RATIO = 2.0**7  # half of what XNNPACK accepts of (input scale * weight scale / output scale)
+FINEST_CHANNEL = 2.0**-30  # of weights that are zero throughout
 MAX_BIAS = 2.0**30  # int32 with room for the accumulators
 RESCALING_BITS = 7  # of the ratio of one operator that changes nothing but the scale
 UNCLAMPED = (-math.inf, math.inf)
@@ -111,9 +113,25 @@ class Scales:
         x, y = self.read(layer, layer.inputs[0]).scale, self.made(layer).scale
         return max(float(np.abs(layer.bias).max(initial=0)) / MAX_BIAS, LAYER_RATIOS[0] * y * MARGIN) / x
 
+    def finest_channel_scales(self, layer: Layer) -> np.ndarray:
+        """The smallest scales of its channels' weights with which the bias fits into int32, [O]."""
+        x = self.read(layer, layer.inputs[0]).scale
+        return np.maximum(np.abs(layer.bias) / MAX_BIAS / x, FINEST_CHANNEL).astype(np.float32)
+
     def coarsest_weight_scale(self, layer: Layer) -> float:
         """The largest scale of its weight that QNNPACK accepts."""
         return self.made(layer).scale / self.read(layer, layer.inputs[0]).scale / MARGIN
+
+    def bound(self, weight_scales: Mapping[Blob, float]) -> None:
+        """Make outputs' scales coarser until none is so much finer than an input's that XNNPACK refuses the operator.
+
+        weight_scales: output blob -> the coarsest of its weight's.
+        """
+        for layer in self.layers:
+            inputs = [self.read(layer, blob).scale for blob in layer.activations]
+            least = max(inputs, default=0.0) * weight_scales.get(layer.output, 1.0) / COARSEST_RATIO
+            if self.made(layer).scale < least:
+                self._coarsen(layer.output, least)
 
     def legalize(self, weight_scales: Mapping[Blob, float]) -> None:
         """Make scales coarser until QNNPACK accepts every operator. weight_scales: output blob -> weight scale.

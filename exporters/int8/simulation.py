@@ -18,9 +18,16 @@ class Simulation:
     The fastest exact runtime computes them, so they are what the phone will compute.
     """
 
-    def __init__(self, predict: caffe2_pb2.NetDef, parameters: dict[str, Value], feeds: dict[str, np.ndarray], threads):
+    def __init__(
+        self,
+        predict: caffe2_pb2.NetDef,
+        parameters: dict[str, Value],
+        feeds: dict[str, np.ndarray],
+        threads: int | None,
+        backend: str = "auto",
+    ):
         """predict and parameters grow; feeds: input -> [N, ...] of all images."""
-        self.predict, self.parameters, self.threads = predict, parameters, threads
+        self.predict, self.parameters, self.threads, self.backend = predict, parameters, threads, backend
         self._values: dict[str, Value] = dict(feeds)
         self._images = len(next(iter(feeds.values())))
         self._done = 0
@@ -45,7 +52,9 @@ class Simulation:
         parameters = {name: self.parameters[name] for name in read if name in self.parameters}
         net.external_input.extend([*fed, *parameters])
         net.external_output.extend(written)
-        session = Net(net, make_init(parameters)).session("auto", self.threads)
+        session = Net(net, make_init(parameters)).session(
+            self.backend, self.threads, approximate=self.backend != "auto"
+        )
         parts = []
         for start in range(0, self._images, BATCH):
             batch = slice(start, start + BATCH)

@@ -5,6 +5,7 @@ multiplies (a shift of the mean is the bias's to mend). Ranges and roundings are
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -28,6 +29,10 @@ class QuantizedWeight:
     def values(self) -> np.ndarray:
         """The real values, float32."""
         return self.quantization.dequantize(self.data)
+
+    @property
+    def scale(self) -> float:
+        return self.quantization.scale
 
 
 def weight_range(weight: np.ndarray) -> Range:
@@ -112,8 +117,21 @@ def best_range(
     return min(candidates, key=error)
 
 
+class Steps(Protocol):
+    """What values are rounded to."""
+
+    def quantize(self, x: np.ndarray) -> np.ndarray: ...
+
+    def dequantize(self, q: np.ndarray) -> np.ndarray: ...
+
+
 def round_with_compensation(layer: Layer, covariance: np.ndarray, quantization: Quantization) -> QuantizedWeight:
-    """Round weight after weight, and spread each one's error over those that are still free.
+    """As `compensated`, all in the same steps."""
+    return QuantizedWeight(compensated(layer, covariance, quantization), quantization)
+
+
+def compensated(layer: Layer, covariance: np.ndarray, quantization: Steps) -> np.ndarray:
+    """Round weight after weight, and spread each one's error over those that are still free: bytes, as the weight.
 
     Optimal brain quantization in the order and with the Cholesky factor of GPTQ (Frantar et al. 2022), for all groups
     [G, K, K] at once, COLUMNS by COLUMNS.
@@ -137,7 +155,7 @@ def round_with_compensation(layer: Layer, covariance: np.ndarray, quantization: 
         left[:, :, stop:] -= errors @ upper[:, start:stop, stop:]
     back = np.argsort(order, axis=1)
     data = np.take_along_axis(data, back[:, None, :], axis=2)
-    return QuantizedWeight(join_rows(data, layer.group).reshape(layer.weight.shape), quantization)
+    return join_rows(data, layer.group).reshape(layer.weight.shape)
 
 
 def _inverse_factor(covariance: np.ndarray) -> np.ndarray:
