@@ -13,9 +13,12 @@ from caffe2_common.errors import ModelError
 from caffe2_common.files import open_atomically
 from caffe2_common.preprocessing import KEY, Preprocessing
 from caffe2_common.sizes import Dims, Size, pair_of
+from caffe2_models.files import read_net
 from caffe2_models.model_files import QUANTIZED
 from caffe2_models.tensors import MAX_BLOB_BYTES
 from caffe2_models.wire import write_message
+
+CAFFE2 = "a Caffe2 net, not an ONNX model (caffe2-mobile quantize makes it int8, caffe2-mobile to-onnx makes it ONNX)"
 
 # Operators that leave an image's channels as they are.
 CHANNELWISE = {"Add", "BatchNormalization", "Cast", "Clip", "Div", "Identity", "Mul", "Pad", "Relu", "Sub"}
@@ -42,13 +45,22 @@ def load_onnx(path: str | os.PathLike) -> onnx.ModelProto:
     try:
         model.ParseFromString(content)
     except (DecodeError, RecursionError):
-        raise ModelError(f"{path}: truncated or not an ONNX model") from None
+        raise ModelError(f"{path}: {_other_file(path) or 'truncated or not an ONNX model'}") from None
     if not model.graph.node and not model.graph.output:
-        raise ModelError(f"{path}: not an ONNX model (it has no graph)")
+        raise ModelError(f"{path}: {_other_file(path) or 'not an ONNX model (it has no graph)'}")
     for tensor in all_tensors(model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             _load_external(tensor, path)
     return model
+
+
+def _other_file(path: Path) -> str | None:
+    """What a file that is no ONNX model is, and what it goes with; None where nobody knows."""
+    try:
+        is_net = len(read_net(path).op) > 0
+    except ModelError:
+        return None
+    return CAFFE2 if is_net else None
 
 
 def in_bytes(model: onnx.ModelProto) -> bool:

@@ -9,6 +9,8 @@ from onnx import numpy_helper
 
 from caffe2_common.errors import ModelError, UnsupportedError
 from caffe2_models import load_net
+from caffe2_models.build import add_operator
+from caffe2_models.proto import caffe2_pb2
 from exporters.onnx_files import load_onnx, save_onnx
 from exporters.onnx_to_caffe2 import convert
 from exporters.verification import Comparison, Sample, run_onnx
@@ -107,6 +109,16 @@ def test_what_is_no_model(tmp_path, content, message):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ModelError, match=message):
+        load_onnx(path)
+
+
+@pytest.mark.parametrize("suffix", [".pb", ".pbtxt"])
+def test_a_caffe2_net_is_named_with_what_takes_it(tmp_path, suffix):
+    net = caffe2_pb2.NetDef(name="n")
+    add_operator(net, "Relu", ["x"], ["y"])
+    path = tmp_path / f"predict_net{suffix}"
+    path.write_bytes(str(net).encode() if suffix == ".pbtxt" else net.SerializeToString())
+    with pytest.raises(ModelError, match=r"predict_net\.pb.*: a Caffe2 net, .*quantize .*to-onnx"):
         load_onnx(path)
 
 
