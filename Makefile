@@ -8,7 +8,7 @@ CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: install demo test test-minimum test-arm lint docs zoo-sweep proto clean
+.PHONY: install demo test test-minimum test-arm lint docs zoo-sweep architecture-sweep proto clean
 
 install: $(VENV)/.installed
 
@@ -48,6 +48,9 @@ docs: install
 # Minutes; goes on where it was interrupted. CAFFE2_PYTHON adds the real Caffe2 to the table.
 zoo-sweep: install
 	$(BIN)/python scripts/zoo_sweep.py --journal build/zoo_sweep.jsonl
+
+architecture-sweep: install
+	$(BIN)/python scripts/architecture_sweep.py --output docs/architectures.md
 
 # The pinned compiler writes code that every protobuf from 4.25 on accepts.
 proto:

@@ -13,9 +13,9 @@ from caffe2_models.files import MAX_OPERATORS, find_pair, read_init, read_net, w
 from caffe2_models.operators import OPERATORS, traits_of
 from caffe2_models.operators.node import Node, Step, all_nodes, defined, listing, make_nodes, update, walk
 from caffe2_models.operators.registry import Layer
-from caffe2_models.preprocessing import get_input_dims, get_preprocessing
+from caffe2_models.preprocessing import get_input_dims, get_input_dtypes, get_preprocessing
 from caffe2_models.proto import caffe2_pb2
-from caffe2_models.tensors import MAX_BLOB_BYTES, TensorType, Value
+from caffe2_models.tensors import FLOAT32, MAX_BLOB_BYTES, TensorType, Value
 
 MAX_NAME = 1024
 
@@ -125,6 +125,14 @@ class Net:
             shapes[name] = tuple(known[axis] for axis in range(len(known)))
         return shapes
 
+    def input_types(self, shapes: Mapping[str, Sequence[int] | TensorType]) -> dict[str, TensorType]:
+        """Of inputs of these shapes, with the element types that the net records (float32 where it does not)."""
+        dtypes = get_input_dtypes(self.predict)
+        return {
+            name: given if isinstance(given, TensorType) else TensorType(tuple(given), dtypes.get(name, FLOAT32))
+            for name, given in shapes.items()
+        }
+
     def walk(self, input_shapes: Mapping[str, tuple[int, ...] | TensorType]) -> Iterator[Step]:
         """Every operator in order with the types of its inputs and outputs at that moment; nothing is run.
 
@@ -136,17 +144,15 @@ class Net:
         missing = [name for name in self.inputs if name not in input_shapes]
         if missing:
             raise ModelError(f"no shape for {listing(missing)} (is the init net the right one?)")
-        for name, given in input_shapes.items():
+        for name, given in self.input_types(input_shapes).items():
             if name not in types and name not in [*self.inputs, *self.predict.external_input]:
                 raise ModelError(f"{name} is no input; the net's inputs are {listing(self.inputs)}")
-            types[name] = given if isinstance(given, TensorType) else TensorType(tuple(given))
+            types[name] = given
         return walk(self.operators, types)
 
     def infer_types(self, input_shapes: Mapping[str, tuple[int, ...] | TensorType]) -> dict[str, TensorType]:
         """The type of every blob after a run (of its last writer), without running anything."""
-        types = dict(self.parameter_types)
-        for name, given in input_shapes.items():
-            types[name] = given if isinstance(given, TensorType) else TensorType(tuple(given))
+        types = dict(self.parameter_types) | self.input_types(input_shapes)
         for step in self.walk(input_shapes):
             types.update(zip(step.node.outputs, step.outputs, strict=True))
         return types

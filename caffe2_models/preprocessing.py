@@ -1,7 +1,9 @@
-"""What a Caffe2 net's file records of its inputs, as arguments of its NetDef: the preprocessing, the shapes."""
+"""What a Caffe2 net's file records of its inputs, as arguments of its NetDef: preprocessing, shapes, element types."""
 
 import json
 from collections.abc import Mapping
+
+import numpy as np
 
 from caffe2_common.errors import ModelError
 from caffe2_common.preprocessing import KEY, Preprocessing
@@ -9,6 +11,9 @@ from caffe2_common.sizes import Dims
 from caffe2_models.proto import caffe2_pb2
 
 INPUT_DIMS = "input_dims"  # the name of the NetDef argument: {"data": [null, 3, 48, 320]}
+
+INPUT_DTYPES = "input_dtypes"  # likewise, of those that are not float32: {"ids": "int64"}
+DTYPES = {name: np.dtype(name) for name in ("float32", "int32", "int64", "uint8", "int8", "bool")}
 
 
 def get_preprocessing(net: caffe2_pb2.NetDef) -> Preprocessing | None:
@@ -38,6 +43,22 @@ def get_input_dims(net: caffe2_pb2.NetDef) -> dict[str, Dims]:
 def set_input_dims(net: caffe2_pb2.NetDef, dims: Mapping[str, Dims]) -> None:
     """Record the inputs' shapes in the net, in place of what it said before."""
     _record(net, INPUT_DIMS, json.dumps(dims))
+
+
+def get_input_dtypes(net: caffe2_pb2.NetDef) -> dict[str, np.dtype]:
+    """The element types of the inputs that are not float32, as far as the net's file tells them."""
+    for argument in net.arg:
+        if argument.name == INPUT_DTYPES:
+            try:
+                return {name: DTYPES[kind] for name, kind in json.loads(argument.s).items()}
+            except (ValueError, TypeError, AttributeError, KeyError):
+                raise ModelError(f"the types recorded in the file are unreadable: {str(argument.s)[:80]}") from None
+    return {}
+
+
+def set_input_dtypes(net: caffe2_pb2.NetDef, dtypes: Mapping[str, np.dtype]) -> None:
+    """Record the element types of inputs that are not float32, in place of what the net said before."""
+    _record(net, INPUT_DTYPES, json.dumps({name: dtype.name for name, dtype in dtypes.items()}))
 
 
 def _dims(shape: list[int | None]) -> Dims:

@@ -139,7 +139,7 @@ def _freed(first: np.ndarray, second: np.ndarray, reader: tuple[str, int]) -> np
 
 
 def _lowered(net: Net, shapes: Mapping[str, Sequence[int]], int8: Int8Form) -> Lowered:
-    return lower(net, {name: TensorType(tuple(shape)) for name, shape in shapes.items()}, qdq=int8 != "exact")
+    return lower(net, net.input_types(shapes), qdq=int8 != "exact")
 
 
 def _model(lowered: Lowered) -> onnx.ModelProto:

@@ -72,7 +72,8 @@ def to_onnx(source: Net | str | os.PathLike[str], options: ToOnnxOptions | None 
         shapes = {name: (2, *shape[1:]) for name, shape in shapes.items()}
     preprocessing = get_preprocessing(net.predict)
     if not net.is_quantized:
-        samples = make_samples(shapes, preprocessing)
+        dtypes = {name: found.dtype for name, found in net.input_types(shapes).items()}
+        samples = make_samples(shapes, preprocessing, dtypes=dtypes)
         pairs = zip(samples, run_net(net, samples), run_onnx(model, samples), strict=True)
         found = tuple(compare("ONNX Runtime against the Caffe2 net", *pair) for pair in pairs)
         return ToOnnxResult(model=model, comparisons=found)

@@ -23,7 +23,7 @@ from caffe2_models.operators.convolution import Windowed
 from caffe2_models.operators.node import Node
 from caffe2_models.operators.shaping import Concat
 from caffe2_models.operators.window import Window
-from caffe2_models.preprocessing import set_input_dims, set_preprocessing
+from caffe2_models.preprocessing import set_input_dims, set_input_dtypes, set_preprocessing
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.tensors import TensorType
 
@@ -283,6 +283,8 @@ class Graph:
             set_preprocessing(net, self.preprocessing)
         if self.input_dims:
             set_input_dims(net, self.input_dims)
+        if dtypes := {blob.name: blob.dtype for blob in self.inputs if blob.dtype != FLOAT32}:
+            set_input_dtypes(net, dtypes)
 
     def add(self, kind: str, inputs: Iterable[Blob | None], name: str, outputs: int, arguments: dict) -> Layer:
         """Append a layer, its outputs typed; inputs and arguments that are None are left out.

@@ -2,6 +2,7 @@
 
 import numpy as np
 import onnx
+import onnx.parser
 import pytest
 from google.protobuf import text_format
 from onnx import numpy_helper
@@ -13,6 +14,7 @@ from caffe2_models.preprocessing import set_preprocessing
 from caffe2_models.proto import caffe2_pb2
 from exporters.caffe2_to_onnx import compare_onnx, to_onnx
 from exporters.onnx_files import get_onnx_preprocessing
+from exporters.onnx_to_caffe2 import convert
 from exporters.verification import Sample, make_samples, run_net, run_onnx
 
 
@@ -191,3 +193,19 @@ def test_float_net_has_one_form_only(shared):
     net = load_net(shared / "models" / "squeezenet_trafficlight")
     models = [to_onnx(net, {"data": (1, 3, 227, 227)}, form) for form in ("exact", "qlinear")]
     assert models[0] == models[1]
+
+
+def test_inputs_of_integers_come_back(tmp_path):
+    """The element type of an input stands in the net: tokens need no flag."""
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 13]> net (int64[N,4] ids) => (float[N,4,3] y) { y = Gather(table, ids) }'
+    )
+    table = np.arange(15, dtype=np.float32).reshape(5, 3)
+    model.graph.initializer.append(numpy_helper.from_array(table, "table"))
+    net = convert(model)
+    net.save(tmp_path / "net")
+    back = to_onnx(load_net(tmp_path / "net.predict.pb", tmp_path / "net.init.pb"), {"ids": (2, 4)})
+    assert back.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.INT64
+    ids = np.array([[0, 4, 1, 2], [3, 3, 0, 1]])
+    (got,) = run_onnx(back, [Sample("tokens", {"ids": ids})])
+    assert np.array_equal(got["y"], table[ids])

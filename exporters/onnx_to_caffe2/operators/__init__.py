@@ -4,6 +4,7 @@ from exporters.onnx_to_caffe2.operators import (  # noqa: F401
     activation,
     arithmetic,
     convolution,
+    einsum,
     indexing,
     layout,
     linear,
