@@ -2,8 +2,8 @@
 """Time the loop of an old script (FeedBlob, RunNet, FetchBlob) beside session.run on the same net.
 
 Both run in turn, the first of each pair alternating, so that a busy machine is equally busy for both; a figure is the
-median of the rounds, in ms (with --fastest the minimum). The loop copies the image in and the scores out, which
-session.run does not.
+median of the rounds in ms of CPU time (with --fastest the minimum), which others' work changes less than wall time. The
+loop copies the image in and the scores out, which session.run does not.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
     if args.rounds < 1:
         raise ModelError("--rounds must be at least 1")
     figure = min if args.fastest else statistics.median
-    print("| net | session.run, ms | loop, ms | ratio |\n|---|---:|---:|---:|")
+    print("| net | session.run, CPU ms | loop, CPU ms | ratio |\n|---|---:|---:|---:|")
     ratios = []
     for name in args.models.split(","):
         session_ms, loop_ms = (figure(times) for times in measure(name, args.rounds))
@@ -72,9 +72,9 @@ def measure(name: str, rounds: int) -> tuple[list[float], list[float]]:
     times: dict[Callable, list[float]] = {call: [] for call in calls}
     for index in range(rounds):
         for call in calls[:: 1 if index % 2 else -1]:
-            start = time.perf_counter()
+            start = time.process_time()
             call(images[index % 2])
-            times[call].append(1000 * (time.perf_counter() - start))
+            times[call].append(1000 * (time.process_time() - start))
     return times[run_session], times[run_loop]
 
 

@@ -14,6 +14,7 @@ from caffe2_models.kernels.plan import Plan
 from caffe2_models.net import Net
 from caffe2_models.runtimes.session import input_types
 from caffe2_models.runtimes.staged import StagedSession
+from caffe2_models.tensors import Value
 
 
 class ExactSession(StagedSession):
@@ -31,6 +32,13 @@ class ExactSession(StagedSession):
     def _run(self, feeds, outputs):
         with self._lock:
             return super()._run(feeds, outputs)
+
+    def _bind_stage(self, compiled):
+        def run(feeds: dict[str, Value]) -> dict[str, Value]:
+            with self._lock:
+                return compiled.run(feeds)
+
+        return run
 
     def can_compile(self, step):
         return True

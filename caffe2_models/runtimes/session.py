@@ -1,7 +1,7 @@
 """The one interface of all runtimes."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -9,6 +9,8 @@ from caffe2_common.errors import ModelError
 from caffe2_models.net import Net, peak_bytes
 from caffe2_models.operators.node import Step, listing
 from caffe2_models.tensors import Int8Tensor, TensorType, Value, check_live
+
+Bound = Callable[[dict[str, Value]], dict[str, Value]]
 
 MAX_CHECKED = 16  # types of feeds that a session remembers
 
@@ -41,6 +43,13 @@ class Session:
             raise ModelError(f"no blob {listing(unknown)} in the net")
         self.steps(values, names)
         return self._run(values, names) if names else {}
+
+    def bind(self, feeds: Mapping[str, Value], outputs: Sequence[str]) -> Bound:
+        """`run` for feeds of these very types and these outputs, without what it looks up and checks each time.
+
+        To be called after a run of such feeds. What it returns may hold more blobs than those asked for.
+        """
+        return functools.partial(self._run, outputs=list(outputs))
 
     def steps(self, feeds: dict[str, Value], outputs: list[str]) -> list[Step]:
         """The net's operators at their moments, for feeds of these types.

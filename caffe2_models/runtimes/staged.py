@@ -11,7 +11,7 @@ from typing import Protocol
 
 from caffe2_models.net import Net, Part, peak_bytes
 from caffe2_models.operators.node import Node, Step, defined, read_by, update, walk
-from caffe2_models.runtimes.session import Session, input_types, type_key
+from caffe2_models.runtimes.session import Bound, Session, input_types, type_key
 from caffe2_models.tensors import Value, check_live
 
 
@@ -52,6 +52,18 @@ class StagedSession(Session):
         blobs = dict(feeds)
         self._run_nodes(self.net.operators, blobs, frozenset(outputs))
         return {name: self._value(name, blobs) for name in outputs}
+
+    def bind(self, feeds, outputs):
+        """Of a net that is one stage, the stage."""
+        nodes, blobs, kept = self.net.operators, dict(feeds), frozenset(outputs)
+        stage = self._stage(nodes, 0, blobs, kept)
+        is_whole = stage.stop == len(nodes) and kept <= {name for node in nodes for name in node.outputs}
+        if stage.compiled is None or not is_whole or len(stage.reads) < len(feeds):
+            return super().bind(feeds, outputs)
+        return self._bind_stage(stage.compiled)
+
+    def _bind_stage(self, compiled: Compiled) -> Bound:
+        return compiled.run
 
     def _value(self, name: str, blobs: dict[str, Value]) -> Value:
         return blobs[name] if name in blobs else defined(self.net.parameters, name)

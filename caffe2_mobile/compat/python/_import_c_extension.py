@@ -50,7 +50,7 @@ class Blob:
 
     def feed(self, value: Any, device_option: Any = None) -> bool:
         """Put a copy of an array, a TensorProto or a string in."""
-        return _feed(self._blob, value)
+        return feed(self._blob, value)
 
     _feed = feed
 
@@ -104,10 +104,13 @@ def reset_blob(name: str) -> None:
 
 
 def feed_blob(name: str, value: Any, device_option: Any = None) -> bool:
-    return _feed(WORKSPACES.current.create_blob(as_text(name)), value)
+    return feed(WORKSPACES.current.create_blob(as_text(name)), value)
 
 
-def _feed(blob: RuntimeBlob, value: Any) -> bool:
+def feed(blob: RuntimeBlob, value: Any) -> bool:
+    """Put a copy of an array, a TensorProto or a string into a blob."""
+    if type(value) is np.ndarray:
+        return blob.feed(value)
     return blob.feed(utils.Caffe2TensorToNumpyArray(value) if isinstance(value, caffe2_pb2.TensorProto) else value)
 
 

@@ -134,9 +134,9 @@ def Predictor(init_net: Any, predict_net: Any) -> C.Predictor:
 
 def RunNet(name: Any, num_iter: int = 1, allow_fail: bool = False) -> bool:
     """Run a net that was created: a name or a core.Net."""
-    return CallWithExceptionIntercept(
-        C.run_net, _failed_position, GetNetName(name), StringifyNetName(name), num_iter, allow_fail
-    )
+    text = C.as_text(StringifyNetName(name))
+    CallWithExceptionIntercept(WORKSPACES.current.run_net, _failed_position, text, text, num_iter)
+    return True
 
 
 def RunNetOnce(net: Any) -> bool:
@@ -224,7 +224,7 @@ def GetNetName(net: Any) -> Any:
 
 def FeedBlob(name: Any, arr: Any, device_option: Any = None) -> bool:
     """Put a copy of an array, a TensorProto or a string into a blob, which is made where there is none."""
-    return C.feed_blob(StringifyBlobName(name), arr)
+    return C.feed(WORKSPACES.current.create_blob(C.as_text(StringifyBlobName(name))), arr)
 
 
 def FetchBlobs(names: Iterable[Any]) -> list[Any]:
@@ -233,8 +233,8 @@ def FetchBlobs(names: Iterable[Any]) -> list[Any]:
 
 def FetchBlob(name: Any) -> Any:
     """A copy of a blob: ndarray, or bytes. Raises TypeError for a quantized one, which FetchInt8Blob fetches."""
-    result = C.fetch_blob(StringifyBlobName(name))
-    if isinstance(result, tuple):
+    result = WORKSPACES.current.blob(C.as_text(StringifyBlobName(name))).fetch()
+    if type(result) is tuple:
         raise TypeError(f"Use FetchInt8Blob to fetch Int8 Blob {StringifyBlobName(name)}")
     return result
 

@@ -28,8 +28,8 @@ from caffe2_models.net import Net, Node
 from caffe2_models.operators import OPERATORS, Operator
 from caffe2_models.operators.node import MAX_KNOWN_ELEMENTS
 from caffe2_models.proto import caffe2_pb2
-from caffe2_models.runtimes.session import Session
-from caffe2_models.tensors import TensorType, Value
+from caffe2_models.runtimes.session import Bound, Session
+from caffe2_models.tensors import Int8Tensor, TensorType, Value
 
 logger = logging.getLogger(__name__)
 
@@ -151,21 +151,29 @@ class Segment(Part):
                 raise failed_run(str(error), node.proto, self.position + node.index) from error
 
 
-@dataclass(frozen=True)
 class Plan:
     """A session for a segment: the content of blobs that is part of it, and blobs that it is fed."""
 
-    session: Session
-    constants: dict[str, Value]
-    inputs: list[Blob]
+    def __init__(self, session: Session, constants: dict[str, Value], inputs: list[Blob]):
+        self.session, self.constants, self.inputs = session, constants, inputs
+        self._bound: Bound | None = None  # the session's run for what the last one was fed and asked for
+        self._outputs: list[str] = []
+        self._types: list[tuple[tuple[int, ...], np.dtype]] = []
 
     def run(self, wanted: dict[str, None]) -> "Run":
-        feeds: dict[str, Value] = {}
-        for blob in self.inputs:
-            feeds[blob.name] = value = blob.tensor()
-            if value.dtype in NOT_PLANNED:
-                raise NotPlanned
-        return Run(self.session, feeds, self.session.run(feeds, list(wanted)), wanted)
+        values = [blob.tensor() for blob in self.inputs]
+        feeds = {blob.name: value for blob, value in zip(self.inputs, values, strict=True)}
+        types = [(value.shape, value.dtype) for value in values]
+        outputs = list(wanted)
+        if self._bound is not None and types == self._types and outputs == self._outputs:
+            return Run(self.session, feeds, self._bound(feeds), wanted)
+        if any(value.dtype in NOT_PLANNED for value in values):
+            raise NotPlanned
+        results = self.session.run(feeds, outputs)
+        has_scales = any(isinstance(value, Int8Tensor) for value in values)  # which are part of what a run is made for
+        self._bound = None if has_scales else self.session.bind(feeds, outputs)
+        self._types, self._outputs = types, outputs
+        return Run(self.session, feeds, results, wanted)
 
 
 @dataclass(frozen=True)

@@ -48,9 +48,8 @@ class Workspace:
         return blob
 
     def find_blob(self, name: str) -> Blob | None:
-        if name in self.blobs or self.parent is None:
-            return self.blobs.get(name)
-        return self.parent.find_blob(name)
+        blob = self.blobs.get(name)
+        return blob if blob is not None or self.parent is None else self.parent.find_blob(name)
 
     def blob(self, name: str) -> Blob:
         """Raises RuntimeError where there is none."""
@@ -165,14 +164,11 @@ class Workspaces:
         self.functions: dict[str, tuple[Callable, bool]] = {}
         self._named: dict[str, Workspace] = {DEFAULT: self.make()}
         self._current = DEFAULT
+        self.current = self._named[DEFAULT]
 
     def make(self, root_folder: str = ".", parent: Workspace | None = None) -> Workspace:
         """A workspace without a name."""
         return Workspace(self.functions, root_folder, parent)
-
-    @property
-    def current(self) -> Workspace:
-        return self._named[self._current]
 
     @property
     def current_name(self) -> str:
@@ -188,12 +184,14 @@ class Workspaces:
                 raise enforce_failed("pybind_state.cc:189", f"create_if_missing. There is no workspace {name}")
             self._named[name] = self.make()
         self._current = name
+        self.current = self._named[name]
 
     def create_child(self, parent: str, child: str) -> None:
         """A workspace that sees the blobs of another."""
         if parent not in self._named:
             raise RuntimeError(f"There is no workspace {parent}")
         self._named[child] = self.make(parent=self._named[parent])
+        self.current = self._named[self._current]  # which may be the child's name
 
     def remove(self, name: str) -> None:
         """Forget a workspace that is not the current one."""
@@ -202,7 +200,7 @@ class Workspaces:
 
     def reset(self, root_folder: str) -> None:
         """Empty the current workspace."""
-        self._named[self._current] = self.make(root_folder)
+        self.current = self._named[self._current] = self.make(root_folder)
 
     def register(self, function: Callable, pass_workspace: bool) -> str:
         """A token by which Python operators call this function."""

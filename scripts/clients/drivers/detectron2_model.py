@@ -19,7 +19,7 @@ sys.modules[modeling.__name__] = modeling
 
 from caffe2.proto import caffe2_pb2
 from detectron2.export.caffe2_inference import ProtobufModel
-from detectron2.export.shared import construct_init_net_from_params, get_params_from_init_net, remove_dead_end_ops
+from detectron2.export.shared import construct_init_net_from_params, get_params_from_init_net
 
 with open(predict_path, "rb") as predict_file, open(init_path, "rb") as init_file:
     predict_net = caffe2_pb2.NetDef.FromString(predict_file.read())
@@ -27,7 +27,6 @@ with open(predict_path, "rb") as predict_file, open(init_path, "rb") as init_fil
 init_net.external_output[:] = [name for op in init_net.op for name in op.output]  # as detectron2's own have it
 params, devices = get_params_from_init_net(init_net)
 init_net = construct_init_net_from_params(params)
-remove_dead_end_ops(predict_net)
 model = ProtobufModel(predict_net, init_net)
 feeds = np.load(feeds_path)
 for _ in range(2):  # the second run must not depend on what the first has left
