@@ -35,6 +35,7 @@ class Preprocessing:
         return dataclasses.replace(self, **{k: v for k, v in changes.items() if v is not None})
 
     def to_json(self) -> str:
+        """As a file's metadata keeps it; from_json reads it."""
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod

@@ -49,6 +49,7 @@ class Net:
 
     @property
     def name(self) -> str:
+        """As the predict net's file has it; may be empty."""
         return self.predict.name
 
     @functools.cached_property
@@ -174,6 +175,7 @@ class Net:
 
     @property
     def is_quantized(self) -> bool:
+        """Whether any of its operators, or of those in nets that they hold, is an Int8 one."""
         return any(node.type.startswith("Int8") for node in all_nodes(self.operators))
 
     def save(self, prefix: str | os.PathLike) -> None:

@@ -33,14 +33,17 @@ class Int8Tensor:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """That of `data`."""
         return self.data.shape
 
     @property
     def dtype(self) -> np.dtype:
+        """That of `data`: uint8 or int32."""
         return self.data.dtype
 
     @property
     def nbytes(self) -> int:
+        """Bytes of `data`."""
         return self.data.nbytes
 
 

@@ -86,6 +86,7 @@ class ModelList:
         return _to_csv(self.rows)
 
     def to_markdown(self) -> str:
+        """As a Markdown table."""
         return _to_markdown(self.rows)
 
     def save(self, path: str | os.PathLike[str]) -> None:

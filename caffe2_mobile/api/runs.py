@@ -46,7 +46,7 @@ class RunOptions:
 
 
 def with_changes(preset: Settings, changes: Mapping[str, Any], title: str) -> Settings:
-    """The preset with some of its fields changed; raises ModelError for fields or values that cannot be.
+    """The preset with some of its fields changed; raises ModelError for unknown fields and invalid values.
 
     title: of the settings, in errors.
     """

@@ -107,6 +107,7 @@ class SearchResult:
         return "\n".join(lines)
 
     def to_json(self) -> str:
+        """What results.json holds."""
         values = dataclasses.asdict(self)
         del values["out"], values["holds"]
         return json.dumps(values, indent=1) + "\n"
@@ -160,7 +161,7 @@ def search(target_ms: float, options: SearchOptions | None = None) -> SearchResu
     each form validated on the images held out. Everything is left in options.out (default runs/SPACE-DEVICE-TARGETms):
     network.json, network.pth, network.onnx, network_int8.*.pb, results.json, accuracy_latency.png and more. What is
     done is logged. None in the processes of torchrun that are not the first. Raises ModelError for a target that no
-    network of the space meets, for data and settings that cannot be, and where an extra is missing.
+    network of the space meets, for invalid data and settings, and where an extra is missing.
     """
     from mobile_cv.search import get_space, random_networks
 

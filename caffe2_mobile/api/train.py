@@ -62,7 +62,7 @@ def train(model: str, options: TrainOptions | None = None) -> TrainResult:
 
     model: the name of a model of the zoo, or a definition F.json. Started by torchrun, all processes train one network,
     which the first one saves. Leaves model.json, model.pth (the averaged weights) and training.pt (the state after the
-    last epoch). Raises ModelError for models, data and settings that cannot be, and where an extra is missing.
+    last epoch). Raises ModelError for invalid models, data and settings, and where an extra is missing.
     """
     import torch
 

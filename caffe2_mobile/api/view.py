@@ -107,6 +107,7 @@ class ViewResult:
 
     @property
     def title(self) -> str:
+        """The net's name; `net` where it has none."""
         return self.net.name or "net"
 
     def __str__(self) -> str:
