@@ -1,6 +1,7 @@
 // What detectors spend their time on beside layers: the order of scores, suppression, regions of interest. Each
 // function computes what the Python function of its name in caffe2_models/detection computes, to the bit.
 
+#include "compiler.h"
 #include "detection.h"
 
 #include <algorithm>
@@ -189,7 +190,56 @@ class Boxes {
   std::vector<Corners> corners_;
 };
 
+// By value, so that compilers make vectors of them.
+float larger(float a, float b) { return a < b ? b : a; }
+float smaller(float a, float b) { return b < a ? b : a; }
+
+// Which of `count` boxes, given column by column (x1, y1, x2, y2, area), stay beside the first of them.
+void compare_with_first(const std::array<std::vector<float>, 5>& columns, float one, float threshold, size_t count,
+                        int32_t* RESTRICT stays) {
+  const float *x1 = columns[0].data(), *y1 = columns[1].data(), *x2 = columns[2].data(), *y2 = columns[3].data();
+  const float* area = columns[4].data();
+  const float left = x1[0], top = y1[0], right = x2[0], bottom = y2[0], first = area[0];
+  for (size_t k = 0; k < count; k++) {
+    const float w = larger(smaller(x2[k], right) - larger(x1[k], left) + one, 0.0f);
+    const float h = larger(smaller(y2[k], bottom) - larger(y1[k], top) + one, 0.0f);
+    const float shared = w * h;
+    stays[k] = shared / (first + area[k] - shared) <= threshold ? 1 : 0;
+  }
+}
+
+// Of upright boxes: several are compared at a time.
+Ints suppress_upright(const Floats& boxes, const Ints& order, float threshold, int64_t limit, bool plus_one) {
+  const float one = plus_one ? 1.0f : 0.0f;
+  size_t pending = static_cast<size_t>(order.size());
+  std::vector<int32_t> index(order.data(), order.data() + pending), stays(pending), places(pending), kept;
+  std::array<std::vector<float>, 5> columns;
+  for (auto& column : columns) column.resize(pending);
+  for (size_t k = 0; k < pending; k++) {
+    const float* box = boxes.data() + int64_t{4} * index[k];
+    for (size_t c = 0; c < 4; c++) columns[c][k] = box[c];
+    columns[4][k] = (box[2] - box[0] + one) * (box[3] - box[1] + one);
+  }
+  while (pending > 0 && (limit < 0 || static_cast<int64_t>(kept.size()) < limit)) {
+    kept.push_back(index[0]);
+    compare_with_first(columns, one, threshold, pending, stays.data());
+    size_t left = 0;
+    for (size_t k = 1; k < pending; k++) {
+      places[left] = static_cast<int32_t>(k);
+      left += static_cast<size_t>(stays[k]);
+    }
+    const auto keep = [&places, left](auto* values) {
+      for (size_t i = 0; i < left; i++) values[i] = values[places[i]];
+    };
+    for (auto& column : columns) keep(column.data());
+    keep(index.data());
+    pending = left;
+  }
+  return to_array(kept);
+}
+
 Ints suppress(const Floats& boxes, const Ints& order, float threshold, int64_t limit, bool plus_one) {
+  if (boxes.shape(1) == 4) return suppress_upright(boxes, order, threshold, limit, plus_one);
   const Boxes all(boxes, plus_one);
   std::vector<int32_t> pending(order.data(), order.data() + order.size()), kept;
   while (!pending.empty() && (limit < 0 || static_cast<int64_t>(kept.size()) < limit)) {
