@@ -13,6 +13,7 @@ from exporters.layers.naming import layer_name
 from exporters.layers.rules import RULES
 from exporters.onnx_files import get_onnx_preprocessing
 from exporters.onnx_to_caffe2 import operators  # noqa: F401  fills CONVERSIONS
+from exporters.onnx_to_caffe2.missing import MISSING
 from exporters.onnx_to_caffe2.registry import CONVERSIONS, Node, convert_node
 from exporters.onnx_to_caffe2.source import Source, SourceNode, read_source
 
@@ -117,7 +118,10 @@ def _require_all_converted(unknown: dict[str, list[str]], problems: list[str]) -
     """One error for all nodes that could not be converted: unknown operators by type, problems by node."""
     messages = []
     if unknown:
-        listed = "; ".join(f"{kind} ({', '.join(names)})" for kind, names in sorted(unknown.items()))
+        listed = "; ".join(
+            f"{kind} ({', '.join(names)}{f': {MISSING[kind]}' if kind in MISSING else ''})"
+            for kind, names in sorted(unknown.items())
+        )
         messages.append(f"ONNX operators that are not supported: {listed}")
     if problems:
         messages.append(f"cannot be converted: {'; '.join(problems)}")

@@ -85,3 +85,26 @@ def _pool(node: Node, kind: str, x: Blob, window: Window, **arguments) -> Blob:
     if arguments.get("pad") == 0:
         del arguments["pad"]
     return node.add(kind, [x], **arguments)
+
+
+@converts("RoiAlign")
+def roi_align(node, x, rois, batch_indices, *, mode="avg", output_height=1, output_width=1, sampling_ratio=0,
+              spatial_scale=1.0, coordinate_transformation_mode=None):  # fmt: skip
+    """Caffe2's regions have the image's number in front of their corners."""
+    if mode != "avg":
+        raise Unsupported(f"mode {mode}; Caffe2's RoIAlign averages")
+    where = coordinate_transformation_mode or ("half_pixel" if node.opset >= 16 else "output_half_pixel")
+    if batch_indices.is_constant:
+        images = node.constant(batch_indices.value.astype(np.float32)[:, np.newaxis])
+    else:
+        images = node.add("Cast", [node.add("ExpandDims", [batch_indices], dims=[1])], to=1)
+    regions = node.add("Concat", [images, rois], axis=1)
+    return node.add(
+        "RoIAlign",
+        [x, regions],
+        spatial_scale=float(spatial_scale),
+        pooled_h=output_height,
+        pooled_w=output_width,
+        sampling_ratio=sampling_ratio,
+        aligned=int(where == "half_pixel"),
+    )
