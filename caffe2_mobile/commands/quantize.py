@@ -12,7 +12,7 @@ from caffe2_mobile.api.quantize import QuantizeOptions, quantize
 from caffe2_mobile.commands.preprocessing_arguments import add_max_pixels_argument, add_preprocessing_arguments
 from caffe2_mobile.commands.program import ArgumentParser, options_from, positive, require_writable_net, size
 from caffe2_models import Net
-from exporters.int8.quantizer import TARGETS
+from exporters.int8.quantizer import TARGETS, Target
 from exporters.int8.ranges import METHODS
 from exporters.int8.recipe import DEFAULT, RECIPES, Recipe, find_recipe
 from exporters.int8.report import check_path
@@ -63,7 +63,7 @@ def quantize_net(net: Net, options: QuantizeOptions, args: argparse.Namespace) -
 
 def checked_options(args: argparse.Namespace) -> QuantizeOptions:
     """The options; raises ModelError for a recipe that is none, or files that could not be written in the end."""
-    target = args.target or target_of(args.c2_prefix)
+    target: Target = getattr(args, "target", target_of(args.c2_prefix))
     require_suffix(args.c2_prefix, target)
     if target == "qnnpack":
         require_writable_net(args.c2_prefix)
@@ -122,7 +122,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--recipe", default=DEFAULT, metavar="NAME", help=f"{names}, or a .json file (default: {DEFAULT})"
     )
-    group.add_argument("--target", choices=TARGETS, help="whose kernels (default: as the output's name ends)")
+    group.add_argument(
+        "--target",
+        choices=TARGETS,
+        default=argparse.SUPPRESS,
+        help="whose kernels (default: as the output's name ends)",
+    )
     group.add_argument("--ranges", choices=list(METHODS), help="how activation ranges are chosen")
     for name, what in SWITCHES.items():
         flag = f"--{name.replace('_', '-')}"
