@@ -15,11 +15,16 @@ REFUSED = {
     for reason, names in {
         TRAINS: "checkpoint data_parallel_model dataset_utils experiment_util gradient_checker hsm_util muji "
         "normalizer normalizer_context optimizer optimizer_context parallel_workers regularizer regularizer_context "
-        "timeout_guard task session pipeline context control control_ops_grad control_ops_util net_builder",
+        "modifier_context modeling.compute_histogram_for_blobs modeling.compute_norm_for_blobs "
+        "modeling.compute_statistics_for_blobs modeling.get_entry_from_blobs modeling.gradient_clipping "
+        "modeling.net_modifier timeout_guard task session pipeline context control control_ops_grad control_ops_util "
+        "net_builder",
         READS: "data_workers dataio dataset cached_reader text_file_reader record_queue queue_util db_file_reader",
         RANKS: "layer_model_helper layer_model_instantiator layers schema",
-        TESTS: "test_util hypothesis_test_util layer_test_util optimizer_test_util operator_test test mint",
-        REWRITES: "memonger transformations nomnigraph trt onnx.onnxifi ideep mkl convert fakelowp",
+        TESTS: "test_util hypothesis_test_util layer_test_util optimizer_test_util operator_test test mint "
+        "device_checker benchmark_generator numa_benchmark",
+        REWRITES: "memonger transformations nomnigraph nomnigraph_transformations fakefp16_transform_lib trt "
+        "onnx.onnxifi ideep mkl convert fakelowp",
         "recurrent nets are not built here": "attention crf gru_cell lstm_benchmark recurrent rnn rnn_cell",
         "Caffe's own files are not read here": "caffe_translator",
         "Caffe2's server of models is gone; give the files' paths": "models.download",

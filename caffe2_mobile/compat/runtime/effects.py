@@ -174,6 +174,23 @@ def print_blob(workspace: Surroundings, op: OperatorDef, inputs: list[Blob], out
     logger.info("Tensor %s of type %s. Dims: %s: %s", inputs[0].name, shown.dtype, shown.shape, text)
 
 
+@effect("Summarize")
+def summarize(workspace: Surroundings, op: OperatorDef, inputs: list[Blob], outputs: list[Blob]) -> None:
+    """(minimum, maximum, mean, unbiased standard deviation), summed in float64; with to_file a line in NAME.summary."""
+    values = inputs[0].tensor()
+    if not isinstance(values, np.ndarray) or values.dtype != np.float32 or not values.size:
+        raise RuntimeError("Summarize takes float32 values, one or more")
+    mean = np.cumsum(values.astype(np.float64) / values.size)[-1]
+    squares = np.cumsum((values.reshape(-1) - mean) ** 2)[-1]
+    deviation = np.sqrt(squares / (values.size - 1)) if values.size > 1 else 0.0
+    summary = np.array([values.min(), values.max(), mean, deviation], np.float32)
+    if Arguments(op).get_bool("to_file"):
+        with Path(workspace.root_folder, f"{inputs[0].name}.summary").open("a") as file:
+            print(*(f"{value:.6g}" for value in summary), file=file)
+    if outputs:
+        outputs[0].set(summary)
+
+
 @effect("WallClockTime")
 def wall_clock_time(workspace: Surroundings, op: OperatorDef, inputs: list[Blob], outputs: list[Blob]) -> None:
     outputs[0].set(np.array(time.time_ns(), np.int64))

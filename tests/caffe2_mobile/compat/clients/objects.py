@@ -1,5 +1,8 @@
 """Workspaces, blobs and tensors as objects, functions as operators, blobs as bytes, immediate mode."""
 
+import os
+import tempfile
+
 import numpy as np
 from caffe2.proto import caffe2_pb2
 from caffe2.python import core, dyndep, utils, workspace
@@ -84,3 +87,15 @@ print(
     workspace.RunOperatorOnce(core.CreateOperator("Free", ["x"], ["x"])),
     workspace.FetchBlob("x"),
 )
+
+# What a tensor's summary says, as blob and as file.
+workspace.ResetWorkspace(tempfile.mkdtemp())
+workspace.FeedBlob("values", (np.arange(1000) % 37 * 0.7 - 3).astype(np.float32))
+net = core.Net("summary")
+net.Summarize("values", ["summary"], to_file=1)
+workspace.RunNetOnce(net)
+print([value.hex() for value in workspace.FetchBlob("summary").astype(float).tolist()])
+summary_path = os.path.join(workspace.RootFolder(), "values.summary")
+workspace.ResetWorkspace()
+with open(summary_path) as file:
+    print(file.read())
