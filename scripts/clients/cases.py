@@ -101,7 +101,7 @@ def caffe2_validate(shop: Workshop) -> str:
     """Labels are places among all 1000 class folders, most of them empty."""
     images = shop.folder / "images"
     sample = shop.data("data/imagenet-sample")
-    for synset in shop.data(SYNSETS).read_text().split():
+    for synset in shop.data(SYNSETS).read_text(encoding="utf-8").split():
         (images / synset).mkdir(parents=True)
     for synset in sorted(sample.iterdir())[::20]:
         shutil.copy(sorted(synset.iterdir())[0], images / synset.name)
@@ -138,7 +138,9 @@ def runtime_of_recorded_net(shop: Workshop) -> str:
     folder = save_as_model(load_net(shop.data("models/mobilenet_v1_0.5_160_quant")), shop.folder / "net")
     table = shop.data("lut/peer")
     printed = get_runtime(shop, "--model_path", folder, "--db_dir", table)
-    expect(printed == (table / "expected_stdout.txt").read_text(), "it prints other lines than with Caffe2")
+    expect(
+        printed == (table / "expected_stdout.txt").read_text(encoding="utf-8"), "it prints other lines than with Caffe2"
+    )
     return "every line, as it printed them with Caffe2 (MobileNetV1 int8, Samsung S8)"
 
 
@@ -219,7 +221,7 @@ def save_ssd(shop: Workshop, kind: str, *files: str) -> list[Path]:
     """A checkpoint, and the model as ONNX where a second file is named; what goes on PYTHONPATH for the scripts."""
     source = shop.clone("qfgaohao/pytorch-ssd")
     path = [STAND_INS, shop.packages(), source]
-    (shop.folder / "labels.txt").write_text("\n".join(f"class{number}" for number in range(CLASSES)))
+    (shop.folder / "labels.txt").write_text("\n".join(f"class{number}" for number in range(CLASSES)), encoding="utf-8")
     shop.run(DRIVERS / "save_ssd.py", *SSD[kind], str(CLASSES), *files, path=path)
     return path
 
@@ -279,12 +281,16 @@ def loading_pretrained_models(shop: Workshop) -> str:
     home.mkdir(parents=True)
     (home / "init_net.pb").write_bytes(net.init.SerializeToString())
     (home / "predict_net.pb").write_bytes(net.predict.SerializeToString())
-    names = shop.data("data/imagenet_class_names.txt").read_text().splitlines()
-    (shop.folder / "codes").write_text("".join(f"{place}: '{name}',\n" for place, name in enumerate(names)))
+    names = shop.data("data/imagenet_class_names.txt").read_text(encoding="utf-8").splitlines()
+    (shop.folder / "codes").write_text(
+        "".join(f"{place}: '{name}',\n" for place, name in enumerate(names)), encoding="utf-8"
+    )
     own_images(shop)
     script = shop.folder / "script.py"
     end = "np.savez('out.npz', batch=NCHW_batch.astype(np.float32), preds=preds)"
-    script.write_text(script_of(source / "Loading_Pretrained_Models.ipynb", [1, 3, 5, 7, 9, 11, 13], after=end))
+    script.write_text(
+        script_of(source / "Loading_Pretrained_Models.ipynb", [1, 3, 5, 7, 9, 11, 13], after=end), encoding="utf-8"
+    )
     environment = {"HOME": str(shop.folder), "OPENED": str(shop.folder / "codes")}
     shop.run(script, path=[STAND_INS, shop.packages()], environment=environment)
     out = np.load(shop.folder / "out.npz")
@@ -309,7 +315,7 @@ def basics(shop: Workshop) -> str:
     source = shop.clone("facebookarchive/tutorials")
     cells = [1, *range(4, 31, 2), *range(34, 45, 2), 48, 50, 52]
     end = "np.savez('out.npz', **{name: workspace.FetchBlob(name) for name in workspace.Blobs()})"
-    (shop.folder / "script.py").write_text(script_of(source / "Basics.ipynb", cells, after=end))
+    (shop.folder / "script.py").write_text(script_of(source / "Basics.ipynb", cells, after=end), encoding="utf-8")
     printed = shop.run("script.py")
     out = np.load(shop.folder / "out.npz")
     expect(sorted(out.files) == ["W", "X", "Y", "b"], f"blobs {out.files}")
@@ -339,7 +345,7 @@ np.savez("out.npz", softmax=softmax, **{name: workspace.FetchBlob(name) for name
 open("predict.pb", "wb").write(deploy_model.net.Proto().SerializeToString())
 """
     script = script_of(notebook, [1, 8, 10, 12, 26, 36, 38], {26: start}, end)
-    (shop.folder / "script.py").write_text(script)
+    (shop.folder / "script.py").write_text(script, encoding="utf-8")
     shop.run("script.py")
     out = dict(np.load(shop.folder / "out.npz"))
     softmax, data = out.pop("softmax"), out.pop("data")

@@ -10,7 +10,7 @@ def script_of(notebook: Path, cells: Sequence[int], before: Mapping[int, str] | 
 
     before: code of our own that stands before a cell; after: at the end.
     """
-    sources = ["".join(cell["source"]) for cell in json.loads(notebook.read_text())["cells"]]
+    sources = ["".join(cell["source"]) for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]]
     parts = []
     for cell in cells:
         parts.append((before or {}).get(cell, ""))

@@ -185,7 +185,7 @@ def summarize(workspace: Surroundings, op: OperatorDef, inputs: list[Blob], outp
     deviation = np.sqrt(squares / (values.size - 1)) if values.size > 1 else 0.0
     summary = np.array([values.min(), values.max(), mean, deviation], np.float32)
     if Arguments(op).get_bool("to_file"):
-        with Path(workspace.root_folder, f"{inputs[0].name}.summary").open("a") as file:
+        with Path(workspace.root_folder, f"{inputs[0].name}.summary").open("a", encoding="utf-8") as file:
             print(*(f"{value:.6g}" for value in summary), file=file)
     if outputs:
         outputs[0].set(summary)
