@@ -2,8 +2,9 @@
 """Time the loop of an old script (FeedBlob, RunNet, FetchBlob) beside session.run on the same net.
 
 Both run in turn, the first of each pair alternating, so that a busy machine is equally busy for both; a figure is the
-median of the rounds in ms of CPU time (with --fastest the minimum), which others' work changes less than wall time. The
-loop copies the image in and the scores out, which session.run does not.
+median of the rounds in ms of the calling thread's CPU time (with --fastest the minimum): other programs change it less
+than wall time, and pool threads that wait for work do not count. The loop copies the image in and the scores out, which
+session.run does not.
 """
 
 import argparse
@@ -72,9 +73,9 @@ def measure(name: str, rounds: int) -> tuple[list[float], list[float]]:
     times: dict[Callable, list[float]] = {call: [] for call in calls}
     for index in range(rounds):
         for call in calls[:: 1 if index % 2 else -1]:
-            start = time.process_time()
+            start = time.thread_time()
             call(images[index % 2])
-            times[call].append(1000 * (time.process_time() - start))
+            times[call].append(1000 * (time.thread_time() - start))
     return times[run_session], times[run_loop]
 
 
