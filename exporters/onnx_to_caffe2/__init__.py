@@ -118,10 +118,8 @@ def _require_all_converted(unknown: dict[str, list[str]], problems: list[str]) -
     """One error for all nodes that could not be converted: unknown operators by type, problems by node."""
     messages = []
     if unknown:
-        listed = "; ".join(
-            f"{kind} ({', '.join(names)}{f': {MISSING[kind]}' if kind in MISSING else ''})"
-            for kind, names in sorted(unknown.items())
-        )
+        reasons = {kind: f": {MISSING[kind]}" if kind in MISSING else "" for kind in unknown}
+        listed = "; ".join(f"{kind} ({', '.join(names)}){reasons[kind]}" for kind, names in sorted(unknown.items()))
         messages.append(f"ONNX operators that are not supported: {listed}")
     if problems:
         messages.append(f"cannot be converted: {'; '.join(problems)}")

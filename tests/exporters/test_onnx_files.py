@@ -241,7 +241,7 @@ def test_unknown_operators_and_unsupported_attributes_are_one_error():
         convert(model)
     text = str(error.value)
     assert text.startswith(
-        "ONNX operators that are not supported: Det (fifth); custom.Magic (first). "
+        "ONNX operators that are not supported: Det (fifth): Caffe2 has no determinants; custom.Magic (first). "
         "cannot be converted: MaxPool second: dilations other than 1. Supported are: Abs, Acos, "
     )
 
