@@ -17,6 +17,11 @@ from exporters.layers import Blob, Graph, Layer, write_net
 
 BATCH_BYTES = 1 << 27  # of a batch's activations
 SAMPLES = 4096  # pixels of each layer, over all images
+PIXELS = 1 << 16  # values of the input that are kept
+SCORED = 256  # images whose scores are kept
+
+
+FLATTENING = ("Flatten", "Reshape", "Squeeze")
 
 
 class Images(Protocol):
@@ -43,12 +48,15 @@ class Samples:
 class Calibration:
     """What the images show of a graph: blob -> Statistics; output blob of a layer with weights -> Samples.
 
-    Samples come from the first `sampled` images.
+    Samples come from the first `sampled` images. pixels: of the input, float32 [PIXELS] at most; scores: of the classes
+    of the first images, where the net has some (`find_scores`), float32 [n, C], before a softmax.
     """
 
     sampled: int
     blobs: dict[Blob, Statistics] = field(default_factory=dict)
     samples: dict[Blob, Samples] = field(default_factory=dict)
+    pixels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    scores: np.ndarray | None = None
 
     def copy(self) -> "Calibration":
         """The same with records of its own; the samples' values are shared (nobody changes one in place)."""
@@ -68,7 +76,8 @@ def calibrate(graph: Graph, images: Images, sampled: int, threads: int | None = 
         positions = draw_positions(sampled, layer.output.shape, SAMPLES, rng)
         values = np.empty((len(positions.image), len(layer.bias)), np.float32)
         result.samples[layer.output] = Samples(positions, values, np.full(len(layer.bias), layer.high))
-    start = 0
+    start, pixels, scores, source = 0, [], [], find_scores(graph)
+    each = max(PIXELS // len(images), 1)
     with progress(total=len(images), desc="calibration", unit="image") as bar:
         for batch in batches(images, batch_size(graph)):
             values = session.run({graph.inputs[0].name: batch}, outputs=[blob.name for blob in blobs])
@@ -77,9 +86,27 @@ def calibrate(graph: Graph, images: Images, sampled: int, threads: int | None = 
                 result.blobs[blob].add(values[blob.name])
             for layer in layers if start < sampled else ():
                 _sample(layer, values[layer.inputs[0].name], result.samples[layer.output], start)
+            pixels += [image.ravel()[:: -(-image.size // each)].copy() for image in batch]
+            if source is not None and start < SCORED:
+                scores.append(values[source.name].reshape(len(batch), -1))
             start += len(batch)
             bar.update(len(batch))
+    result.pixels = np.concatenate(pixels)
+    result.scores = np.concatenate(scores) if scores else None
     return result
+
+
+def find_scores(graph: Graph) -> Blob | None:
+    """The scores of classes that the net's one output is: rows [1, C] from a layer with weights, before a softmax."""
+    if len(graph.outputs) != 1:
+        return None
+    writers, blob = graph.producers(), graph.outputs[0]
+    while (layer := writers.get(blob)) is not None and not layer.is_weighted:
+        if layer.type not in ("Softmax", *FLATTENING):
+            return None
+        blob = layer.inputs[0]
+    classes = blob.shape[1] if len(blob.shape) in (2, 4) else 0
+    return blob if layer is not None and classes > 1 and math.prod(blob.shape) == classes else None
 
 
 def batch_size(graph: Graph) -> int:

@@ -6,7 +6,8 @@ before) the channel fills as much of the weights' range on one side as on the ot
 data-free quantization).
 
 A clamp elsewhere (ReLU6) does not commute with t. All channels share the value at which uint8 saturates, and it
-stays; so a channel that reaches its clamp is left alone, and the others grow at most until they nearly do.
+stays; so a channel that comes near its clamp is left alone, and the others grow at most until they do. How near counts:
+of a channel scaled up to what 100 images showed, others are clamped, and the float net is no longer what it was.
 
 Equal ranges are a means, no end: weights from quantization-aware training lie on the steps of their own range and lose
 by any other. So factors are taken only where they make the expected error smaller:
@@ -32,7 +33,7 @@ from exporters.int8.weights import weight_range
 from exporters.layers import Blob, Graph, Layer
 
 SWEEPS = 5
-MARGIN = 1.25  # between the largest value seen of a channel that is scaled up, and its clamp
+MARGIN = 1.5  # between the largest value seen of a channel that is scaled, and its clamp: others are larger
 NEEDED_GAIN = 0.9  # the error after, as a share of the error before, from which factors are worth taking
 
 
@@ -141,7 +142,7 @@ class _Between:
             if 0 < end < np.inf:
                 largest = np.maximum(seen, 1e-30)
                 factors = np.minimum(factors, np.maximum(end / (MARGIN * largest), 1.0))
-                factors[largest >= end] = 1.0
+                factors[(largest >= end) | ((factors < 1) & (largest * MARGIN >= end))] = 1.0
         return factors
 
     def error(self, factors: np.ndarray) -> float:

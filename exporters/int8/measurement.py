@@ -12,6 +12,7 @@ from caffe2_models.model_files import ModelFile
 from exporters.int8.calibration import Images, batch_size, batches
 from exporters.int8.forms import FORMS
 from exporters.int8.quantizer import Quantized
+from exporters.int8.ranges import log_probabilities
 from exporters.layers import write_net
 
 BATCH = 8
@@ -168,7 +169,7 @@ class Answers:
         self.changes += [(before + place, int(guesses[0][place]), int(guesses[1][place])) for place in places]
         self.agreed += images - len(places)
         are_probabilities = bool((first >= 0).all() and np.allclose(first.sum(axis=1), 1, atol=1e-3))
-        first, second = (log_probabilities(scores, are_probabilities) for scores in (first, second))
+        first, second = (_log_probabilities(scores, are_probabilities) for scores in (first, second))
         self.divergence += float((np.exp(first) * (first - second)).sum())
         if labels is not None:
             self.float_hits += int((guesses[0] == labels).sum())
@@ -178,13 +179,9 @@ class Answers:
             self.int8_loss -= float(second[index, labels].sum())
 
 
-def log_probabilities(scores: np.ndarray, are_probabilities: bool = False) -> np.ndarray:
+def _log_probabilities(scores: np.ndarray, are_probabilities: bool) -> np.ndarray:
     """float64 [N, C], of scores before a softmax, or of probabilities as they are."""
-    scores = scores.astype(np.float64)
-    if are_probabilities:
-        scores = np.log(np.maximum(scores, LEAST_PROBABILITY))
-    scores = scores - scores.max(axis=1, keepdims=True)
-    return scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    return log_probabilities(np.log(np.maximum(scores, LEAST_PROBABILITY)) if are_probabilities else scores)
 
 
 def layer_errors(result: Quantized, images: Iterable[np.ndarray], threads: int | None = None) -> list[LayerError]:
@@ -214,13 +211,17 @@ def compare_answers(
     labels: np.ndarray | None,
     threads: int | None = None,
     what: str = "comparison",
+    backend: str = "auto",
 ) -> Answers:
-    """What both nets answer on all images. labels: int64 [n], indices of the nets' outputs, or None."""
+    """What both nets answer on all images. labels: int64 [n], indices of the nets' outputs, or None.
+
+    backend: of the second net.
+    """
     answers = Answers(labelled=labels is not None)
     like = net if isinstance(net, Net) else int8
     if not isinstance(like, Net):
         raise TypeError("one of both has to be a net")
-    both = [outputs_of(each, like, threads) for each in (net, int8)]
+    both = [outputs_of(net, like, threads), outputs_of(int8, like, threads, backend)]
     with progress(total=len(images), desc=what, unit="image") as bar:
         for batch in batches(images, BATCH):
             truth = None if labels is None else labels[answers.images : answers.images + len(batch)]
@@ -229,11 +230,14 @@ def compare_answers(
     return answers
 
 
-def outputs_of(net: Net | ModelFile, like: Net, threads: int | None = None) -> Outputs:
-    """A function from images [N, C, H, W] to all outputs' values, named and laid out as those of the net `like`."""
+def outputs_of(net: Net | ModelFile, like: Net, threads: int | None = None, backend: str = "auto") -> Outputs:
+    """A function from images [N, C, H, W] to all outputs' values, named and laid out as those of the net `like`.
+
+    backend: of a net's session.
+    """
     if isinstance(net, ModelFile):
         return _file_outputs(net, like, threads)
-    session = net.session("auto", threads)
+    session = net.session(backend, threads)
 
     def outputs(batch: np.ndarray) -> dict[str, np.ndarray]:
         values = session.run({net.inputs[0]: batch}, outputs=net.outputs)

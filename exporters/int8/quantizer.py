@@ -10,7 +10,7 @@ import numpy as np
 
 from caffe2_models import Net
 from exporters.int8.assembly import Weights, Writer, assemble
-from exporters.int8.calibration import Calibration, Images, calibrate
+from exporters.int8.calibration import Calibration, Images, calibrate, find_scores
 from exporters.int8.channels import importances
 from exporters.int8.corrections import absorb_biases, remove_dead_channels
 from exporters.int8.equalization import equalize
@@ -18,12 +18,12 @@ from exporters.int8.forms import plan
 from exporters.int8.per_channel import ChannelWeight, round_channels, scales_of
 from exporters.int8.preparation import prepare
 from exporters.int8.qdq import QdqLayer, QdqWriter, assemble_qdq
-from exporters.int8.ranges import METHODS, with_room
+from exporters.int8.ranges import METHODS, of_pixels, of_scores, with_room
 from exporters.int8.recipe import Recipe
 from exporters.int8.reconstruction import reconstruct
 from exporters.int8.scales import Quantization, Range, Scales
 from exporters.int8.simulation import images_that_fit
-from exporters.int8.weights import QuantizedWeight, round_to_nearest, weight_range
+from exporters.int8.weights import QuantizedWeight, native_range, round_to_nearest, weight_range
 from exporters.layers import Blob, Graph, Layer
 
 Target = Literal["qnnpack", "litert", "onnx"]
@@ -91,7 +91,7 @@ def quantize(
         scales.bound({layer.output: float(scales_of(layer, np.zeros(1)).max()) for layer in layers})
     if recipe.simulates:
         first = np.stack([image for image, _ in zip(images, range(sampled), strict=False)])
-        limits = {layer.output: weight_range(layer.weight) for layer in original.weighted}
+        limits = {layer.output: native_range(layer.weight) for layer in original.weighted}
         writer = Writer(graph, scales) if for_qnnpack else QdqWriter(graph, scales)
         weights = reconstruct(
             graph, choices, scales, calibration, importance, limits, recipe, first, threads, writer=writer
@@ -122,7 +122,10 @@ def _nearest(layer: Layer, scales: Scales, for_qnnpack: bool) -> QuantizedWeight
 
 
 def _ranges(graph: Graph, calibration: Calibration, recipe: Recipe) -> dict[Blob, Range]:
-    """Of every blob, as the recipe says; but the net's answers keep their extremes: the largest of them counts."""
+    """Of every blob, as the recipe says; but the net's answers keep their extremes: the largest of them counts.
+
+    With `mse`, the input and the scores of classes have measures of their own.
+    """
     methods = dict.fromkeys(calibration.blobs, recipe.ranges) | dict.fromkeys(_answers(graph), "minmax")
     ranges = {blob: METHODS[method](calibration.blobs[blob]) for blob, method in methods.items()}
     for layer in graph.layers if recipe.room else ():
@@ -130,6 +133,10 @@ def _ranges(graph: Graph, calibration: Calibration, recipe: Recipe) -> dict[Blob
             if blob in ranges:
                 clamp = Range(layer.low, layer.high)
                 ranges[blob] = with_room(ranges[blob], clamp, calibration.blobs[blob].images)
+    if recipe.ranges == "mse":
+        ranges[graph.inputs[0]] = of_pixels(calibration.pixels)
+        if calibration.scores is not None and (scores := find_scores(graph)) is not None:
+            ranges[scores] = of_scores(calibration.scores)
     return ranges
 
 

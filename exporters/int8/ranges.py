@@ -4,10 +4,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from exporters.int8.scales import STEPS, Range
+from exporters.int8.scales import STEPS, Quantization, Range
 from exporters.int8.statistics import Histogram, Statistics
 
 SHARES = np.linspace(1.0, 0.2, 81)  # of either end of the extremes, that searches try
+PIXEL_FACTORS = np.linspace(1.0, 1.02, 41)  # of the input's range, that its search tries
+SCORE_SHARES = np.linspace(1.0, 0.1, 10)  # of the lowest score, that their search tries
+LARGEST_LOSS = 0.005  # squared error of scores, as a share of their squares
+NEEDED_GAIN = 0.98  # an error, as a share of the least before, from which a narrower or wider range is taken
 KEPT = 0.9999  # of all values, by the percentile
 
 
@@ -76,6 +80,49 @@ def with_room(extent: Range, clamp: Range, images: int) -> Range:
     factor = 1 + images**-0.5
     low, high = max(extent.low * factor, clamp.low), min(extent.high * factor, clamp.high)
     return extent | Range(low, high)
+
+
+def of_pixels(values: np.ndarray) -> Range:
+    """The range with the least squared error of these values [n], as they are.
+
+    Pixels of 8 bits, normalized, lie on steps of their own; where zero is half way between two of them, as with a mean
+    of 0.5, their own range puts each half way between two of the 256 steps.
+    """
+    low, high = float(values.min(initial=0)), float(values.max(initial=0))
+    best, least = Range(low, high), np.inf
+    for factor in PIXEL_FACTORS:
+        quantization = Quantization.of_range(Range(low * factor, high * factor))
+        error = quantization.dequantize(quantization.quantize(values)) - values
+        if (mean_square := float(error @ error)) < NEEDED_GAIN * least:
+            best, least = quantization.range, mean_square
+    return best
+
+
+def of_scores(scores: np.ndarray) -> Range:
+    """The range with which probabilities diverge least from those of these scores [n, C], before a softmax.
+
+    What is far below the largest score is no probable answer wherever it is clipped to, and leaves finer steps to
+    those that compete. But the scores stay what they are, all in all: no range errs by more than LARGEST_LOSS. The high
+    end has room for larger ones, as `with_room` gives it: two that are clipped to it would tie.
+    """
+    exact = log_probabilities(scores)
+    probabilities = np.exp(exact)
+    low, high = float(scores.min(initial=0)), float(scores.max(initial=0)) * (1 + len(scores) ** -0.5)
+    best, least = Range(low, high), np.inf
+    for share in SCORE_SHARES:
+        quantization = Quantization.of_range(Range(low * share, high))
+        rounded = quantization.dequantize(quantization.quantize(scores))
+        divergence = float((probabilities * (exact - log_probabilities(rounded))).sum())
+        loss = np.square(rounded - scores).sum() / np.square(scores).sum(initial=1e-30)
+        if loss <= LARGEST_LOSS and divergence < NEEDED_GAIN * least:
+            best, least = quantization.range, divergence
+    return best
+
+
+def log_probabilities(scores: np.ndarray) -> np.ndarray:
+    """float64, of scores [N, C] before a softmax."""
+    shifted = scores.astype(np.float64) - scores.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
 def _search(blob: Statistics, errors: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Range:

@@ -9,12 +9,14 @@ from typing import Protocol
 
 import numpy as np
 
-from exporters.int8.scales import Quantization, Range
+from exporters.int8.scales import STEPS, Quantization, Range
 from exporters.layers import Layer
 
 DAMPING = 0.01  # of the mean variance, added to every variance: inputs that hardly vary still count
 SHARES = np.linspace(1.0, 0.4, 25)  # of the weight's range, that the search for the best one tries
 MOST_INPUTS = 2048  # of a row, whose errors are seen together: covariances grow with the square
+OFF_LATTICE = 0.02  # of a step, by which weights that lie on steps may be off
+
 COLUMNS = 64  # rounded before what they leave is spread over all that follow
 
 
@@ -37,6 +39,24 @@ class QuantizedWeight:
 
 def weight_range(weight: np.ndarray) -> Range:
     return Range(float(weight.min(initial=0)), float(weight.max(initial=0)))
+
+
+def native_range(weight: np.ndarray) -> Range:
+    """The range whose 256 steps the weights lie on, where they do (quantization-aware training); else all of theirs.
+
+    The outermost steps may be without a weight: the range alone does not tell the step.
+    """
+    values = np.unique(weight.astype(np.float64))
+    if not 2 < len(values) <= STEPS + 1:
+        return weight_range(weight)
+    step = float(np.diff(values).min())
+    steps = np.rint(values / step)
+    step = float(values @ steps / (steps @ steps))
+    steps = np.rint(values / step)
+    low, high = min(steps[0], 0.0), max(steps[-1], 0.0)
+    if high - low > STEPS or np.abs(values / step - steps).max() > OFF_LATTICE:
+        return weight_range(weight)
+    return Range(low * step, (low + STEPS) * step)
 
 
 def rounding_error(weight: np.ndarray, extent: Range) -> float:
@@ -98,8 +118,8 @@ def best_range(
 ) -> Quantization:
     """Of shrinking ranges, and of `limit`, the steps with the least error of nearest rounding.
 
-    importance: of each output channel's error, [O]. `limit` is tried too: the range that weights from
-    quantization-aware training lie on the steps of. finest, coarsest: the scale's limits; the weight's own range keeps
+    importance: of each output channel's error, [O]. `limit` is tried too: the range on whose steps weights from
+    quantization-aware training lie. finest, coarsest: the scale's limits; the weight's own range keeps
     to the latter.
     """
     rows = split_rows(layer.rows, layer.group, covariance)
