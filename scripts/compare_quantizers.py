@@ -33,7 +33,7 @@ from caffe2_models.preprocessing import get_preprocessing
 from exporters.caffe2_to_onnx import to_onnx
 from exporters.int8.measurement import log_probabilities, outputs_of
 from exporters.int8.quantizer import TARGETS, Target, quantize
-from exporters.int8.recipe import RECIPES
+from exporters.int8.recipe import RECIPES, find_recipe
 from exporters.int8.targets import make_file
 from exporters.onnx_files import save_onnx
 from validate.calibration import FolderImages
@@ -126,7 +126,7 @@ def open_setting(place: str, args: argparse.Namespace, folder: Path) -> Setting:
 
 def by_us(target: Target) -> Callable[[Setting, argparse.Namespace], Made]:
     def make(setting: Setting, args: argparse.Namespace) -> Made:
-        recipe = RECIPES[args.recipe]
+        recipe = find_recipe(args.recipe, by_channel=target != "qnnpack")
         made = quantize(setting.net, setting.calibration, recipe, setting.shapes, setting.threads, target)
         return made.net if target == "qnnpack" else make_file(made, setting.shapes, target)
 

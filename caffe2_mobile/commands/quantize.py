@@ -157,7 +157,8 @@ def chosen_recipe(args: argparse.Namespace) -> Recipe:
     """The recipe with what flags say of it."""
     given = {name: getattr(args, name) for name in (*SWITCHES, "ranges", "seconds")}
     return dataclasses.replace(
-        find_recipe(args.recipe), **{name: value for name, value in given.items() if value is not None}
+        find_recipe(args.recipe, getattr(args, "target", "qnnpack") != "qnnpack"),
+        **{name: value for name, value in given.items() if value is not None},
     )
 
 

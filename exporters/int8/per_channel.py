@@ -46,15 +46,15 @@ class RowSteps:
         return (q.astype(np.float32) - ZERO) * self.scales.astype(np.float32)
 
 
-def scales_of(layer: Layer, finest: np.ndarray) -> np.ndarray:
-    """That each channel's largest weight asks for, [O]. finest: the smallest allowed, [O]."""
+def scales_of(layer: Layer, finest: np.ndarray, coarsest: float = np.inf) -> np.ndarray:
+    """That each channel's largest weight asks for, [O]. finest, coarsest: what is allowed; weights beyond saturate."""
     largest = np.abs(layer.rows).max(axis=1)
-    return np.maximum(largest / MOST, finest).astype(np.float32)
+    return np.clip(largest / MOST, finest, coarsest).astype(np.float32)
 
 
-def round_channels(layer: Layer, finest: np.ndarray) -> ChannelWeight:
+def round_channels(layer: Layer, finest: np.ndarray, coarsest: float = np.inf) -> ChannelWeight:
     """The weight's whole range, each value to the nearest step."""
-    return round_to_scales(layer, scales_of(layer, finest))
+    return round_to_scales(layer, scales_of(layer, finest, coarsest))
 
 
 def round_to_scales(layer: Layer, scales: np.ndarray) -> ChannelWeight:
@@ -65,15 +65,17 @@ def round_to_scales(layer: Layer, scales: np.ndarray) -> ChannelWeight:
     return ChannelWeight(np.ascontiguousarray(data), scales, layer.weight_axis)
 
 
-def best_scales(layer: Layer, covariance: np.ndarray, finest: np.ndarray, grid: float) -> np.ndarray:
+def best_scales(
+    layer: Layer, covariance: np.ndarray, finest: np.ndarray, grid: float, coarsest: float = np.inf
+) -> np.ndarray:
     """For each channel, of shrinking scales the one with the least expected error of nearest rounding, [O].
 
     covariance: [G * B, K / B, K / B], of the layer's inputs. grid: a scale that is tried too: the steps that weights
     from quantization-aware training lie on.
     """
     rows, blocks = split_rows(layer.rows, layer.group, covariance), len(covariance) // layer.group
-    whole = scales_of(layer, finest)
-    tried = [np.full_like(whole, grid), *(whole * np.float32(share) for share in SHARES)]
+    whole = scales_of(layer, finest, coarsest)
+    tried = [np.full_like(whole, min(grid, coarsest)), *(whole * np.float32(share) for share in SHARES)]
     candidates = [np.maximum(scales, finest).astype(np.float32) for scales in tried]
 
     def errors(scales: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from exporters.int8.channels import importances
 from exporters.int8.corrections import absorb_biases, remove_dead_channels
 from exporters.int8.equalization import equalize
 from exporters.int8.forms import plan
-from exporters.int8.per_channel import ChannelWeight, round_channels, scales_of
+from exporters.int8.per_channel import ChannelWeight, round_channels
 from exporters.int8.preparation import prepare
 from exporters.int8.qdq import QdqLayer, QdqWriter, assemble_qdq
 from exporters.int8.ranges import METHODS, of_pixels, of_scores, with_room
@@ -88,7 +88,7 @@ def quantize(
     if for_qnnpack:
         scales.legalize({layer.output: Quantization.of_range(weight_range(layer.weight)).scale for layer in layers})
     else:
-        scales.bound({layer.output: float(scales_of(layer, np.zeros(1)).max()) for layer in layers})
+        scales.bound()
     if recipe.simulates:
         first = np.stack([image for image, _ in zip(images, range(sampled), strict=False)])
         limits = {layer.output: native_range(layer.weight) for layer in original.weighted}
@@ -118,7 +118,7 @@ def quantize(
 def _nearest(layer: Layer, scales: Scales, for_qnnpack: bool) -> QuantizedWeight | ChannelWeight:
     if for_qnnpack:
         return round_to_nearest(layer, scales.finest_weight_scale(layer))
-    return round_channels(layer, scales.finest_channel_scales(layer))
+    return round_channels(layer, scales.finest_channel_scales(layer), scales.coarsest_channel_scale(layer))
 
 
 def _ranges(graph: Graph, calibration: Calibration, recipe: Recipe) -> dict[Blob, Range]:

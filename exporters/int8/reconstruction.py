@@ -145,14 +145,17 @@ class _ChannelRounding(_Rounding):
     layout = QdqWriter.layout
 
     def _nearest(self, layer: Layer) -> ChannelWeight:
-        return round_channels(layer, self.scales.finest_channel_scales(layer))
+        return round_channels(
+            layer, self.scales.finest_channel_scales(layer), self.scales.coarsest_channel_scale(layer)
+        )
 
     def _best(self, layer: Layer, covariance: np.ndarray) -> ChannelWeight:
         finest = self.scales.finest_channel_scales(layer)
-        scales = scales_of(layer, finest)
+        coarsest = self.scales.coarsest_channel_scale(layer)
+        scales = scales_of(layer, finest, coarsest)
         if self.recipe.clipping:
             grid = Quantization.of_range(self.limits[layer.output]).scale
-            scales = best_scales(layer, covariance, finest, grid)
+            scales = best_scales(layer, covariance, finest, grid, coarsest)
         if self.recipe.compensation:
             return round_channels_with_compensation(layer, covariance, scales)
         return round_to_scales(layer, scales)

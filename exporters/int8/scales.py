@@ -116,21 +116,25 @@ class Scales:
     def finest_channel_scales(self, layer: Layer) -> np.ndarray:
         """The smallest scales of its channels' weights with which the bias fits into int32, [O]."""
         x = self.read(layer, layer.inputs[0]).scale
-        return np.maximum(np.abs(layer.bias) / MAX_BIAS / x, FINEST_CHANNEL).astype(np.float32)
+        finest = np.maximum(np.abs(layer.bias) / MAX_BIAS / x, FINEST_CHANNEL)
+        return np.minimum(finest, self.coarsest_channel_scale(layer)).astype(np.float32)
+
+    def coarsest_channel_scale(self, layer: Layer) -> float:
+        """The largest scale of a channel's weights: that of one whose outputs fill the range by a single step."""
+        return COARSEST_RATIO * self.made(layer).scale / self.read(layer, layer.inputs[0]).scale
 
     def coarsest_weight_scale(self, layer: Layer) -> float:
         """The largest scale of its weight that QNNPACK accepts."""
         return self.made(layer).scale / self.read(layer, layer.inputs[0]).scale / MARGIN
 
-    def bound(self, weight_scales: Mapping[Blob, float]) -> None:
+    def bound(self) -> None:
         """Make outputs' scales coarser until none is so much finer than an input's that XNNPACK refuses the operator.
 
-        weight_scales: output blob -> the coarsest of its weight's.
+        Of layers with weights, the weights' scales are bounded instead.
         """
         for layer in self.layers:
-            inputs = [self.read(layer, blob).scale for blob in layer.activations]
-            least = max(inputs, default=0.0) * weight_scales.get(layer.output, 1.0) / COARSEST_RATIO
-            if self.made(layer).scale < least:
+            least = max((self.read(layer, blob).scale for blob in layer.activations), default=0.0) / COARSEST_RATIO
+            if not layer.is_weighted and self.made(layer).scale < least:
                 self._coarsen(layer.output, least)
 
     def legalize(self, weight_scales: Mapping[Blob, float]) -> None:
