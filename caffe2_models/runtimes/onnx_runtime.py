@@ -15,9 +15,10 @@ from caffe2_models.tensors import Int8Tensor, TensorType, Value
 
 SHARED_BYTES = 1 << 12  # weights from this size on are not copied into the model
 
-# Moves zeros around an image into a pooling's pads (ONNX Runtime 1.23 to 1.31 at least): MaxPool does not count those,
-# and pads as large as the kernel are refused.
-WRONG_OPTIMIZERS = ["Pad_Fusion"]
+# What computes something else (ONNX Runtime 1.23 to 1.31 at least). Pad_Fusion moves zeros around an image into a
+# pooling's pads: MaxPool does not count those, and pads as large as the kernel are refused. WeightBiasQuantization
+# rounds float weights between quantized activations to 255 steps of one scale for the whole tensor.
+WRONG_OPTIMIZERS = ["Pad_Fusion", "WeightBiasQuantization"]
 
 
 def open_session(

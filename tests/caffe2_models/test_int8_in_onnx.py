@@ -166,3 +166,20 @@ def test_addition_is_proved_on_all_pairs(a_scale, b_scale, y_scale, a_zero_point
     a, b = np.meshgrid(*[np.arange(256, dtype=np.uint8)] * 2)
     want = int8.add(a, a_scale, a_zero_point, b, b_scale, b_zero_point, y_scale, y_zero_point)
     assert np.array_equal(found(a, b), want)
+
+
+def test_float_weights_between_bytes_stay_float():
+    """ONNX Runtime would round them to the steps of the largest, were its optimizer not switched off."""
+    predict = caffe2_pb2.NetDef(external_input=["data", "w", "b"], external_output=["y"])
+    add_operator(predict, "Int8Quantize", ["data"], ["q"], Y_scale=0.03, Y_zero_point=128)
+    add_operator(predict, "Int8Dequantize", ["q"], ["x"])
+    add_operator(predict, "Conv", ["x", "w", "b"], ["real"], kernel=1)
+    add_operator(predict, "Int8Quantize", ["real"], ["y"], Y_scale=0.02, Y_zero_point=128)
+    rng = np.random.default_rng(0)
+    spread = np.array([100, 0.3, 0.3, 0.3], np.float32).reshape(4, 1, 1, 1)
+    weight = spread * rng.standard_normal((4, 3, 1, 1)).astype(np.float32)
+    net = Net(predict, make_init({"w": weight, "b": np.zeros(4, np.float32)}))
+    x = {"data": rng.standard_normal((1, 3, 8, 8)).astype(np.float32)}
+    got = net.session("onnxruntime", approximate=True).run(x)["y"].data.astype(int)
+    want = net.session("reference").run(x)["y"].data.astype(int)
+    assert np.abs(got - want).max() <= 1
