@@ -63,7 +63,9 @@ def test_equalized_channels_are_no_noise(pair, images):
     """The fast recipe scales channels; what the page says of them is near to what the quantizer's own report does."""
     result = view(*pair, ViewOptions(images=images, runs=0))
     aligned = [error for error in result.errors if error.is_aligned]
-    assert all(error.sqnr_db > 20 for error in result.errors), [(e.name, e.sqnr_db) for e in result.errors]
+    noise = {error.name: error.sqnr_db for error in result.errors}
+    assert noise.pop("scores_int8") > 15  # improbable classes are clipped, to leave finer steps to the others
+    assert min(noise.values()) > 20, noise
     assert all(error.noise < 0.01 for error in aligned)
 
 
