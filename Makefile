@@ -1,10 +1,12 @@
 # make install | demo | test : each works on a fresh machine; the first sets up .venv, the others begin with it.
 #
-# PYTHON=python3.13 VENV=.venv-3.13 takes another Python; PARTS=plots,demo,dev leaves PyTorch out.
+# PYTHON=python3.13 VENV=.venv-3.13 takes another Python; PARTS=plots,demo,dev leaves PyTorch out; SELECT="not slow"
+# leaves out the tests that do so much arithmetic that they say nothing of a Python or a dependency.
 PYTHON ?= python3
 VENV ?= .venv
 PARTS ?= torch,litert,plots,demo,dev
 CONSTRAINTS ?= constraints.txt
+SELECT ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
@@ -22,12 +24,12 @@ demo: install
 	$(BIN)/python scripts/demo.py
 
 test: install lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "$(SELECT)"
 
 # The oldest versions that setup.cfg promises, on the oldest Python: PYTHON=python3.10.
 test-minimum:
 	$(MAKE) install VENV=.venv-minimum PARTS=plots,demo,test CONSTRAINTS=constraints-minimum.txt
-	.venv-minimum/bin/python -m pytest -n 2 --dist loadfile
+	.venv-minimum/bin/python -m pytest -n 2 --dist loadfile -m "$(SELECT)"
 
 # The kernels for 64-bit ARM, cross-compiled and run in qemu; .arm is set up where it is not there yet.
 test-arm: install

@@ -1,5 +1,7 @@
 """What the wheel holds: names of its own only, which work where no checkout is."""
 
+import configparser
+import re
 import subprocess
 import sys
 
@@ -48,3 +50,18 @@ def test_every_module_can_be_imported(built):
     )
     done = run(built, "-c", program)
     assert (done.returncode, done.stdout) == (0, "caffe2_mobile.rooms.exporters\n"), done.stderr
+
+
+def test_the_promised_minima_are_what_is_tried(root):
+    """The extras aside that are too large, or belong to makers of the project only."""
+    config = configparser.ConfigParser()
+    config.read(root / "setup.cfg", encoding="utf-8")
+    extras = config["options.extras_require"]
+    wanted = "\n".join([config["options"]["install_requires"], extras["plots"], extras["demo"], extras["test"]])
+    promised = dict(re.findall(r"^([\w-]+)>=([\d.]+)", wanted, re.MULTILINE))
+    tried = dict(re.findall(r"^([\w-]+)==([\d.]+)", (root / "constraints-minimum.txt").read_text(), re.MULTILINE))
+    assert promised.keys() == tried.keys()
+    for name, least in promised.items():
+        assert re.fullmatch(re.escape(least) + r"(\.[01])*", tried[name]), (
+            f"{name}: {least} promised, {tried[name]} tried"
+        )

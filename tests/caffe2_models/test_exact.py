@@ -288,6 +288,7 @@ def test_an_unknown_instruction_set_is_refused(monkeypatch):
         residual_net().session("exact")
 
 
+@pytest.mark.slow
 @needs_kernels
 @pytest.mark.parametrize("name", ["FBNet-96/int8", "FBNet-A/int8"])
 @pytest.mark.parametrize("instruction_set", kernels.instruction_sets())

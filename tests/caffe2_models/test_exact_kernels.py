@@ -9,7 +9,10 @@ from caffe2_models import Int8Tensor, Net, int8, kernels
 from caffe2_models.build import add_operator, make_init
 from caffe2_models.proto import caffe2_pb2
 
-pytestmark = pytest.mark.skipif(not kernels.is_available(), reason="the kernels were not built")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not kernels.is_available(), reason="the kernels were not built"),
+]
 
 ZERO_POINTS = st.one_of(st.sampled_from([0, 128, 255]), st.integers(0, 255))
 SCALES = st.floats(2.0**-20, 1 - 2.0**-10, width=32)  # from accumulator to output; near 1 nearly all outputs saturate

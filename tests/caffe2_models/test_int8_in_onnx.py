@@ -32,6 +32,7 @@ def assert_equal(net: Net, feeds: dict, backend: str = "reference") -> None:
             np.testing.assert_allclose(got[blob], want[blob], rtol=1e-4, atol=1e-5, err_msg=blob)
 
 
+@pytest.mark.slow
 def test_random_nets():
     rng = np.random.default_rng(320)
     count = 0
@@ -132,6 +133,7 @@ def test_what_is_no_number_or_beyond_int32_becomes_zero():
 scales = st.floats(2.0**-32, 1, exclude_max=True, width=32)
 
 
+@pytest.mark.slow
 @given(scales, st.integers(0, 255), st.booleans(), st.integers(1, 2**31 - 1), st.data())
 @settings(max_examples=25)
 def test_requantization_is_proved_at_every_step(scale, zero_point, relu, largest, data):
@@ -158,6 +160,7 @@ def test_usual_scales_need_one_quantize_linear():
         assert isinstance(found := find_rounding(both, largest), Rounding)
 
 
+@pytest.mark.slow
 @given(*[st.floats(2.0**-6, 1, width=32)] * 3, *[st.integers(0, 255)] * 3)
 @settings(max_examples=15)
 def test_addition_is_proved_on_all_pairs(a_scale, b_scale, y_scale, a_zero_point, b_zero_point, y_zero_point):

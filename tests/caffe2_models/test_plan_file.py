@@ -87,6 +87,7 @@ def assert_same_as_session(library, net: Net, feeds: dict, outputs: list[str]):
                 np.testing.assert_array_equal(getattr(have[name], "data", have[name]), getattr(want, "data", want))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["FBNet-96/int8", "ChamNet-F/int8"])
 def test_published_nets(library, name):
     net = published_net(name)

@@ -31,6 +31,7 @@ def victims() -> list[tuple[bytes, bytes, dict]]:
     return [(net.predict.SerializeToString(), net.init.SerializeToString(), feeds) for net, feeds in nets]
 
 
+@pytest.mark.slow
 def test_mutants_are_run_or_refused(victims, tmp_path):
     """2,000 broken nets: no crash, no hang, no large allocation, no error but ours."""
     predict_path, init_path = tmp_path / "predict.pb", tmp_path / "init.pb"

@@ -169,6 +169,7 @@ def models(draw):
 COMMON = {"suppress_health_check": list(HealthCheck), "derandomize": True}
 
 
+@pytest.mark.slow
 @settings(max_examples=120, **COMMON)
 @given(models())
 def test_random_networks_compute_the_same(model):

@@ -36,6 +36,7 @@ def drawn(distribution: str, *arguments, images: int = 20) -> Statistics:
     return seen(getattr(rng, distribution)(*arguments, size=(images, 4, 40, 40)))
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(BATCHES)
 def test_ranges_lie_within_what_was_seen(values):

@@ -52,6 +52,7 @@ def assert_same_function(have: dict, want: dict, tolerance: float = 2e-4):
         np.testing.assert_allclose(have[name], value, rtol=tolerance, atol=tolerance * np.abs(value).max(initial=1e-6))
 
 
+@pytest.mark.slow
 @settings(max_examples=70, derandomize=True, suppress_health_check=[HealthCheck.filter_too_much])
 @given(seed=st.integers(0, 2**32 - 1), steps=st.integers(3, 14))
 def test_no_correction_changes_what_the_float_net_computes(seed, steps):

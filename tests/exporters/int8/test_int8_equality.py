@@ -49,6 +49,7 @@ def assert_runs_alike(int8: Net, backends: list[str], x: np.ndarray):
         assert differing_blobs(session.run(feeds, blobs), want) == []
 
 
+@pytest.mark.slow
 @random_nets(130)
 @given(**NETS)
 def test_random_nets(seed, steps, recipe):
