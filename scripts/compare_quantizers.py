@@ -31,7 +31,7 @@ from caffe2_models import Net
 from caffe2_models.model_files import ModelFile, open_model_file
 from caffe2_models.preprocessing import get_preprocessing
 from exporters.caffe2_to_onnx import to_onnx
-from exporters.int8.measurement import log_probabilities, outputs_of
+from exporters.int8.measurement import log_answers, outputs_of
 from exporters.int8.quantizer import TARGETS, Target, quantize
 from exporters.int8.recipe import RECIPES, find_recipe
 from exporters.int8.targets import make_file
@@ -126,7 +126,7 @@ def open_setting(place: str, args: argparse.Namespace, folder: Path) -> Setting:
 
 def by_us(target: Target) -> Callable[[Setting, argparse.Namespace], Made]:
     def make(setting: Setting, args: argparse.Namespace) -> Made:
-        recipe = find_recipe(args.recipe, by_channel=target != "qnnpack")
+        recipe = find_recipe(args.recipe)
         made = quantize(setting.net, setting.calibration, recipe, setting.shapes, setting.threads, target)
         return made.net if target == "qnnpack" else make_file(made, setting.shapes, target)
 
@@ -197,7 +197,7 @@ def all_scores(setting: Setting, made: Made) -> np.ndarray:
 def cross_entropy(setting: Setting, scores: np.ndarray) -> float:
     """Mean, nats an image."""
     are_probabilities = bool(scores.min() >= 0 and np.allclose(scores.sum(axis=1), 1, atol=0.05))
-    logs = log_probabilities(scores, are_probabilities)
+    logs = log_answers(scores, are_probabilities)
     return -float(logs[np.arange(len(scores)), setting.labels].mean())
 
 

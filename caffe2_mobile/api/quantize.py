@@ -123,8 +123,7 @@ def quantize(
     missing.
     """
     options = options or QuantizeOptions()
-    by_channel = options.target != "qnnpack"
-    recipe = find_recipe(options.recipe, by_channel) if isinstance(options.recipe, str) else options.recipe
+    recipe = find_recipe(options.recipe) if isinstance(options.recipe, str) else options.recipe
     net = read_net(source)
     shape = image_shape(net, options.img_size)
     preprocessing = options.applied_to(get_preprocessing(net.predict) or Preprocessing(), size_of(shape))

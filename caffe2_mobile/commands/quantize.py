@@ -157,7 +157,7 @@ def chosen_recipe(args: argparse.Namespace) -> Recipe:
     """The recipe with what flags say of it."""
     given = {name: getattr(args, name) for name in (*SWITCHES, "ranges", "seconds")}
     return dataclasses.replace(
-        find_recipe(args.recipe, getattr(args, "target", "qnnpack") != "qnnpack"),
+        find_recipe(args.recipe),
         **{name: value for name, value in given.items() if value is not None},
     )
 

@@ -169,7 +169,7 @@ class Answers:
         self.changes += [(before + place, int(guesses[0][place]), int(guesses[1][place])) for place in places]
         self.agreed += images - len(places)
         are_probabilities = bool((first >= 0).all() and np.allclose(first.sum(axis=1), 1, atol=1e-3))
-        first, second = (_log_probabilities(scores, are_probabilities) for scores in (first, second))
+        first, second = (log_answers(scores, are_probabilities) for scores in (first, second))
         self.divergence += float((np.exp(first) * (first - second)).sum())
         if labels is not None:
             self.float_hits += int((guesses[0] == labels).sum())
@@ -179,7 +179,7 @@ class Answers:
             self.int8_loss -= float(second[index, labels].sum())
 
 
-def _log_probabilities(scores: np.ndarray, are_probabilities: bool) -> np.ndarray:
+def log_answers(scores: np.ndarray, are_probabilities: bool) -> np.ndarray:
     """float64 [N, C], of scores before a softmax, or of probabilities as they are."""
     return log_probabilities(np.log(np.maximum(scores, LEAST_PROBABILITY)) if are_probabilities else scores)
 

@@ -49,13 +49,8 @@ RECIPES = {
 DEFAULT = "best"
 
 
-def find_recipe(name: str, by_channel: bool = False) -> Recipe:
-    """A named recipe, or one from a JSON file of Recipe's fields; raises ModelError.
-
-    by_channel: for weights with a scale for each channel, of which the plainest recipe is the best.
-    """
-    if name == DEFAULT and by_channel:
-        return RECIPES["minmax"]
+def find_recipe(name: str) -> Recipe:
+    """A named recipe, or one from a JSON file of Recipe's fields; raises ModelError."""
     if name in RECIPES:
         return RECIPES[name]
     if not name.endswith(".json"):

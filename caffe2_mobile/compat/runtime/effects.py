@@ -180,8 +180,9 @@ def summarize(workspace: Surroundings, op: OperatorDef, inputs: list[Blob], outp
     values = inputs[0].tensor()
     if not isinstance(values, np.ndarray) or values.dtype != np.float32 or not values.size:
         raise RuntimeError("Summarize takes float32 values, one or more")
-    mean = np.cumsum(values.astype(np.float64) / values.size)[-1]
-    squares = np.cumsum((values.reshape(-1) - mean) ** 2)[-1]
+    exact = values.reshape(-1).astype(np.float64)
+    mean = np.cumsum(exact / values.size)[-1]
+    squares = np.cumsum((exact - mean) ** 2)[-1]
     deviation = np.sqrt(squares / (values.size - 1)) if values.size > 1 else 0.0
     summary = np.array([values.min(), values.max(), mean, deviation], np.float32)
     if Arguments(op).get_bool("to_file"):
