@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are read whole, and written whole or not at all."""
 
 import contextlib
 import os
@@ -8,6 +8,22 @@ from pathlib import Path
 from typing import BinaryIO
 
 from caffe2_common.errors import ModelError
+
+
+def read_whole(path: str | os.PathLike[str], most: int, kind: str) -> bytes:
+    """The bytes of a file of some kind, which has `most` at the most.
+
+    Raises ModelError, in one line, for a file that is missing, larger or unreadable.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > most:
+            raise ModelError(f"{path}: larger than {most >> 30} GiB, which no {kind} file can be")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None:

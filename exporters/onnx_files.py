@@ -10,7 +10,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from caffe2_common.errors import ModelError
-from caffe2_common.files import open_atomically
+from caffe2_common.files import open_atomically, read_whole
 from caffe2_common.preprocessing import KEY, Preprocessing
 from caffe2_common.sizes import Dims, Size, pair_of
 from caffe2_models.files import read_net
@@ -33,14 +33,7 @@ def load_onnx(path: str | os.PathLike) -> onnx.ModelProto:
     data leaves its folder or is shorter than its tensors.
     """
     path = Path(path)
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ModelError(f"{path}: larger than {MAX_FILE_BYTES >> 30} GiB, which no ONNX file can be")
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise ModelError(f"{path}: no such file") from None
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
+    content = read_whole(path, MAX_FILE_BYTES, "ONNX")
     model = onnx.ModelProto()
     try:
         model.ParseFromString(content)

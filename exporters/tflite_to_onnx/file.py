@@ -11,6 +11,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from caffe2_common.errors import ModelError
+from caffe2_common.files import read_whole
+from caffe2_models.model_files import naming
 from caffe2_models.tensors import MAX_BLOB_BYTES
 
 MAX_FILE_BYTES = 2 << 30  # offsets are of 32 bits
@@ -112,18 +114,9 @@ class File:
 def read_tflite(path: str | os.PathLike[str]) -> File:
     """Raises ModelError, in one line, for a file that is missing, damaged or no TensorFlow Lite model."""
     path = Path(path)
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ModelError(f"{path}: larger than {MAX_FILE_BYTES >> 30} GiB, which no .tflite file can be")
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise ModelError(f"{path}: no such file") from None
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
-    try:
+    content = read_whole(path, MAX_FILE_BYTES, ".tflite")
+    with naming(path):
         return parse_tflite(content, path.stem)
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from None
 
 
 def parse_tflite(content: bytes, name: str = "net") -> File:

@@ -25,10 +25,7 @@ def reduce_mean(node, x, *, axes=None, keepdims=1, noop_with_empty_axes=0):
 def reduce(node, x, *, axes=None, keepdims=1, noop_with_empty_axes=0):
     if not axes and noop_with_empty_axes:
         return x
-    if 0 in x.shape:
-        raise Unsupported("a reduction of nothing")
-    axes = sorted(axis % x.rank for axis in axes or range(x.rank))
-    return node.add(node.type, [x], axes=axes, keepdims=keepdims)
+    return node.add(node.type, [x], axes=_reduced_axes(x, axes), keepdims=keepdims)
 
 
 @converts("ReduceProd", constants={1: "axes"})
@@ -36,9 +33,7 @@ def reduce_prod(node, x, *, axes=None, keepdims=1, noop_with_empty_axes=0):
     """Caffe2 multiplies blobs, not along them: the parts of each dimension one after the other."""
     if not axes and noop_with_empty_axes:
         return x
-    if 0 in x.shape:
-        raise Unsupported("a reduction of nothing")
-    axes = sorted(axis % x.rank for axis in axes or range(x.rank))
+    axes = _reduced_axes(x, axes)
     for axis in axes:
         extent = x.fixed_dim(axis)
         if extent > MAX_FACTORS:
@@ -46,3 +41,10 @@ def reduce_prod(node, x, *, axes=None, keepdims=1, noop_with_empty_axes=0):
         first, *others = node.add_many("Split", [x], extent, axis=axis, split=[1] * extent) if extent > 1 else [x]
         x = functools.reduce(lambda a, b: node.add("Mul", [a, b]), others, first)
     return x if keepdims else node.add("Squeeze", [x], dims=axes)
+
+
+def _reduced_axes(x, axes):
+    """Counted from the front, in order; none given: all."""
+    if 0 in x.shape:
+        raise Unsupported("a reduction of nothing")
+    return sorted(axis % x.rank for axis in axes or range(x.rank))
