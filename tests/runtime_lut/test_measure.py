@@ -102,10 +102,9 @@ def test_onnxruntime_times_float_operators_only(small):
 @pytest.mark.oracle
 def test_the_real_caffe2_times_every_operator(small, caffe2_python):
     _, _, cases = small
-    measured = dict(measure.measure_cases(cases, "caffe2", FAST))
-    assert len(measured) == len(cases)
-    biggest = max(cases, key=lambda case: np.median(measured[case]) if case in measured else 0)
-    assert biggest.op.type in ("Int8Conv", "Int8ConvRelu", "Int8FC", "NCHW2NHWC", "Int8Quantize")
+    measured = list(measure.measure_cases(cases, "caffe2", FAST))
+    assert [case for case, _ in measured] == cases
+    assert all(times.shape == (2,) and (times > 0).all() for _, times in measured)
 
 
 @pytest.fixture
