@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -144,7 +145,7 @@ def _module_of(model: str | nn.Module, options: ExportOptions) -> tuple[nn.Modul
     architecture: Any = module.architecture
     if options.dynamic_size and architecture.same_padding:
         raise ModelError(f"{model}: its SAME padding is made for one size; leave the size fixed (no --dynamic-size)")
-    return module, model
+    return module, Path(model).stem if model.endswith(".json") else model
 
 
 def _preprocessing_of(module: nn.Module, options: ExportOptions) -> Preprocessing:

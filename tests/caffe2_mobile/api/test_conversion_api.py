@@ -79,6 +79,13 @@ def test_any_module_is_exported():
         export(module, ExportOptions(random_weights=True))
 
 
+def test_a_definition_gives_its_files_name(tmp_path):
+    path = tmp_path / "mine.v2.json"
+    path.write_text('{"stem": "cn_k3_s2_c8", "stages": ["ir_k3_s2_c16"], "size": 32}')
+    result = export(str(path), ExportOptions(random_weights=True, num_classes=3))
+    assert result.name == result.model.graph.name == "mine.v2"
+
+
 def test_a_conversion_prints_and_saves_what_the_command_does(exported, capsys):
     exported.save("model.onnx")
     for source in ("model.onnx", exported.model):

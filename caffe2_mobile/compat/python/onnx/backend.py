@@ -34,9 +34,14 @@ class Caffe2Backend(Backend):
 
     @classmethod
     def onnx_graph_to_caffe2_net(
-        cls, model: onnx.ModelProto, device: str = "CPU", opset_version: int | None = None
+        cls, model: onnx.ModelProto | onnx.GraphProto, device: str = "CPU", opset_version: int = _known_opset_version
     ) -> tuple[Any, Any]:
-        """(init net, predict net). Raises RuntimeError that lists all nodes that cannot be converted."""
+        """(init net, predict net). Raises RuntimeError that lists all nodes that cannot be converted.
+
+        A graph, which Caffe2 took at first, does not tell its operator set: opset_version does. A model's own holds.
+        """
+        if isinstance(model, onnx.GraphProto):
+            model = onnx.helper.make_model(model, opset_imports=[onnx.helper.make_opsetid("", opset_version)])
         try:
             net = convert(model)
         except ModelError as error:
