@@ -41,7 +41,7 @@ class Instruction:
     inputs: list[Blob]
     outputs: list[Blob]
     kernel: steps.Kernel | None
-    workspace: Buffer | None = None
+    workspaces: list[Buffer] = field(default_factory=list)
 
     @property
     def reads(self) -> list[Blob]:

@@ -82,8 +82,8 @@ class Plan:
             start = len(self.program)
             if kernel.emit is not None:
                 reads = [self.operand(blob) for blob in instruction.reads]
-                workspace = self._number(instruction.workspace) if instruction.workspace else -1
-                kernel.emit(self.program, reads, [self.operand(instruction.outputs[0])], workspace)
+                workspaces = [self._number(buffer) for buffer in instruction.workspaces]
+                kernel.emit(self.program, reads, [self.operand(instruction.outputs[0])], workspaces)
             if segments and isinstance(last := segments[-1], range):
                 start = last.start
                 segments.pop()
@@ -137,9 +137,8 @@ def place(graph: Graph) -> int:
             give(output, i)
         else:
             output.buffer.last = max(output.buffer.last, last_use(output, i))
-        if instruction.kernel.workspace_bytes:
-            instruction.workspace = Buffer(instruction.kernel.workspace_bytes, i, i)
-            buffers.append(instruction.workspace)
+        instruction.workspaces = [Buffer(nbytes, i, i) for nbytes in instruction.kernel.workspaces]
+        buffers += instruction.workspaces
     return assign_offsets(buffers)
 
 

@@ -29,21 +29,21 @@ MAX_MOVED = 1 << 24  # bytes whose positions a plan keeps
 class Kernel:
     """How a program computes an operator's first output; others must be known beforehand.
 
-    reads: the operator's inputs that are buffers, by position. emit(program, reads, writes, workspace) adds
-    the steps, buffers given by number; without it the output is the input's bytes. in_place: element i of
-    the output depends on element i of the inputs alone.
+    reads: the operator's inputs that are buffers, by position. emit(program, reads, writes, workspaces) adds
+    the steps, buffers given by number; without it the output is the input's bytes. workspaces: bytes of each
+    buffer that it needs besides. in_place: element i of the output depends on element i of the inputs alone.
     """
 
     emit: Callable | None
     reads: tuple[int, ...] = (0,)
-    workspace_bytes: int = 0
+    workspaces: tuple[int, ...] = ()
     in_place: bool = False
 
 
 def call(method: str, *arguments, reads: tuple[int, ...] = (0,), in_place: bool = False) -> Kernel:
     """The kernel that is one call of a program's method: method(*reads, *writes, *arguments)."""
 
-    def emit(program, reads, writes, workspace):
+    def emit(program, reads, writes, workspaces):
         getattr(program, method)(*reads, *writes, *arguments)
 
     return Kernel(emit, reads, in_place=in_place)
@@ -90,20 +90,110 @@ def fully_connected(step, constants):
 
 def layer(step: Step, constants: Constants, window, channels: int, groups: int) -> Kernel | None:
     """A convolution, or a fully connected layer as a convolution of one pixel."""
-    operator: Any = step.node.operator
-    x, weight = step.inputs[0], constants[1]
-    bias = constants[2].data if isinstance(constants[2], Int8Tensor) else constants[2]
+    weight, bias = constants[1], bias_of(constants)
     if not isinstance(weight, Int8Tensor) or bias is None or not fits_int32(weight, bias):
         return None
-    x_scale, x_zero_point = x.quantization()
+    arguments = (window, channels, groups, weight.data, bias, *rounding_arguments(step, weight))
+    workspaces = padding(window, channels, len(bias), groups)
+
+    def emit(program, reads, writes, workspaces):
+        program.convolution(*reads, *writes, *(workspaces or [-1]), *arguments)
+
+    return Kernel(emit, workspaces=workspaces)
+
+
+def bias_of(constants: Constants) -> np.ndarray | None:
+    return constants[2].data if isinstance(constants[2], Int8Tensor) else constants[2]
+
+
+def rounding_arguments(step: Step, weight: Int8Tensor) -> tuple:
+    """(weight's zero point, input's zero point, requantization)"""
+    operator: Any = step.node.operator
+    x_scale, x_zero_point = step.inputs[0].quantization()
     scale = int8.requantization_scale(x_scale, weight.scale, operator.Y_scale)
-    requantization = _int8.Requantization(scale, operator.Y_zero_point, lowest(operator))
-    arguments = (window, channels, groups, weight.data, bias, weight.zero_point, x_zero_point, requantization)
+    return weight.zero_point, x_zero_point, _int8.Requantization(scale, operator.Y_zero_point, lowest(operator))
 
-    def emit(program, reads, writes, workspace):
-        program.convolution(*reads, *writes, workspace, *arguments)
 
-    return Kernel(emit, workspace_bytes=_int8.padded_bytes(window, channels, len(bias), groups))
+def padding(window, *sizes: int) -> tuple[int, ...]:
+    """The workspace of a convolution: its padded input, where it needs one."""
+    padded = _int8.padded_bytes(window, *sizes)
+    return (padded,) if padded else ()
+
+
+@kernel("Int8ConvTranspose")
+def transposed_convolution(step, constants):
+    """A convolution that makes the pixels of each stride as channels, then those channels as pixels.
+
+    Along an axis of stride s, kernel k and pad p, output pixel o is phase a = (o + p) % s of place q = (o + p) // s:
+        y[o] = sum over m of x[q - m] * w[a + s * m],
+    for each phase a convolution of ceil(k / s) taps, the last of them first.
+    """
+    weight, bias = constants[1], bias_of(constants)
+    if not isinstance(weight, Int8Tensor) or bias is None:
+        return None
+    operator, (images, *size, channels), output = step.node.operator, step.inputs[0].shape, step.outputs[0].shape[1:3]
+    stride, pads = operator.window.stride, operator.window.pads[:2]
+    weights, biases = in_phases(weight, bias, stride)
+    taps = weights.data.shape[1:3]
+    cut = [min(p // s, m - 1) for p, s, m in zip(pads, stride, taps, strict=True)]  # places of which pads leave nothing
+    made = tuple((o - 1 + p) // s - c + 1 for o, p, s, c in zip(output, pads, stride, cut, strict=True))
+    made_bytes = images * math.prod(made) * len(biases)
+    if made_bytes >= 1 << 31 or images * math.prod(output) > MAX_MOVED or not fits_int32(weights, biases):
+        return None
+    before = tuple(m - 1 - c for m, c in zip(taps, cut, strict=True))
+    window = _int8.Window(images, tuple(size), made, taps, (1, 1), (1, 1), before)
+    arguments = (window, channels, 1, weights.data, biases, *rounding_arguments(step, weight))
+    padded = padding(window, channels, len(biases), 1)
+    if made == output and len(biases) == len(bias):
+
+        def emit(program, reads, writes, workspaces):
+            program.convolution(*reads, *writes, *(workspaces or [-1]), *arguments)
+
+        return Kernel(emit, workspaces=padded)
+    offsets = [p - c * s for p, s, c in zip(pads, stride, cut, strict=True)]
+    pixels = pixel_starts(made, output, stride, offsets) * len(bias)
+    run = len(bias)
+    if offsets[1] == 0 and output[1] % stride[1] == 0:  # the phases of a place are neighbours
+        pixels, run = pixels[:, :: stride[1]], run * stride[1]
+    starts = np.add.outer(np.arange(images) * (made_bytes // images), pixels).astype(np.int32).ravel()
+
+    def emit_both(program, reads, writes, workspaces):
+        *pad, between = workspaces
+        program.convolution(*reads, between, *(pad or [-1]), *arguments)
+        program.gather(between, *writes, run, starts)
+
+    return Kernel(emit_both, workspaces=(*padded, made_bytes))
+
+
+def pixel_starts(made: tuple[int, int], output: tuple[int, int], stride: tuple[int, int], offsets) -> np.ndarray:
+    """Where each pixel [*output] is among [*made, *stride], whose places times strides begin `offsets` before it."""
+    rows, columns = (np.arange(o) + before for o, before in zip(output, offsets, strict=True))
+    row_starts = (rows // stride[0] * made[1] * stride[0] + rows % stride[0]) * stride[1]
+    column_starts = columns // stride[1] * math.prod(stride) + columns % stride[1]
+    return np.add.outer(row_starts, column_starts)
+
+
+def in_phases(weight: Int8Tensor, bias: np.ndarray, stride: tuple[int, int]) -> tuple[Int8Tensor, np.ndarray]:
+    """A transposed convolution's weight [C, kh, kw, O] as that of `transposed_convolution`, and its bias.
+
+    [sh * sw * O, ceil(kh / sh), ceil(kw / sw), C]: of phase (a, b), tap (i, j) from the last is w[:, a + sh * i,
+    b + sw * j]; where there is none, zero.
+    """
+    known = _IN_PHASES.get(weight)
+    if known is None or known[0] != stride or known[1] is not bias:
+        (sh, sw), (channels, kh, kw, outputs) = stride, weight.data.shape
+        mh, mw = -(-kh // sh), -(-kw // sw)
+        whole = np.full((channels, mh * sh, mw * sw, outputs), weight.zero_point, np.uint8)
+        whole[:, :kh, :kw] = weight.data
+        taps = whole.reshape(channels, mh, sh, mw, sw, outputs)[:, ::-1, :, ::-1]
+        data = np.ascontiguousarray(taps.transpose(2, 4, 5, 1, 3, 0)).reshape(sh * sw * outputs, mh, mw, channels)
+        made = Int8Tensor(data, weight.scale, weight.zero_point), np.tile(bias, sh * sw)
+        known = _IN_PHASES[weight] = (stride, bias, *made)
+    return known[2], known[3]
+
+
+# By the weight itself: a net is compiled anew for each number of images.
+_IN_PHASES: weakref.WeakKeyDictionary[Int8Tensor, tuple] = weakref.WeakKeyDictionary()
 
 
 def fits_int32(weight: Int8Tensor, bias: np.ndarray) -> bool:
@@ -247,7 +337,7 @@ def concat(step, constants):
     runs = [math.prod(x.shape[axis:]) for x in step.inputs]
     rows, pitch = math.prod(shape[:axis]), sum(runs)
 
-    def emit(program, reads, writes, workspace):
+    def emit(program, reads, writes, workspaces):
         offset = 0
         for read, run in zip(reads, runs, strict=True):
             program.copy(read, *writes, rows, run, 0, run, offset, pitch)

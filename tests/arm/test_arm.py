@@ -47,6 +47,7 @@ def kernel_cases(tmp_path_factory) -> Path:
         )
         for test in (
             test_exact_kernels.test_convolution,
+            test_exact_kernels.test_transposed_convolution,
             test_exact_kernels.test_fully_connected,
             test_exact_kernels.test_requantization_around_every_step,
             test_exact_kernels.test_addition_of_all_pairs_of_bytes,

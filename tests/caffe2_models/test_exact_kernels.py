@@ -96,6 +96,31 @@ def test_convolution(shape, images, x_zero, w_zero, y_zero, scale, relu, seed):
     assert_equal(net, {"x": tensor(rng, (images, height, width, channels), x_zero)}, threads=1 + seed % 2)
 
 
+@st.composite
+def transposed_convolutions(draw):
+    """(channels, out channels, height, width, arguments) of a transposed convolution that has an output."""
+    pair = st.tuples(st.integers(1, 4), st.integers(1, 4))
+    kernel, stride = draw(pair), draw(pair)
+    adj = tuple(draw(st.integers(0, s - 1)) for s in stride)
+    size = draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))
+    full = [(n - 1) * s + k + a for n, s, k, a in zip(size, stride, kernel, adj, strict=True)]
+    pads = [draw(st.integers(0, min(k, (f - 1) // 2))) for k, f in zip(kernel, full, strict=True)]
+    arguments = dict(kernels=kernel, strides=stride, pads=[*pads, *pads], adjs=adj, order="NHWC")
+    return draw(st.integers(1, 40)), draw(st.integers(1, 40)), *size, arguments
+
+
+@examples(120)
+@given(transposed_convolutions(), st.integers(1, 2), ZERO_POINTS, ZERO_POINTS, ZERO_POINTS, SCALES, SEEDS)
+def test_transposed_convolution(shape, images, x_zero, w_zero, y_zero, scale, seed):
+    channels, out_channels, height, width, arguments = shape
+    rng = np.random.default_rng(seed)
+    weight = tensor(rng, (channels, *arguments["kernels"], out_channels), w_zero)
+    bias = Int8Tensor(rng.integers(-(2**15), 2**15, out_channels).astype(np.int32), 0.25, 0)
+    arguments |= dict(Y_scale=float(np.float32(0.25 / scale)), Y_zero_point=y_zero)
+    net = operator_net("Int8ConvTranspose", ["x"], {"w": weight, "b": bias}, **arguments)
+    assert_equal(net, {"x": tensor(rng, (images, height, width, channels), x_zero)}, threads=1 + seed % 2)
+
+
 @examples(40)
 @given(st.integers(1, 40), st.integers(1, 130), st.integers(1, 90), ZERO_POINTS, ZERO_POINTS, SCALES, SEEDS)
 def test_fully_connected(rows, inner, outputs, x_zero, w_zero, scale, seed):
