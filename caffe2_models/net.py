@@ -94,10 +94,13 @@ class Net:
                 raise ModelError(f"the parameters would take more than {MAX_BLOB_BYTES >> 20} MiB")
         return {name: t for name, t in types.items() if name not in self.inputs}
 
-    def input_shapes(self, size: Size | None = None, batch: int = 1) -> dict[str, tuple[int, ...]]:
+    def input_shapes(
+        self, size: Size | None = None, batch: int = 1, given: Mapping[str, tuple[int, ...]] | None = None
+    ) -> dict[str, tuple[int, ...]]:
         """The net's own input shapes: those it records, of its recorded preprocessing, or its stand-in fills (NCHW).
 
-        size: height and width of the one input. Raises ModelError where neither it nor the files tell them.
+        size: height and width of the one input. given: shapes that are told, of which size and batch change nothing.
+        Raises ModelError where neither these nor the files tell a shape.
         """
         dims, preprocessing = get_input_dims(self.predict), get_preprocessing(self.predict)
         stand_ins = {
@@ -108,8 +111,10 @@ class Net:
         }
         told = size if size is not None or preprocessing is None else preprocessing.size
         sides = dict(zip((2, 3), pair_of(told), strict=True)) if told is not None else {}
-        shapes = {}
+        shapes = {name: tuple(shape) for name, shape in (given or {}).items()}
         for name in self.inputs:
+            if name in shapes:
+                continue
             own, stand_in = dims.get(name), stand_ins.get(name, ())
             if own is not None:
                 fixed = {axis: dim for axis, dim in enumerate(own) if dim is not None}
@@ -122,7 +127,10 @@ class Net:
             else:
                 known = {}
             if not known or any(axis not in known for axis in range(len(own or known))):
-                raise ModelError(f"the shape of input {name} is not recorded in the net; give it, or an image size")
+                raise ModelError(
+                    f"the shape of input {name} is not recorded in the net; give it ({name}=1x3x224x224, say), "
+                    "or an image size"
+                )
             shapes[name] = tuple(known[axis] for axis in range(len(known)))
         return shapes
 
@@ -180,7 +188,10 @@ class Net:
 
     def save(self, prefix: str | os.PathLike) -> None:
         """Write PREFIX.init.pb and PREFIX.predict.pb."""
-        write_net(f"{os.fspath(prefix)}.init.pb", self.init)
+        init = self.init
+        if not init.ByteSize():  # no parameters: an empty file would look like one that was cut off
+            init = caffe2_pb2.NetDef(name=f"{self.predict.name}_init")
+        write_net(f"{os.fspath(prefix)}.init.pb", init)
         write_net(f"{os.fspath(prefix)}.predict.pb", self.predict)
 
     @functools.cached_property

@@ -146,7 +146,7 @@ def _open(nets: Iterable[Source], options: BuildLutOptions) -> list[tuple[str, N
     opened = [(net_name(net), open_net(net)) for net in nets]
     if options.space is not None:
         opened += _nets_of_space(options.space, options.form)
-    return [(name, net, options.input_dims or net.input_shapes(options.img_size)) for name, net in opened]
+    return [(name, net, net.input_shapes(options.img_size, given=options.input_dims)) for name, net in opened]
 
 
 def _cases(nets: Sequence[tuple[str, Net, building.Shapes]], options: BuildLutOptions) -> list[Case]:

@@ -43,7 +43,7 @@ class InputOptions:
 
     def shapes(self, net: Net | ModelFile) -> Shapes:
         """Raises ModelError where neither these options nor the net's files tell."""
-        shapes = dict(self.input_dims or net.input_shapes(self.img_size, self.batch_size))
+        shapes = net.input_shapes(self.img_size, self.batch_size, self.input_dims)
         if isinstance(net, ModelFile):
             net.check_shapes(shapes)
         return shapes
@@ -90,10 +90,10 @@ class InspectResult:
             lines.append(f"preprocessing {self.preprocessing.to_json()}")
         if isinstance(net, ModelFile) and net.labels:
             lines.append(f"labels: {len(net.labels)} ({', '.join(net.labels[:3])} ...)")
-        if isinstance(net, Net) and not net.init_operators:
-            lines += graph_lines(net)
-        elif self.cost is not None:
+        if self.cost is not None:
             lines += cost_lines(self.cost)
+        elif isinstance(net, Net) and not net.init_operators:
+            lines += graph_lines(net)
         lines += [f"note: {note}" for note in self.notes]
         return "\n".join([*lines, *(f"problem: {problem}" for problem in self.problems)])
 
@@ -123,9 +123,9 @@ def inspect(net: Source, options: InspectOptions | None = None) -> InspectResult
     if (file := open_file(net)) is not None:
         return inspect_file(file, options)
     found = read_net(net)
-    shapes = options.shapes(found) if found.init_operators else {}
+    shapes = _shapes(found, options)
     problems = find_problems(found, shapes)
-    is_whole = bool(found.init_operators) and not problems
+    is_whole = shapes.keys() >= set(found.inputs) and not problems
     return InspectResult(
         net=found,
         inputs=shapes,
@@ -135,6 +135,16 @@ def inspect(net: Source, options: InspectOptions | None = None) -> InspectResult
         preprocessing=get_preprocessing(found.predict),
         cost=cost(found, shapes) if is_whole else None,
     )
+
+
+def _shapes(net: Net, options: InspectOptions) -> Shapes:
+    """Of the inputs; none where they are not told for a graph without its init net, whose weights count as inputs."""
+    try:
+        return options.shapes(net)
+    except ModelError:
+        if net.init_operators or options.input_dims:
+            raise
+        return {}
 
 
 def inspect_file(file: ModelFile, options: InspectOptions) -> InspectResult:

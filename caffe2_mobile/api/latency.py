@@ -102,6 +102,6 @@ def latency(net: Source, options: LatencyOptions | None = None, sources: Sources
 
 def input_types(net: Net, options: LatencyOptions) -> dict[str, TensorType]:
     """Types of the net's inputs: as the options say, or the net's own."""
-    shapes = options.input_dims or net.input_shapes(options.img_size, options.batch or 1)
+    shapes = net.input_shapes(options.img_size, options.batch or 1, options.input_dims)
     dtype = NUMPY_OF_CODE[options.input_dtype]
     return {name: TensorType(shape, dtype) for name, shape in shapes.items()}

@@ -1,6 +1,7 @@
 """Caffe2 to ONNX."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import onnx
@@ -22,10 +23,13 @@ INT8_SAMPLES = 8  # of each kind, batches of two where the batch is free
 
 @dataclass(frozen=True, kw_only=True)
 class ToOnnxOptions:
-    """img_size: height and width in pixels, where the net does not record it. int8: the form of an int8 net, "exact",
-    equal to the byte, or "qdq" or "qlinear", near and in some runtimes faster.
+    """How to convert.
+
+    input_dims: shapes of inputs, where the net does not record them, or img_size, height and width in pixels. int8: the
+    form of an int8 net, "exact", equal to the byte, or "qdq" or "qlinear", near and in some runtimes faster.
     """
 
+    input_dims: Mapping[str, tuple[int, ...]] | None = None
     img_size: Size | None = None
     int8: Int8Form = "exact"
 
@@ -66,7 +70,7 @@ def to_onnx(source: Net | str | os.PathLike[str], options: ToOnnxOptions | None 
     """
     options = options or ToOnnxOptions()
     net = read_net(source)
-    shapes = net.input_shapes(options.img_size)
+    shapes = net.input_shapes(options.img_size, given=options.input_dims)
     model = caffe2_to_onnx.to_onnx(net, shapes, options.int8)
     if model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch":  # try the free batch too
         shapes = {name: (2, *shape[1:]) for name, shape in shapes.items()}

@@ -1,6 +1,7 @@
 """Caffe2 nets to TensorFlow Lite files, for LiteRT on today's phones."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,11 +32,13 @@ DRAWN_SAMPLES = 8  # of image-like inputs, where no images are given
 class ToTfliteOptions(PreprocessingOptions):
     """How to convert and to compare; the preprocessing is that of the images, and recorded in the file.
 
-    type: float, uint8 or int8; by default uint8 for an int8 net. img_size: height and width in pixels, where the net
-    does not record it. images: a folder of images to compare on, image_count of them. labels: the classes' names.
+    type: float, uint8 or int8; by default uint8 for an int8 net. input_dims: shapes of inputs, where the net does not
+    record them, or img_size, height and width in pixels. images: a folder of images to compare on, image_count of them.
+    labels: the classes' names.
     """
 
     type: Kind | None = None
+    input_dims: Mapping[str, tuple[int, ...]] | None = None
     img_size: Size | None = None
     images: str | os.PathLike[str] | None = None
     image_count: int = 40
@@ -95,7 +98,7 @@ def to_tflite(source: Net | str | os.PathLike[str], options: ToTfliteOptions | N
     options, net = options or ToTfliteOptions(), read_net(source)
     preprocessing = _preprocessing(net, options)
     kind: Kind = options.type or ("uint8" if net.is_quantized else "float")
-    shapes = net.input_shapes(options.img_size)
+    shapes = net.input_shapes(options.img_size, given=options.input_dims)
     converted = replace(conversion.to_tflite(net, shapes, kind), preprocessing=preprocessing)
     require_labels(converted, options.labels)
     model = converted.to_bytes(options.labels)

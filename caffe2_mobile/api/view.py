@@ -151,7 +151,7 @@ def view(source: Source, other: Source | None = None, options: ViewOptions | Non
     notes: list[str] = []
     shapes = _shapes(net, options, notes)
     inspected = inspect(net, InspectOptions(input_dims=shapes)) if shapes is not None else _unshaped(net)
-    is_whole = shapes is not None and not inspected.problems and bool(net.init_operators)
+    is_whole = shapes is not None and not inspected.problems
     listing = list_operators(net, shapes if is_whole else None)
     times: list[Times] = []
     float_times: list[Times] = []
@@ -197,7 +197,7 @@ def _pair(first: Net, second: Net | None) -> tuple[Net, Net | None]:
 
 def _shapes(net: Net, options: ViewOptions, notes: list[str]) -> Shapes | None:
     try:
-        return dict(options.input_dims or net.input_shapes(options.img_size))
+        return net.input_shapes(options.img_size, given=options.input_dims)
     except ModelError as error:
         notes.append(f"{error} (input_dims, img_size)")
         return None

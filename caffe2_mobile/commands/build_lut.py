@@ -17,8 +17,8 @@ os.environ["OMP_NUM_THREADS"] = "1"  # read when numpy is imported: threads woul
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 from caffe2_mobile.api.build_lut import FORMS, BuildLutOptions, build_lut, export_phone, lut_from_phone
-from caffe2_mobile.commands.net_arguments import dims
-from caffe2_mobile.commands.program import ArgumentParser, options_from, size
+from caffe2_mobile.commands.net_arguments import add_shape_arguments
+from caffe2_mobile.commands.program import ArgumentParser, options_from
 from caffe2_models.published import NAMES
 from runtime_lut import measure
 
@@ -50,8 +50,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--space", metavar="NAME", help="all candidates of a search space (mobile_cv.search)")
     parser.add_argument("--form", choices=FORMS, default="int8", help="of the space's candidates")
     parser.add_argument("--op-types", type=types, metavar="A,B,..", help="of their operators, only these types")
-    parser.add_argument("--input-dims", type=dims, metavar="JSON", help="for every model")
-    parser.add_argument("--img-size", type=size, metavar="N|HxW")
+    add_shape_arguments(parser)
     parser.add_argument("--engine", choices=measure.ENGINES, default="caffe2")
     parser.add_argument("--device", help="name of the table (default: processor, engine and threads)")
     parser.add_argument("--out", type=Path, default=Path("."), metavar="DIR")

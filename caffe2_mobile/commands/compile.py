@@ -23,7 +23,7 @@ def main(argv: list[str]) -> int:
     args = parse(argv)
     require_writable(args.output)
     net = named_net(args)
-    shapes = args.input_dims or net.input_shapes(args.img_size, args.batch_size)
+    shapes = net.input_shapes(args.img_size, args.batch_size, args.input_dims)
     recorded, told = get_preprocessing(net.predict), options_from(PreprocessingOptions, args)
     is_known = recorded is not None or told != PreprocessingOptions()
     pixels = pixel_table(told.applied_to(recorded or Preprocessing(), None)) if is_known else None

@@ -7,8 +7,8 @@ from caffe2_common.dtypes import CODE_OF_NUMPY, NUMPY_OF_CODE
 from caffe2_common.errors import ModelError
 from caffe2_common.files import require_writable
 from caffe2_mobile.api.latency import LatencyOptions, LatencyResult, latency
-from caffe2_mobile.commands.net_arguments import dims
-from caffe2_mobile.commands.program import ArgumentParser, note, options_from, size
+from caffe2_mobile.commands.net_arguments import add_shape_arguments
+from caffe2_mobile.commands.program import ArgumentParser, note, options_from
 from runtime_lut import report
 from runtime_lut.estimate import DEFAULT_DEVICE
 from runtime_lut.sources import find_sources
@@ -55,13 +55,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     kinds = "model folder, .pb, .pbtxt or .onnx file, published name (ChamNet-A/int8) or zoo name"
     parser.add_argument("net", nargs="*", metavar="NET", help=kinds)
     parser.add_argument("--model_path", "--model-path", metavar="NET[,..]", help="the same, between commas")
-    parser.add_argument(
-        "--input_dims",
-        "--input-dims",
-        type=dims,
-        metavar="JSON",
-        help='shapes of the inputs, {"data": [1, 3, 224, 224]} (default: the net\'s own)',
-    )
+    add_shape_arguments(parser)
     parser.add_argument(
         "--input_dtype",
         "--input-dtype",
@@ -71,10 +65,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         metavar="CODE",
         help="TensorProto.DataType of the inputs (default: 1, float32)",
     )
-    parser.add_argument(
-        "--img_size", "--img-size", type=size, metavar="N|HxW", help="height and width of the net's one input"
-    )
-    parser.add_argument("--batch", type=int, metavar="N", help="images at once, where --input_dims is not given")
+    parser.add_argument("--batch", type=int, metavar="N", help="images at once, where no shape is given")
     parser.add_argument(
         "--db_dir",
         "--db-dir",

@@ -3,10 +3,11 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from caffe2_common.errors import ModelError
 from caffe2_mobile.api.nets import Source, open_net, read_net
-from caffe2_mobile.commands.program import size
+from caffe2_mobile.commands.program import shape, size
 from caffe2_models.model_files import is_model_file
 from caffe2_models.net import Net, load_net
 
@@ -21,11 +22,32 @@ def add_net_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--c2-predict", metavar="Q", help="the net's graph, .pb or .pbtxt")
     group.add_argument("--c2-init", metavar="I", help="the net's parameters")
     group.add_argument("--model-dir", metavar="D", help="a folder with both, or a published net, say FBNet-C/int8")
-    group.add_argument("--img-size", type=size, metavar="N|HxW", help="height and width (default: the net's own)")
+    add_shape_arguments(group)
     group.add_argument("--batch-size", type=int, default=1, metavar="N", help="default %(default)s")
-    group.add_argument(
-        "--input-dims", type=dims, metavar="JSON", help='the inputs\' shapes, say {"data": [1, 3, 224, 224]}'
+
+
+def add_shape_arguments(parser: argparse._ActionsContainer) -> None:
+    """The shapes of a net's inputs, where they shall not be, or are not, the net's own."""
+    parser.add_argument(
+        "--img-size", "--img_size", type=size, metavar="N|HxW", help="height and width (default: the net's own)"
     )
+    parser.add_argument(
+        "--shape", dest="input_dims", type=whole_shape, action=Update, metavar="NAME=1x3x48x320",
+        help="of an input, by its name; may be given for each",
+    )  # fmt: skip
+    parser.add_argument(
+        "--input-dims", "--input_dims", type=dims, action=Update, metavar="JSON",
+        help='the same for all in one, {"data": [1, 3, 224, 224]}',
+    )  # fmt: skip
+
+
+class Update(argparse.Action):
+    """Adds to a dictionary what each flag gives."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        setattr(namespace, self.dest, {**(getattr(namespace, self.dest) or {}), **values})
 
 
 def named_source(args: argparse.Namespace) -> Source:
@@ -54,6 +76,14 @@ def named_net(args: argparse.Namespace) -> Net:
 
 def _is_one(args: argparse.Namespace) -> bool:
     return sum(given is not None for given in (args.net, args.c2_prefix, args.c2_predict, args.model_dir)) == 1
+
+
+def whole_shape(text: str) -> dict[str, tuple[int, ...]]:
+    """NAME=1x3x48x320, for argparse."""
+    name, shape_of_it = shape(text)
+    if None in shape_of_it:
+        raise argparse.ArgumentTypeError(f"invalid shape {text!r}: no dimension can be left free here")
+    return {name: tuple(dim for dim in shape_of_it if dim is not None)}
 
 
 def dims(text: str) -> dict[str, tuple[int, ...]]:

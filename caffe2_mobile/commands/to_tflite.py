@@ -6,8 +6,9 @@ from pathlib import Path
 from caffe2_common.errors import ModelError
 from caffe2_common.files import require_writable
 from caffe2_mobile.api.to_tflite import ToTfliteOptions, to_tflite
+from caffe2_mobile.commands.net_arguments import add_shape_arguments
 from caffe2_mobile.commands.preprocessing_arguments import add_preprocessing_arguments
-from caffe2_mobile.commands.program import ArgumentParser, options_from, positive, size
+from caffe2_mobile.commands.program import ArgumentParser, options_from, positive
 from exporters.caffe2_to_tflite import KINDS
 
 
@@ -38,7 +39,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("net", metavar="NET", help="a folder, predict file or prefix")
     parser.add_argument("-o", "--output", required=True, metavar="OUT.tflite")
     parser.add_argument("--type", choices=KINDS, help="default: uint8 for an int8 net, float for a float net")
-    parser.add_argument("--img-size", type=size, metavar="N|HxW", help="height and width, if not recorded")
+    add_shape_arguments(parser)
     parser.add_argument("--labels", type=Path, metavar="F", help="the classes' names, one a line, to go into the file")
     parser.add_argument("--images", metavar="DIR", help="compare on these (default: inputs that look like images)")
     parser.add_argument("--image-count", type=positive, default=40, metavar="N", help="default %(default)s")

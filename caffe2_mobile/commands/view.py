@@ -10,9 +10,9 @@ from pathlib import Path
 
 from caffe2_common.files import require_writable
 from caffe2_mobile.api.view import ViewOptions, check_path, view
-from caffe2_mobile.commands.net_arguments import dims
+from caffe2_mobile.commands.net_arguments import add_shape_arguments
 from caffe2_mobile.commands.preprocessing_arguments import add_max_pixels_argument, add_preprocessing_arguments
-from caffe2_mobile.commands.program import ArgumentParser, options_from, positive, size
+from caffe2_mobile.commands.program import ArgumentParser, options_from, positive
 
 
 def main(argv: list[str]) -> int:
@@ -47,9 +47,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "-o", "--output", metavar="F", help="where to write it, .html or .json (default: NET.html here)"
     )
     parser.add_argument("--open", action="store_true", help="show it in the browser")
-    parser.add_argument("--img-size", type=size, metavar="N|HxW", help="height and width (default: the net's own)")
-    parser.add_argument("--input-dims", type=dims, metavar="JSON",
-                        help='shapes of the inputs, {"data": [1, 3, 224, 224]} (default: the net\'s own)')  # fmt: skip
+    add_shape_arguments(parser)
     images = parser.add_argument_group("images")
     images.add_argument("--images", type=Path, metavar="DIR", help="in class folders or not")
     images.add_argument("--image-count", type=positive, default=defaults.image_count, metavar="N",

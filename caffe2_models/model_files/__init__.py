@@ -16,6 +16,7 @@ from caffe2_common.errors import ModelError
 from caffe2_common.preprocessing import Preprocessing
 from caffe2_common.sizes import Dims, Size, pair_of
 from caffe2_models.net import Net
+from caffe2_models.operators.node import listing
 from caffe2_models.origin import recorded_net
 from caffe2_models.profiling import NetCost
 
@@ -72,9 +73,18 @@ class ModelFile(abc.ABC):
     def cost(self, shapes: Mapping[str, tuple[int, ...]]) -> NetCost:
         """Its operators, as the file has them, on inputs of these shapes."""
 
-    def input_shapes(self, size: Size | None = None, batch: int = 1) -> dict[str, tuple[int, ...]]:
-        """Raises ModelError where neither the file nor these tell."""
-        return {name: self._input_shape(name, dims, size, batch) for name, dims in self.inputs.items()}
+    def input_shapes(
+        self, size: Size | None = None, batch: int = 1, given: Mapping[str, tuple[int, ...]] | None = None
+    ) -> dict[str, tuple[int, ...]]:
+        """As Net's. Raises ModelError where neither the file nor these tell, and for one given of no input."""
+        given = given or {}
+        for name in given:
+            if name not in self.inputs:
+                raise ModelError(f"{self.path}: {name} is no input; the inputs are {listing(list(self.inputs))}")
+        return {
+            name: tuple(given[name]) if name in given else self._input_shape(name, dims, size, batch)
+            for name, dims in self.inputs.items()
+        }
 
     def check_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Raises ModelError where the file does not take inputs of these shapes."""
@@ -105,7 +115,7 @@ class ModelFile(abc.ABC):
         )
         shape = [asked.get(i) or own or sides[i] for i, own in enumerate(dims)]
         if None in shape:
-            raise ModelError(f"{self.path}: leaves the size of input {name} free; give an image size")
+            raise ModelError(f"{self.path}: leaves the size of input {name} free; give its shape, or an image size")
         return tuple(side for side in shape if side is not None)
 
 

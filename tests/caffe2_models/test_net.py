@@ -8,7 +8,7 @@ from caffe2_common.preprocessing import Preprocessing
 from caffe2_models import Int8Tensor, ModelError, Net, TensorType, load_net
 from caffe2_models.build import add_fill, add_operator, make_init
 from caffe2_models.files import read_init, read_net
-from caffe2_models.preprocessing import set_preprocessing
+from caffe2_models.preprocessing import set_input_dims, set_preprocessing
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.runtimes import BACKENDS, fastest_exact
 from caffe2_models.wire import length_delimited
@@ -48,6 +48,23 @@ def test_a_stand_in_fill_is_an_input():
     assert net.input_shapes() == {"data": (1, 3, 20, 30)}
     assert net.input_shapes(batch=5) == {"data": (5, 3, 20, 30)}
     assert net.session().run({"data": np.zeros((2, 3, 4, 4), np.float32)})["y"].shape == (2, 4, 4, 4)
+
+
+def test_shapes_that_are_told_stand_beside_those_that_are_recorded():
+    predict = caffe2_pb2.NetDef(external_input=["a", "b"], external_output=["c"])
+    predict.op.add(type="Add", input=["a", "b"], output=["c"])
+    set_input_dims(predict, {"a": (None, 4)})
+    net = Net(predict)
+    assert net.input_shapes(batch=3, given={"b": (3, 4)}) == {"a": (3, 4), "b": (3, 4)}
+    with pytest.raises(ModelError, match="shape of input b is not recorded"):
+        net.input_shapes()
+
+
+def test_a_net_without_parameters_is_saved_and_read(tmp_path):
+    predict = caffe2_pb2.NetDef(name="sum", external_input=["a"], external_output=["c"])
+    predict.op.add(type="Add", input=["a", "a"], output=["c"])
+    Net(predict).save(tmp_path / "net")
+    assert load_net(tmp_path).predict == predict
 
 
 def test_the_recorded_preprocessing_tells_the_size():

@@ -162,6 +162,7 @@ def test_images_may_be_arrays_and_a_recipe_may_be_made(exported):
         (export_command, ExportOptions(), ["o.onnx", "-m", "x"]),
         (convert_command, ConvertOptions(), ["i.onnx", "--c2-prefix", "p"]),
         (to_onnx_command, ToOnnxOptions(), ["--c2-prefix", "p", "o.onnx"]),
+        (to_onnx_command, ToOnnxOptions(), ["n", "-o", "o.onnx"]),
         (quantize_command, QuantizeOptions(), ["i.onnx", "-o", "p", "--calibration-data", "."]),
     ],
 )
