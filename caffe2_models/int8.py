@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from caffe2_common.errors import ModelError
+from caffe2_models.libm import expf
 
 MIN_REQUANTIZATION_SCALE = 2.0**-32
 SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
@@ -138,9 +139,7 @@ def dequantize(q: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
 def sigmoid_table(x_scale: float, x_zero_point: int) -> np.ndarray:
     """uint8[256]: Int8Sigmoid of every input byte; its output has scale 1/256 and zero point 0."""
     x = np.float32(x_scale) * (np.arange(256) - x_zero_point).astype(np.float32)
-    with np.errstate(over="ignore"):
-        powers = np.exp(-x.astype(np.float64)).astype(np.float32)  # expf of the C library, rounded correctly
-    return np.clip(np.rint(np.float32(256) / (np.float32(1) + powers)), 0, 255).astype(np.uint8)
+    return np.clip(np.rint(np.float32(256) / (np.float32(1) + expf(-x))), 0, 255).astype(np.uint8)
 
 
 def leaky_relu_table(x_scale, x_zero_point: int, y_scale, y_zero_point: int, alpha: float) -> np.ndarray:

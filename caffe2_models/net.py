@@ -89,8 +89,12 @@ class Net:
         """Types of the parameters, from the init net alone, without filling them."""
         types: dict[str, TensorType] = {}
         self._require_supported(self.init_operators)
-        for _ in walk(self.init_operators, types):
-            if sum(t.nbytes for t in types.values()) > MAX_BLOB_BYTES:
+        total, sizes = 0, dict[str, int]()
+        for step in walk(self.init_operators, types):
+            for name, written in zip(step.node.outputs, step.outputs, strict=True):
+                total += written.nbytes - sizes.get(name, 0)
+                sizes[name] = written.nbytes
+            if total > MAX_BLOB_BYTES:
                 raise ModelError(f"the parameters would take more than {MAX_BLOB_BYTES >> 20} MiB")
         return {name: t for name, t in types.items() if name not in self.inputs}
 
@@ -222,10 +226,10 @@ class Net:
         places: dict[str, tuple[Node, int]] = {}
         for node in reversed(self.operators):
             places.update((name, (node, position)) for position, name in reversed(list(enumerate(node.inputs))))
-        found = set()
+        found, declared = set(), set(self.predict.external_input)
         for fill in self.init_operators:
             name = fill.outputs[0] if fill.outputs else ""
-            if name not in self.predict.external_input or name not in places or not _is_single_zero(fill):
+            if name not in declared or name not in places or not _is_single_zero(fill):
                 continue
             reader, position = places[name]
             roles = OPERATORS[reader.type].parameters if reader.type in OPERATORS else ()

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from caffe2_models.libm import expf
+
 MAX_LOG_SCALE = np.float32(math.log(1000.0 / 16.0))  # of a side, by a delta
 
 
@@ -31,21 +33,16 @@ def transform(
     if boxes.shape[1] == 5:
         x, y, width, height, angle = boxes.T
         result[:, 0], result[:, 1] = dx * width + x, dy * height + y
-        result[:, 2], result[:, 3] = exp(dw) * width, exp(dh) * height
+        result[:, 2], result[:, 3] = expf(dw) * width, expf(dh) * height
         result[:, 4] = bring_into(deltas[:, 4] * np.float32(180) / np.float32(math.pi) + angle, bounds)
         return result
     width, height = boxes[:, 2] - boxes[:, 0] + one, boxes[:, 3] - boxes[:, 1] + one
     x, y = boxes[:, 0] + half * width, boxes[:, 1] + half * height
     x, y = dx * width + x, dy * height + y
-    width, height = exp(dw) * width, exp(dh) * height
+    width, height = expf(dw) * width, expf(dh) * height
     result[:, 0], result[:, 1] = x - half * width, y - half * height
     result[:, 2], result[:, 3] = x + half * width - one, y + half * height - one
     return result
-
-
-def exp(x: np.ndarray) -> np.ndarray:
-    """expf of the C library, rounded correctly."""
-    return np.exp(x.astype(np.float64)).astype(np.float32)
 
 
 def bring_into(angles: np.ndarray, bounds: AngleBounds | None) -> np.ndarray:

@@ -17,11 +17,11 @@ def descending(scores: np.ndarray, count: int | None = None) -> np.ndarray:
 
     No number counts as the lowest (Caffe2's order is then undefined).
     """
-    keys = np.where(np.isnan(scores), np.float32(-np.inf), scores).astype(np.float32)
-    if count is not None and not 0 < count < keys.size:
+    if count is not None and not 0 < count < scores.size:
         count = None
     if (fast := kernels.find("descending")) is not None:
-        return fast(keys, -1 if count is None else count)
+        return fast(scores, -1 if count is None else count)
+    keys = np.where(np.isnan(scores), np.float32(-np.inf), scores).astype(np.float32)
     values = keys.tolist()
     order = list(range(len(values)))
 

@@ -1,11 +1,12 @@
 """Regions of interest: the points at which an image is sampled, bilinearly, and what lies between."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from caffe2_common.errors import ModelError
-from caffe2_models import kernels
+from caffe2_models import int8, kernels
 
 MAX_SAMPLES = 1 << 24  # of one region
 MAX_ALL_SAMPLES = 1 << 34  # of all, in all channels
@@ -149,18 +150,32 @@ def align(x: np.ndarray, where: Geometry, grid: Grid, is_nhwc: bool) -> np.ndarr
     return result if is_nhwc else np.ascontiguousarray(result.transpose(0, 3, 1, 2))
 
 
-def align_int8(x: np.ndarray, zero_point: int, where: Geometry, grid: Grid) -> np.ndarray:
-    """int32 sums of each bin's samples of uint8 NHWC images, minus the zero point, at 255 times their value."""
-    if (fast := kernels.find("align_regions_int8")) is not None:
-        return fast(np.ascontiguousarray(x), zero_point, *where.arrays(), grid.rows, grid.columns)
+def align_int8(
+    x: np.ndarray,
+    zero_point: int,
+    where: Geometry,
+    grid: Grid,
+    multipliers: Sequence[tuple[int, int]],
+    y_zero_point: int,
+) -> np.ndarray:
+    """Means of each bin's samples of uint8 NHWC images, as uint8 with another scale and zero point.
+
+    multipliers: (multiplier, shift) of each region, from the sum of its samples, at 255 times their value.
+    """
+    if (fast := kernels.find("align_byte_regions")) is not None:
+        factors, shifts = zip(*multipliers, strict=True) if multipliers else ((), ())
+        scaling = (np.array(factors, np.int32), np.minimum(np.array(shifts, np.int32), 62), y_zero_point)
+        return fast(np.ascontiguousarray(x), zero_point, *where.arrays(), grid.rows, grid.columns, *scaling)
     _, height, width, channels = x.shape
-    result = np.zeros((len(where.image), grid.rows, grid.columns, channels), np.int64)
+    result = np.empty((len(where.image), grid.rows, grid.columns, channels), np.uint8)
     for n in range(len(result)):
+        acc = np.zeros(result.shape[1:], np.int64)
         pixels = x[where.image[n]].reshape(height * width, channels).astype(np.int64)
         for places, weights in _samples(where, n, grid, height, width):
             steps = np.rint(weights * np.float32(255)).astype(np.int64)
-            result[n] += sum(w[..., None] * pixels[p] for p, w in zip(places, steps, strict=True)) - 255 * zero_point
-    return result.astype(np.int32)
+            acc += sum(w[..., None] * pixels[p] for p, w in zip(places, steps, strict=True)) - 255 * zero_point
+        result[n] = int8.saturate(int8.multiply_gemmlowp(acc.astype(np.int32), *multipliers[n]), y_zero_point)
+    return result
 
 
 def _samples(where: Geometry, n: int, grid: Grid, height: int, width: int):

@@ -45,7 +45,8 @@ std::span<const T> all_of(const Array<T>& array) {
 
 PYBIND11_MODULE(_int8, m) {
   m.doc() = "Int8 kernels; see caffe2_models.kernels";
-  define_detection(m);
+  detection::define_boxes(m);
+  detection::define_regions(m);
 
   m.def("instruction_sets", [] {
     std::vector<std::string> names;

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from caffe2_common.errors import ModelError
+from caffe2_models import kernels
 from caffe2_models.arguments import Arguments
 from caffe2_models.detection import boxes as box_math
 from caffe2_models.detection.boxes import AngleBounds
@@ -40,10 +41,15 @@ class BoxRules:
     def bounds(self) -> AngleBounds | None:
         return AngleBounds(self.angle_bound_lo, self.angle_bound_hi) if self.angle_bound_on else None
 
+    def of_kernel(self) -> tuple[bool, tuple[int, int] | None, float]:
+        """As the kernels take them: plus one, range of angles, clipped up to which angle."""
+        bounds = (self.angle_bound_lo, self.angle_bound_hi) if self.angle_bound_on else None
+        return self.legacy_plus_one, bounds, self.clip_angle_thresh
+
 
 def check_image_info(info: np.ndarray) -> None:
     """Raises ModelError for image sizes and scales that are no numbers, or no sizes."""
-    if not (np.isfinite(info).all() and (np.abs(info) < 1 << 24).all()):
+    if not all(abs(number) < 1 << 24 for number in info.ravel().tolist()):
         raise ModelError(f"an image of {info.ravel()[:3].tolist()} (height, width, scale)")
 
 
@@ -87,6 +93,10 @@ class GenerateProposals(Operator):
 
     def compute(self, scores, deltas, im_info, anchors):
         check_image_info(im_info)
+        if (fast := kernels.find("generate_proposals")) is not None:
+            stride = np.float32(1) / np.float32(self.spatial_scale)
+            limits = (self.pre_nms_topN, self.post_nms_topN, stride, self.nms_thresh, self.min_size)
+            return fast(scores, deltas, im_info, anchors, *limits, *self.rules.of_kernel())
         found = [self._of_image(i, *each, anchors) for i, each in enumerate(zip(scores, deltas, im_info, strict=True))]
         if not found:
             return np.zeros((0, anchors.shape[1] + 1), np.float32), np.zeros(0, np.float32)
@@ -146,16 +156,19 @@ class BBoxTransform(Operator):
 
     def compute(self, rois, deltas, im_info):
         check_image_info(im_info)
+        if not im_info[:, 2].all():
+            raise ModelError("an image scale of 0")
         box, plus_one = 5 if self.rotated else 4, self.rules.legacy_plus_one
         counts = self._counts(rois, box, len(im_info))
+        if (fast := kernels.find("transform_boxes")) is not None:
+            options = (self.weights, self.apply_scale, plus_one, self.rotated, *self.rules.of_kernel()[1:])
+            return fast(rois, deltas, im_info, counts, *options), counts.astype(np.float32)
         classes, result, start = deltas.shape[1] // box, np.empty_like(deltas), 0
         for (height, width, scale), count in zip(im_info, counts, strict=True):
-            if scale == 0:
-                raise ModelError("an image scale of 0")
             part = slice(start, start + count)
             boxes = rois[part, -box:].copy()
             boxes[:, :4] /= scale
-            size = (int(height / scale + 0.5), int(width / scale + 0.5))
+            size = (int(float(height / scale) + 0.5), int(float(width / scale) + 0.5))
             moved = box_math.transform(
                 np.repeat(boxes, classes, axis=0),
                 deltas[part].reshape(-1, box),
@@ -249,6 +262,14 @@ class BoxWithNMSLimit(Operator):
         counts = np.array([len(scores)]) if splits is None else splits
         if not (np.isfinite(counts).all() and (counts >= 0).all() and counts.sum() == len(scores)):
             raise ModelError(f"batch_splits that do not sum to the {len(scores)} boxes")
+        if (fast := kernels.find("limit_detections")) is not None:
+            soft = (self.soft_nms_enabled, self.soft_nms_sigma, self.soft_nms_min_score_thres, self.method.code)
+            forms = (self.rotated, self.legacy_plus_one, self.cls_agnostic_bbox_reg)
+            background = (self.input_boxes_include_bg_cls, self.output_classes_include_bg_cls)
+            limits = (self.score_thresh, self.nms, self.detections_per_im)
+            found = fast(scores, boxes, counts.astype(np.int64), *limits, *soft, *forms, *background)
+            out_scores, out_boxes, classes, rows, sizes = found
+            return out_scores, out_boxes, classes, sizes.sum(axis=1).astype(np.float32), rows, sizes
         ends = np.cumsum(counts.astype(np.int64))
         found = [self._of_image(scores[end - n : end], boxes[end - n : end])
                  for n, end in zip(counts.astype(np.int64), ends, strict=True)]  # fmt: skip
@@ -352,6 +373,8 @@ class Levels:
     def distribute(self, rois: np.ndarray) -> tuple[np.ndarray, ...]:
         """The regions of each level, lowest first, and the order that undoes it, int32."""
         found = self.of(rois[:, -4:])
+        if (fast := kernels.find("distribute_regions")) is not None:
+            return tuple(fast(rois, (found - self.roi_min_level).astype(np.int32), self.count))
         rows = [np.flatnonzero(found == level) for level in range(self.roi_min_level, self.roi_max_level + 1)]
         order = np.concatenate(rows)
         return *(rois[each] for each in rows), np.argsort(order, kind="stable").astype(np.int32)
@@ -415,6 +438,8 @@ class Collector(Operator):
     def collect(self, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
         """The best regions; of equal scores the first."""
         half = len(inputs) // 2
+        if (fast := kernels.find("collect_regions")) is not None:
+            return fast(list(inputs[:half]), list(inputs[half:]), self.rpn_post_nms_topN)
         rois, scores = np.concatenate(inputs[:half]), np.concatenate([s.ravel() for s in inputs[half:]])
         order = np.argsort(-scores, kind="stable")
         return rois[order[: self.rpn_post_nms_topN] if self.rpn_post_nms_topN > 0 else order]
@@ -465,7 +490,7 @@ class BatchPermutation(Operator):
     def compute(self, x, indices):
         if indices.size and not 0 <= indices.min() <= indices.max() < len(x):
             raise ModelError(f"an index outside the {len(x)} rows")
-        return x[indices]
+        return fast(x, indices) if (fast := kernels.find("permute_rows")) is not None else x[indices]
 
     def lower(self, graph, x, indices):
         return graph.add("Gather", x, indices, axis=0)
@@ -490,28 +515,35 @@ class HeatmapMaxKeypoint(Operator):
         return heatmaps.with_shape((heatmaps.shape[0], 4, heatmaps.shape[1]))
 
     def compute(self, heatmaps, boxes):
-        count, keypoints, size, _ = heatmaps.shape
+        count, keypoints, *_ = heatmaps.shape
         if not heatmaps.size:
             return np.zeros((count, 4, keypoints), np.float32)
         flat = heatmaps.reshape(count, keypoints, -1)
         best = flat.argmax(axis=2)
-        score = np.take_along_axis(flat, best[..., None], 2)[..., 0]
-        row, column = np.divmod(best, size)
-        dx, dy, refined = _refine(heatmaps, row, column, score)
-        x0, y0 = boxes[:, None, 0], boxes[:, None, 1]
-        width = np.maximum(boxes[:, None, 2] - x0, np.float32(1))
-        height = np.maximum(boxes[:, None, 3] - y0, np.float32(1))
-        result = np.zeros((count, 4, keypoints), np.float32)
-        result[:, 0] = x0 + (0.5 + column + dx.astype(np.float64)) * width / size
-        result[:, 1] = y0 + (0.5 + row + dy.astype(np.float64)) * height / size
-        result[:, 2] = refined
+        refine = kernels.find("refine_keypoints") or _refine
+        result = refine(heatmaps, best, boxes)
         if self.should_output_softmax:
             powers = np.exp(flat)
             result[:, 3] = np.take_along_axis(powers, best[..., None], 2)[..., 0] / powers.sum(axis=2)
         return result
 
 
-def _refine(heatmaps: np.ndarray, row: np.ndarray, column: np.ndarray, score: np.ndarray):
+def _refine(heatmaps: np.ndarray, best: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """(x, y, score, 0) of each heatmap, whose maximum is at `best`, in its box."""
+    count, keypoints, size, _ = heatmaps.shape
+    row, column = np.divmod(best, size)
+    dx, dy, score = _top(heatmaps, row, column)
+    x0, y0 = boxes[:, None, 0], boxes[:, None, 1]
+    width = np.maximum(boxes[:, None, 2] - x0, np.float32(1))
+    height = np.maximum(boxes[:, None, 3] - y0, np.float32(1))
+    result = np.zeros((count, 4, keypoints), np.float32)
+    result[:, 0] = x0 + (0.5 + column + dx.astype(np.float64)) * width / size
+    result[:, 1] = y0 + (0.5 + row + dy.astype(np.float64)) * height / size
+    result[:, 2] = score
+    return result
+
+
+def _top(heatmaps: np.ndarray, row: np.ndarray, column: np.ndarray):
     """(dx, dy, score) of the parabola's top around each maximum, from its 3 x 3 pixels, mirrored at the border."""
     size, half, quarter, largest = heatmaps.shape[2], np.float32(0.5), np.float32(0.25), np.float32(1.5)
     first, second = np.indices(row.shape)
@@ -520,6 +552,7 @@ def _refine(heatmaps: np.ndarray, row: np.ndarray, column: np.ndarray, score: np
         r, c = (np.where(at < 0, at + 2, np.where(at >= size, at - 2, at)) for at in (row + down, column + across))
         return heatmaps[first, second, r, c]
 
+    score = around(0, 0)
     left, right, above, below = around(0, -1), around(0, 1), around(-1, 0), around(1, 0)
     two = np.float32(2)
     bx, by = -(right - left) * half, -(below - above) * half

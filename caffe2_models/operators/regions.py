@@ -157,12 +157,10 @@ class Int8RoIAlign(Quantized, RegionOperator):
 
     def compute(self, x, rois):
         where = self.geometry(x.shape, rois)
-        acc = regions.align_int8(x.data, x.zero_point, where, self.grid)
-        result = np.empty(acc.shape, np.uint8)
-        for n, count in enumerate((where.down * where.across).tolist()):
-            scaled = int8.multiply_gemmlowp(acc[n], *self._multiplier(x, count))
-            result[n] = int8.saturate(scaled, self.Y_zero_point)
-        return self.tensor(result)
+        counts = (where.down * where.across).tolist()
+        known = {count: self._multiplier(x, count) for count in set(counts)}
+        multipliers = [known[count] for count in counts]
+        return self.tensor(regions.align_int8(x.data, x.zero_point, where, self.grid, multipliers, self.Y_zero_point))
 
     def _multiplier(self, x, count: int) -> tuple[int, int]:
         """(multiplier, shift) from the sum of so many samples, times 255, to the output."""

@@ -47,6 +47,8 @@ import types
 import typing
 from collections.abc import Callable
 
+import numpy as np
+
 from caffe2_common.errors import ModelError
 from caffe2_models.arguments import Arguments
 from caffe2_models.proto import caffe2_pb2
@@ -160,7 +162,7 @@ class Operator:
             allowed = each[min(i, len(each) - 1)]
             if x.is_quantized and not self.takes_quantized:
                 raise ModelError("a quantized input, which it does not take (Int8Dequantize makes it float32)")
-            if allowed is not None and x.dtype.name not in allowed:
+            if allowed is not None and name_of(x.dtype) not in allowed:
                 raise ModelError(f"an input of {x.dtype}; {' or '.join(sorted(allowed))} is expected")
 
     def infer(self, *inputs):
@@ -191,6 +193,12 @@ class Operator:
 def traits_of(name: str) -> type[Operator]:
     """The operator's class, for its traits; the base, which has none, where it is not in the table."""
     return OPERATORS.get(name, Operator)
+
+
+@functools.cache
+def name_of(dtype: np.dtype) -> str:
+    """numpy makes its names anew each time, slowly."""
+    return dtype.name
 
 
 @functools.cache

@@ -90,7 +90,12 @@ def test_what_does_not_fit_is_said_when_it_is_reached(backend):
 
 @needs_kernels
 @pytest.mark.parametrize(
-    "kind", ["GenerateProposals", "BoxWithNMSLimit", "RoIAlign", "RoIAlignRotated", "Int8RoIAlign"]
+    "kind",
+    [
+        *("GenerateProposals", "BBoxTransform", "BoxWithNMSLimit", "RoIAlign", "RoIAlignRotated", "Int8RoIAlign"),
+        *("CollectRpnProposals", "DistributeFpnProposals", "CollectAndDistributeFpnRpnProposals"),
+        *("BatchPermutation", "HeatmapMaxKeypoint"),
+    ],
 )
 def test_kernels_compute_the_same_bits(kind, monkeypatch):
     """Where the extension is not built, what stands in its place is equal."""
