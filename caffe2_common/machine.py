@@ -4,7 +4,12 @@ import os
 
 
 def cores() -> int:
-    """Cores that this process may use: on Linux those of its affinity mask, elsewhere all."""
+    """How many cores this process may use."""
+    return len(core_numbers())
+
+
+def core_numbers() -> set[int]:
+    """The cores that this process may use: on Linux those of its affinity mask, elsewhere all."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))

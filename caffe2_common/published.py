@@ -58,7 +58,7 @@ class Published:
 @functools.cache
 def published_table() -> tuple[Published, ...]:
     """All lines of all tables, in their order."""
-    with Path(__file__).with_name("published.csv").open(newline="") as file:
+    with Path(__file__).with_name("published.csv").open(newline="", encoding="utf-8") as file:
         return tuple(map(_row, csv.DictReader(file)))
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from caffe2_common.errors import ModelError
+from caffe2_common.machine import core_numbers
 from caffe2_models import Net
 from runtime_lut.operators import Case, batches, operator_net, single_net
 from runtime_lut.signature import Signature
@@ -34,16 +35,19 @@ class Settings:
     threads: int = 1
 
 
-def cores() -> set[int]:
-    """The numbers of the cores that this process may use."""
-    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+def pin(core: int | None = None) -> None:
+    """Keep this process, and those it starts, on one core: the last one where none is named.
 
-
-def pin(core: int) -> None:
-    """Keep this process, and those it starts, on one core."""
+    A system that does not pin processes (macOS, Windows) runs them where it likes, unless a core is named. Raises
+    ModelError for that, and for a core that is not this process's.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        if core is not None:
+            raise ModelError(f"core {core}: this system pins no process to a core; leave the core out")
+        return
     try:
-        os.sched_setaffinity(0, {core})
-    except (AttributeError, OSError, ValueError):
+        os.sched_setaffinity(0, {max(core_numbers()) if core is None else core})
+    except (OSError, ValueError):
         raise ModelError(f"core {core}: this process cannot be pinned to it") from None
 
 

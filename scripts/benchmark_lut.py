@@ -169,7 +169,7 @@ def known_table(folder: Path) -> None:
 
 def measured_nets(engine: str) -> None:
     """The sum over a table made here against the whole net, one after the other."""
-    measure.pin(max(os.sched_getaffinity(0)))
+    measure.pin()
     settings = measure.Settings()
     deviations = []
     names = [name for name in NAMES if name.endswith("fp32" if engine == "onnxruntime" else "int8")]

@@ -145,7 +145,7 @@ def _list_folder(root: Path) -> list[str]:
     names = []
     for folder, folders, files in os.walk(root, onerror=_raise, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        relative = os.path.relpath(folder, root)
+        relative = os.path.relpath(folder, root).replace(os.sep, "/")
         names += [name if relative == "." else f"{relative}/{name}" for name in files if _is_image(name)]
     return sorted(names)
 

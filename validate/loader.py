@@ -28,6 +28,9 @@ from validate.dataset import Dataset
 
 SLOTS_PER_WORKER = 2  # one that is being filled, one in wait
 
+# Forked workers start at once and share what is loaded; elsewhere than on Linux fork is not safe, or not there.
+START_METHOD = "fork" if sys.platform == "linux" else "spawn"
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -59,8 +62,7 @@ class Loader:
         max_pixels: int = MAX_PIXELS,
     ):
         """batches are arrays of positions in `indices`; extra_slots: how many batches the net has in hand."""
-        # Forked workers start at once and share what is loaded; elsewhere than on Linux fork is not safe.
-        context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+        context = multiprocessing.get_context(START_METHOD)
         self._todo = iter(batches)
         self._receiving, self._sending = threading.Lock(), threading.Lock()
         self._closed = False
@@ -154,12 +156,12 @@ def _decode(
     pixels = _as_array(memory, shape)
     table = pixel_table(preprocessing)
     while True:
-        while not connection.poll(1):
-            if os.getppid() != parent:
-                return
         try:
+            while not connection.poll(1):
+                if os.getppid() != parent:
+                    return
             slot, positions = connection.recv()
-        except EOFError:
+        except (EOFError, OSError):  # the other end is gone
             return
         good: list[int] = []
         broken: list[tuple[int, str]] = []

@@ -106,8 +106,9 @@ class PhoneExport:
 def build_lut(nets: Iterable[Source], options: BuildLutOptions | None = None) -> BuildLutResult:
     """Measure each different operator of the nets once, on one core, and write the table.
 
-    nets: as for latency. What an interrupted run measured is not measured again. This process stays on the core. The
-    threads of numpy's BLAS would share it: set OMP_NUM_THREADS=1 before numpy is imported, as the command does.
+    nets: as for latency. What an interrupted run measured is not measured again. This process stays on the core, where
+    the system can do that. The threads of numpy's BLAS would share it: set OMP_NUM_THREADS=1 before numpy is imported,
+    as the command does.
     Raises ModelError for what is no net, and for an engine or a core that is not here.
     """
     options = options or BuildLutOptions()
@@ -116,7 +117,7 @@ def build_lut(nets: Iterable[Source], options: BuildLutOptions | None = None) ->
     require_writable(path)
     named = _open(nets, options)
     cases = _cases(named, options)
-    measure.pin(max(measure.cores()) if options.core is None else options.core)
+    measure.pin(options.core)
     records = building.measure_table(cases, path, device, options.engine, options.settings)
     if not options.check:
         return BuildLutResult(path, records)

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import errno
 import io
 import logging
 import os
@@ -35,15 +36,22 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
         sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # whoever reads what is printed has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)  # what shells say of SIGPIPE
     except (ModelError, OSError) as error:
+        if is_closed_pipe(error):  # whoever reads what is printed has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)  # what shells say of SIGPIPE
         if debug:
             raise
         print(f"{program_name()}: {one_line(error)}", file=sys.stderr)
         sys.exit(2)
     sys.exit(status)
+
+
+def is_closed_pipe(error: Exception) -> bool:
+    """Whether it says that nobody reads what is printed; Windows has no error of its own for that."""
+    if sys.platform == "win32" and isinstance(error, OSError):
+        return error.errno in (errno.EINVAL, errno.EPIPE) and error.filename is None
+    return isinstance(error, BrokenPipeError)
 
 
 class ArgumentParser(argparse.ArgumentParser):

@@ -1,9 +1,13 @@
 """What every command does with errors, statuses and a reader that goes away."""
 
+import errno
 import subprocess
 import sys
 
 import pytest
+
+from caffe2_common.errors import ModelError
+from caffe2_mobile.commands.program import is_closed_pipe
 
 PROGRAM = """
 import sys
@@ -45,3 +49,12 @@ def test_a_reader_that_goes_away_is_no_error():
         reader.wait()
         done = call("print('x' * 100_000)", stdout=reader.stdin)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_windows_says_otherwise_that_a_reader_went_away(monkeypatch):
+    assert is_closed_pipe(BrokenPipeError())
+    assert not is_closed_pipe(OSError(errno.EINVAL, "Invalid argument"))
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert is_closed_pipe(OSError(errno.EINVAL, "Invalid argument"))
+    assert not is_closed_pipe(OSError(errno.EINVAL, "Invalid argument", "a?.pb"))
+    assert not is_closed_pipe(ModelError("a?.pb: no such file"))

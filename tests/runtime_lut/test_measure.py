@@ -143,3 +143,10 @@ def test_cores_that_are_not_there(build_lut, tmp_path):
     done = build_lut("--models", "FBNet-96/int8", "--engine", "reference", "--core", 4096, "--out", tmp_path)
     assert done.returncode == 2
     assert done.stderr == "build_lut.py: core 4096: this process cannot be pinned to it\n"
+
+
+def test_systems_that_pin_nothing_measure_all_the_same(monkeypatch):
+    monkeypatch.delattr(os, "sched_setaffinity", raising=False)
+    measure.pin()
+    with pytest.raises(ModelError, match=r"core 0: .* leave the core out"):
+        measure.pin(0)

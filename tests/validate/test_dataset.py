@@ -1,5 +1,6 @@
 """Folders and archives, whole and in shards."""
 
+import os
 import tarfile
 
 import numpy as np
@@ -27,6 +28,15 @@ def test_a_folder_of_classes(coloured):
     assert dataset.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert not dataset.is_imagenet
     assert dataset.read(5) == (coloured / "green" / "1.jpg").read_bytes()
+
+
+def test_names_have_slashes_on_every_system(coloured, monkeypatch):
+    (coloured / "red").rename(coloured / "green" / "red")
+    names = open_dataset(coloured).names
+    relpath = os.path.relpath
+    monkeypatch.setattr(os.path, "relpath", lambda *paths: relpath(*paths).replace("/", "\\"))
+    monkeypatch.setattr(os, "sep", "\\")
+    assert open_dataset(coloured).names == names
 
 
 @pytest.mark.parametrize("inside", ["", "images"])

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import signal
+import tarfile
 import threading
 
 import numpy as np
@@ -12,9 +13,9 @@ from image_cases import colour_net, encode, noise
 from caffe2_common.errors import ModelError
 from caffe2_common.images import pixel_table, read_crop
 from caffe2_common.preprocessing import Preprocessing
+from validate import loader
 from validate.classifier import Classifier, load_file
 from validate.dataset import open_dataset, select
-from validate.loader import Loader
 from validate.outcomes import Outcomes
 from validate.runner import Resources, Run
 
@@ -42,6 +43,18 @@ def test_the_result_does_not_depend_on_how_the_work_is_spread(coloured, net, wor
     other = run(load_file(net), dataset, None, False, workers, threads, batch_size)
     assert np.array_equal(one.top, other.top)
     assert one.totals() == other.totals()
+
+
+def test_workers_are_started_anew_where_fork_is_not_safe(coloured, net, tmp_path, monkeypatch):
+    """As on macOS and Windows; from an archive too, whose reader goes to the workers."""
+    with tarfile.open(tmp_path / "images.tar", "w") as packed:
+        packed.add(coloured, "images")
+    expected = run(load_file(net), open_dataset(coloured))
+    monkeypatch.setattr(loader, "START_METHOD", "spawn")
+    (coloured / "green" / "2.jpg").write_bytes(b"no image")
+    assert np.array_equal(run(load_file(net), open_dataset(tmp_path / "images.tar")).top, expected.top)
+    outcomes = run(load_file(net), open_dataset(coloured), skip_broken=True)
+    assert outcomes.totals().top1 == expected.totals().top1 - 1
 
 
 @pytest.mark.parametrize("batch", [1, 5])
@@ -113,13 +126,15 @@ def test_an_error_of_the_net_reaches_the_caller(coloured):
         run(Classifier("probe", "onnx", "none", lambda: fail, 0), open_dataset(coloured))
 
 
-def test_a_killed_decoder_is_an_error_not_a_wait(coloured):
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+def test_a_killed_decoder_is_an_error_not_a_wait(coloured, monkeypatch, start_method):
+    monkeypatch.setattr(loader, "START_METHOD", start_method)
     dataset = open_dataset(coloured)
     batches = np.split(np.arange(12), 12)
-    with Loader(dataset, np.arange(12), batches, PREPROCESSING, 3, 1, workers=1, extra_slots=1) as loader:
-        os.kill(loader._workers[0].process.pid, signal.SIGKILL)
+    with loader.Loader(dataset, np.arange(12), batches, PREPROCESSING, 3, 1, workers=1, extra_slots=1) as pool:
+        os.kill(pool._workers[0].process.pid, signal.SIGKILL)
         with pytest.raises(ModelError, match="decoding process"):
-            while loader.next() is not None:
+            while pool.next() is not None:
                 pass
 
 
