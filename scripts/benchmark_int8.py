@@ -7,7 +7,7 @@ a runtime's rounds, in ms (with --fastest the minimum: on a machine where others
 they let it). Weights come from a seed: time does not depend on them. Caffe2 takes part where
 CAFFE2_PYTHON names an interpreter that has it. ONNX Runtime runs the net's QDQ form with its weights signed,
 which is the same function and, with its kernels, the faster one; it is not what Caffe2 computes. The exact ONNX form,
-in ONNX Runtime too, is.
+in ONNX Runtime too, is. With --instruction-sets the kernels for each of this machine's take turns instead.
 """
 
 import argparse
@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from caffe2_common.errors import ModelError
 from caffe2_common.progress import progress
 from caffe2_mobile.commands.program import ArgumentParser, run
-from caffe2_models import Int8Tensor, Net
+from caffe2_models import Int8Tensor, Net, kernels
 from caffe2_models.build import add_operator, make_init
 from caffe2_models.lowering import lower_net
 from caffe2_models.proto import caffe2_pb2
@@ -53,6 +53,8 @@ BLOCKS = [
 CAFFE2, ONNX_RUNTIME, EXACT_ONNX = "Caffe2", "ONNX Runtime", "exact ONNX"
 EXACT, TWO_THREADS = "exact", "exact, 2 threads"
 
+Runners = dict[str, Callable[[], float]]  # of each label: runs the net once, warm, and returns its ms
+
 # What the geometric means must reach: how many times faster the first is than the second, over which nets.
 LARGE = 200e6  # multiply-adds
 BARS = [
@@ -69,23 +71,33 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--fastest", action="store_true", help="minima instead of medians")
     parser.add_argument("--check", action="store_true", help="exit with 1 where a bar is not reached")
+    parser.add_argument("--instruction-sets", action="store_true", help="compare the kernels with each other only")
     args = parser.parse_args(argv)
     names = args.models.split(",") if args.models else [*INT8_NAMES, MOBILENET_V2]
     if args.rounds < 1:
         raise ModelError("--rounds must be at least 1")
     figure = min if args.fastest else statistics.median
-    rows = [measure(name, args.rounds, figure) for name in progress(names, desc="nets")]
-    print_table(rows)
+    make = instruction_set_runners if args.instruction_sets else make_runners
+    rows = [measure(name, args.rounds, figure, make) for name in progress(names, desc="nets")]
+    if args.instruction_sets:
+        fastest, *others = kernels.instruction_sets()
+        print_table(rows, [(fastest, other) for other in others])
+        for other in others:
+            print(f"{fastest} against {other}: {geometric_mean(rows, fastest, other):.2f} times")
+        return 0
+    print_table(rows, [(fast, slow) for fast, slow, _, _ in BARS])
     reached = [print_bar(rows, *bar) for bar in BARS]
     return 1 if args.check and not all(reached) else 0
 
 
-def measure(name: str, rounds: int, figure: Callable[[list[float]], float]) -> dict:
+def measure(
+    name: str, rounds: int, figure: Callable[[list[float]], float], make: Callable[[Net, dict], Runners]
+) -> dict:
     """One row: the net's name, multiply-adds, and the figure of each runtime's ms."""
     net = mobilenet_v2() if name == MOBILENET_V2 else published_net(name)
     shape = net.input_shapes(size=None if name in NAMES else 224)["data"]
     feeds = {"data": np.random.default_rng(0).normal(0, 1, shape).astype(np.float32)}
-    runners = make_runners(net, feeds)
+    runners = make(net, feeds)
     times: dict[str, list[float]] = {label: [] for label in runners}
     for runner in runners.values():
         runner()
@@ -96,8 +108,8 @@ def measure(name: str, rounds: int, figure: Callable[[list[float]], float]) -> d
     return {"name": name, "macs": sum(step.macs for step in net.walk({"data": shape})), **figures}
 
 
-def make_runners(net: Net, feeds: dict[str, np.ndarray]) -> dict[str, Callable[[], float]]:
-    """label -> a function that runs the net once, warm, and returns its ms."""
+def make_runners(net: Net, feeds: dict[str, np.ndarray]) -> Runners:
+    """Each runtime."""
     runners = {}
     if os.environ.get("CAFFE2_PYTHON"):
         caffe2 = net.session("caffe2", threads=1)
@@ -108,6 +120,16 @@ def make_runners(net: Net, feeds: dict[str, np.ndarray]) -> dict[str, Callable[[
     for label, threads in ((EXACT, 1), (TWO_THREADS, 2)):
         session = net.session("exact", threads=threads)
         runners[label] = warm(lambda session=session: session.run(feeds))
+    return runners
+
+
+def instruction_set_runners(net: Net, feeds: dict[str, np.ndarray]) -> Runners:
+    """The exact runtime on each instruction set, one thread."""
+    runners = {}
+    for name in kernels.instruction_sets():
+        os.environ[kernels.VARIABLE] = name
+        session = net.session("exact", threads=1)
+        runners[name] = warm(lambda session=session: session.run(feeds))
     return runners
 
 
@@ -202,10 +224,10 @@ def mobilenet_v2() -> Net:
     return Net(predict, make_init(parameters))
 
 
-def print_table(rows: list[dict]) -> None:
-    """Markdown: a net's times in ms, and how many times faster exact is."""
-    labels = [label for label in (CAFFE2, ONNX_RUNTIME, EXACT_ONNX, EXACT, TWO_THREADS) if label in rows[0]]
-    ratios = [(fast, slow) for fast, slow, _, _ in BARS if slow in labels]
+def print_table(rows: list[dict], ratios: list[tuple[str, str]]) -> None:
+    """Markdown: a net's times in ms, and for each pair of labels how many times faster the first is."""
+    labels = [label for label in rows[0] if label not in ("name", "macs")]
+    ratios = [(fast, slow) for fast, slow in ratios if slow in labels]
     titles = ["net", "M MAdds", *(f"{label}, ms" for label in labels)]
     titles += [f"{slow} / {fast}" for fast, slow in ratios]
     print(f"| {' | '.join(titles)} |\n|---{'|---:' * (len(titles) - 1)}|")
@@ -215,14 +237,19 @@ def print_table(rows: list[dict]) -> None:
         print(f"| {' | '.join(cells)} |")
 
 
+def geometric_mean(rows: list[dict], fast: str, slow: str) -> float:
+    """How many times faster the first is than the second."""
+    return statistics.geometric_mean(row[slow] / row[fast] for row in rows)
+
+
 def print_bar(rows: list[dict], fast: str, slow: str, bar: float, least_macs: float) -> bool:
     """One line on a geometric mean; whether it reaches its bar (or cannot be taken)."""
-    ratios = [row[slow] / row[fast] for row in rows if slow in row and row["macs"] > least_macs]
+    counted = [row for row in rows if slow in row and row["macs"] > least_macs]
     over = f"the nets above {least_macs / 1e6:.0f} M multiply-adds" if least_macs else "all nets"
-    if not ratios:
+    if not counted:
         print(f"{fast} against {slow}, over {over}: not measured")
         return True
-    mean = statistics.geometric_mean(ratios)
+    mean = geometric_mean(counted, fast, slow)
     verdict = "reached" if mean >= bar else "NOT reached"
     print(f"{fast} against {slow}, geometric mean over {over}: {mean:.2f} times (bar {bar}: {verdict})")
     return mean >= bar

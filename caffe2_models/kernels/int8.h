@@ -123,6 +123,10 @@ struct Convolution {
 struct Window {
   int64_t images, in_h, in_w, out_h, out_w;
   int64_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
+
+  // Of the padded input: all that the window touches.
+  int64_t rows() const { return (out_h - 1) * stride_h + (kernel_h - 1) * dilation_h + 1; }
+  int64_t columns() const { return (out_w - 1) * stride_w + (kernel_w - 1) * dilation_w + 1; }
 };
 
 // A depthwise convolution: as many filters as channels, each on its own channel.
@@ -155,9 +159,7 @@ struct Depthwise {
   AlignedVector<int32_t> bias;
   Requantization requantization;
 
-  int64_t columns() const {
-    return (window.out_w - 1) * window.stride_w + (window.kernel_w - 1) * window.dilation_w + 1;
-  }
+  int64_t columns() const { return window.columns(); }
   // Input rows of so many output rows. Kernels with gaps between their rows are interleaved without the gaps,
   // for one output row at a time.
   int64_t input_rows(int64_t rows) const { return (rows - 1) * window.stride_h + window.kernel_h; }

@@ -13,6 +13,7 @@ constexpr int64_t kMaxBytes = int64_t{1} << 36;
 constexpr int64_t kMaxScratch = int64_t{1} << 30;  // of each thread
 constexpr size_t kMaxLayers = 1 << 14;             // remembered
 constexpr int64_t kMaxExtent = (int64_t{1} << 24) - 1;
+constexpr int64_t kMaxArea = int64_t{1} << 23;
 
 // The product of dimensions, each at least 1.
 int64_t product(std::initializer_list<int64_t> factors) {
@@ -50,6 +51,8 @@ void check_window(const Window& w) {
                               w.stride_w, w.dilation_h, w.dilation_w})
     check_range("size of a window", value, 1, kMaxExtent);
   for (const int64_t pad : {w.pad_top, w.pad_left}) check_range("pad of a window", pad, 0, kMaxExtent);
+  for (const int64_t extent : {w.rows(), w.columns()}) check_range("extent of a window's input", extent, 1, kMaxExtent);
+  check_range("area of a window", w.kernel_h * w.kernel_w, 1, kMaxArea);
 }
 
 Filter make_filter(std::span<const uint8_t> weights, std::span<const int32_t> bias, const Window& w,
@@ -141,6 +144,12 @@ void Program::require_writable(int buffer, int64_t bytes) const {
   check(!is_external(buffer), "a step that writes to the caller's memory");
 }
 
+// The caller's own floats are where a C compiler puts them; in the arena they lie as the plan says.
+void Program::require_floats(int buffer, int64_t count) const {
+  check(count >= 0 && count <= bytes(buffer) / 4, "a buffer that is too small");
+  check(reinterpret_cast<uintptr_t>(memory(buffer)) % alignof(float) == 0, "floats that are not aligned");
+}
+
 void Program::push(int64_t tasks, std::function<void(int64_t, uint8_t*)> run, int64_t scratch_bytes) {
   check(scratch_bytes <= kMaxScratch, "a step that takes too much memory");
   steps_.push_back({tasks, std::move(run)});
@@ -165,10 +174,8 @@ void Program::run(int64_t first, int64_t last) {
 
 int64_t padded_bytes(const Window& w, int64_t in_channels, int64_t out_channels, int64_t groups) {
   if (groups == in_channels && groups == out_channels) return 0;  // depthwise pads itself
-  const int64_t rows = (w.out_h - 1) * w.stride_h + (w.kernel_h - 1) * w.dilation_h + 1;
-  const int64_t columns = (w.out_w - 1) * w.stride_w + (w.kernel_w - 1) * w.dilation_w + 1;
-  if (w.pad_top == 0 && w.pad_left == 0 && rows <= w.in_h && columns <= w.in_w) return 0;
-  return product({w.images, rows, columns, in_channels});
+  if (w.pad_top == 0 && w.pad_left == 0 && w.rows() <= w.in_h && w.columns() <= w.in_w) return 0;
+  return product({w.images, w.rows(), w.columns(), in_channels});
 }
 
 void Program::convolution(int x, int y, int padded, Window w, const Filter& filter,
@@ -201,8 +208,8 @@ void Program::convolution(int x, int y, int padded, Window w, const Filter& filt
     require(padded, bytes, true);
     pad(x, padded, w, channels, static_cast<uint8_t>(filter.x_zero_point));
     x = padded;
-    w.in_h = (w.out_h - 1) * w.stride_h + (w.kernel_h - 1) * w.dilation_h + 1;
-    w.in_w = (w.out_w - 1) * w.stride_w + (w.kernel_w - 1) * w.dilation_w + 1;
+    w.in_h = w.rows();
+    w.in_w = w.columns();
     w.pad_top = w.pad_left = 0;
   }
   const auto plan = shared_->layer(kernels_, w, filter, std::move(owner)).convolution;
@@ -229,8 +236,7 @@ void Program::convolution(int x, int y, int padded, Window w, const Filter& filt
 
 // A copy of the images with pads all around: exactly the rows and columns that the window touches.
 void Program::pad(int x, int y, const Window& w, int64_t channels, uint8_t value) {
-  const int64_t rows = (w.out_h - 1) * w.stride_h + (w.kernel_h - 1) * w.dilation_h + 1;
-  const int64_t pitch = ((w.out_w - 1) * w.stride_w + (w.kernel_w - 1) * w.dilation_w + 1) * channels;
+  const int64_t rows = w.rows(), pitch = w.columns() * channels;
   const int64_t left = std::min(w.pad_left * channels, pitch),
                 inside = std::min(w.in_w * channels, pitch - left);
   const int64_t total = w.images * rows, parts = parts_of(total * pitch / 32);
@@ -279,7 +285,7 @@ void Program::pool(int x, int y, const Pooling& pooling) {
 
 void Program::quantize(int x, int y, int64_t elements, const Quantization& quantization) {
   check_bytes({quantization.zero_point});
-  require(x, elements * 4);
+  require_floats(x, elements);
   require_writable(y, elements);
   const int64_t parts = parts_of(elements);
   push(parts, [=, this](int64_t task, uint8_t*) {
@@ -293,7 +299,7 @@ void Program::quantize_planes(int x, int y, int64_t images, int64_t channels, in
                               const Quantization& quantization) {
   check_bytes({quantization.zero_point});
   const int64_t elements = product({images, channels, pixels});
-  require(x, elements * 4);
+  require_floats(x, elements);
   require_writable(y, elements);
   constexpr int64_t kRun = 1024;  // pixels whose quantized planes stay in the first-level cache
   const int64_t runs = (pixels + kRun - 1) / kRun, total = images * runs;
@@ -316,7 +322,8 @@ void Program::quantize_planes(int x, int y, int64_t images, int64_t channels, in
 void Program::dequantize(int x, int y, int64_t elements, const Quantization& quantization) {
   check_bytes({quantization.zero_point});
   require(x, elements);
-  require_writable(y, elements * 4);
+  require_floats(y, elements);
+  require_writable(y, elements);
   const int64_t parts = parts_of(elements);
   push(parts, [=, this](int64_t task, uint8_t*) {
     const Range range = part_of(elements, parts, task);
@@ -338,7 +345,8 @@ void Program::look_up(int x, int y, int64_t elements, const uint8_t* table) {
 
 void Program::look_up_floats(int x, int y, int64_t elements, const float* table) {
   require(x, elements);
-  require_writable(y, elements * 4);
+  require_floats(y, elements);
+  require_writable(y, elements);
   auto own = std::make_shared<std::vector<float>>(table, table + 256);
   const int64_t parts = parts_of(elements);
   push(parts, [=, this](int64_t task, uint8_t*) {
@@ -372,6 +380,7 @@ void Program::softmax(int x, int y, int64_t rows, int64_t channels, const int64_
   const int64_t elements = product({rows, channels});
   require(x, elements);
   require_writable(y, elements);
+  for (int i = 0; i < 256; i++) check_range("exponential", table[i], 0, UINT32_MAX);
   auto own = std::make_shared<std::vector<int64_t>>(table, table + 256);
   push(1, [=, this](int64_t, uint8_t*) {
     for (int64_t row = 0; row < rows; row++) {

@@ -16,7 +16,8 @@ namespace int8 {
 // Throws std::invalid_argument, "invalid WHAT VALUE: expected LOW to HIGH", for a value outside these ends.
 void check_range(const char* what, int64_t value, int64_t low, int64_t high);
 
-// Throws std::invalid_argument for sizes below 1 or absurd ones; windows given to the functions below must be checked.
+// Throws std::invalid_argument for sizes below 1, and for absurd ones: what is computed from the others stays within 64
+// bits, the sum of a window's bytes within 31. Windows given to the functions below must be checked.
 void check_window(const Window& window);
 
 // What a convolution's padded input takes; 0 where it needs none.
@@ -103,6 +104,7 @@ class Program {
   const Buffer& at(int buffer) const;
   void require(int buffer, int64_t bytes, bool slack = false) const;
   void require_writable(int buffer, int64_t bytes) const;
+  void require_floats(int buffer, int64_t count) const;
   void pad(int x, int y, const Window& window, int64_t channels, uint8_t value);
   void push(int64_t tasks, std::function<void(int64_t, uint8_t*)> run, int64_t scratch_bytes = 0);
   int64_t parts_of(int64_t instructions) const;

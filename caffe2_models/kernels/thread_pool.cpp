@@ -8,7 +8,8 @@
 #ifndef _WIN32
 #include <unistd.h>
 #endif
-#ifdef __linux__
+#if defined(__linux__) && !defined(__ANDROID__)
+#define PLACES_THREADS
 #include <pthread.h>
 #include <sched.h>
 #endif
@@ -96,6 +97,7 @@ struct ThreadPool::Job {
 ThreadPool::ThreadPool(int threads) : threads_(threads) {}
 
 ThreadPool::~ThreadPool() {
+  if (helpers_.empty()) return;
   if (process_ != process()) {  // these threads are another process's
     new std::vector<std::thread>(std::move(helpers_));
     return;
@@ -138,9 +140,10 @@ void ThreadPool::run(const Step* steps, int64_t count, int64_t scratch_bytes) {
 }
 
 // Linux may wake a helper on the very core that wakes it and move it to an idle one only milliseconds later, when
-// the run is over. Helpers may use every core that the caller may, but the one it is on.
+// the run is over. Helpers may use every core that the caller may, but the one it is on. (Android's
+// cores differ: its scheduler knows better, and its C library has no such calls.)
 void ThreadPool::keep_helpers_away() {
-#ifdef __linux__
+#ifdef PLACES_THREADS
   const int core = sched_getcpu();
   if (core < 0 || core == callers_core_) return;
   cpu_set_t allowed;

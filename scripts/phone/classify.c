@@ -21,7 +21,8 @@ int main(int argc, char** argv) {
   if (!plan) return fail(caffe2_plan_error());
   const caffe2_tensor* in = caffe2_plan_input(plan, 0);
   const caffe2_tensor* out = caffe2_plan_output(plan, 0);
-  if (!in || !out || !in->pixels || in->shape[0] != 1) return fail("the plan takes no single image");
+  if (!in || !out || !in->pixels || in->dtype != CAFFE2_FLOAT32 || in->shape[0] != 1)
+    return fail("the plan takes no single image");
 
   const int64_t channels = in->shape[1], pixels = in->shape[2] * in->shape[3];
   uint8_t* image = malloc((size_t)(channels * pixels));

@@ -279,7 +279,7 @@ def test_buffers_lie_within_the_arena(instruction_set):
 
 
 def test_steps_stay_within_their_buffers(instruction_set):
-    program, (x, y) = make_program(instruction_set, [16, 16])
+    program, (x, y, _, odd) = make_program(instruction_set, [16, 16, 1, 8])
     table = np.zeros(256, np.uint8)
     for call in [
         lambda: program.look_up(x, y, 17, table),
@@ -291,6 +291,12 @@ def test_steps_stay_within_their_buffers(instruction_set):
         lambda: program.add(x, y, y, 17, 1, 0, 1, 0, 20, 0, 0),
         lambda: program.add(x, y, y, 16, 1, 0, 1, 0, 33, 0, 0),
         lambda: program.softmax(x, y, 2, 9, np.zeros(256, np.int64)),
+        lambda: program.softmax(x, y, 2, 8, np.full(256, -1, np.int64)),
+        lambda: program.softmax(x, y, 2, 8, np.full(256, 2**56, np.int64)),
+        lambda: program.look_up_floats(x, odd, 1, np.zeros(256, np.float32)),
+        lambda: program.dequantize(x, odd, 1, 1.0, 0),
+        lambda: program.quantize(odd, y, 1, 1.0, 0),
+        lambda: program.quantize_planes(odd, y, 1, 1, 1, 1.0, 0),
         lambda: program.look_up_floats(x, y, 5, np.zeros(256, np.float32)),
         lambda: program.look_up_floats(x, y, 4, np.zeros(255, np.float32)),
         lambda: program.look_up_gated(x, x, y, 1, 1, 17, np.zeros(65536, np.uint8)),
@@ -314,6 +320,20 @@ def window(**changes):
     """A window of 3 by 3 on 4 by 4 pixels, padded, or what changes make of it."""
     sizes = dict(images=1, input=(4, 4), output=(4, 4), kernel=(3, 3))
     return kernels._int8.Window(**(sizes | dict(stride=(1, 1), dilation=(1, 1), pads=(1, 1)) | changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(output=(1, 2**16), stride=(1, 2**10)),
+        dict(output=(2**16, 1), stride=(2**10, 1)),
+        dict(kernel=(1, 2**12), dilation=(1, 2**13)),
+        dict(kernel=(2**12, 2**12)),
+    ],
+)
+def test_windows_that_span_more_than_any_image(changes):
+    with pytest.raises(ValueError, match="of a window"):
+        window(**changes)
 
 
 def add_convolution(program, buffers, window, channels, groups, weights, bias):

@@ -126,15 +126,21 @@ def test_files_cut_short_are_refused(library):
         assert plan is None
 
 
-def test_changed_files_are_refused_or_run(library):
-    """Whatever a byte becomes: an error, or a run within the plan's own memory."""
+BYTES = [bytes([value]) for value in (0, 1, 2, 3, 127, 128, 255)]
+NUMBERS = [value.to_bytes(8, "little", signed=True) for value in (-1, 0, 1, 2, 255, 2**24 - 1, 2**31, 2**36, 2**63 - 1)]
+
+
+@pytest.mark.parametrize("values", [BYTES, NUMBERS], ids=["bytes", "numbers"])
+def test_changed_files_are_refused_or_run(library, values):
+    """Whatever a byte or a number becomes: an error, or a run within the plan's own memory."""
     content, feeds = small_plan()
     rng = np.random.default_rng(0)
     refused = 0
     for _ in range(300):
         changed = bytearray(content)
-        for position in rng.integers(16, len(content), rng.integers(1, 4)):
-            changed[position] = rng.choice([0, 1, 127, 128, 255, int(rng.integers(0, 256))])
+        for position in rng.integers(16, len(content) - 8, rng.integers(1, 4)):
+            value = values[rng.integers(len(values))]
+            changed[position : position + len(value)] = value
         with opened(library, bytes(changed)) as plan:
             if plan is None:
                 refused += 1
