@@ -12,10 +12,9 @@ kernels=caffe2_models/kernels
 export CXX=${CXX:-g++} CC=${CC:-gcc}
 mkdir -p "$folder/objects"
 
-# As in setup.py; all but what is Python's.
-for source in "$kernels"/*.cpp; do
+# As in setup.py; all but what includes Python's headers, itself or by these.
+grep -LE 'pybind11|"(arrays|detection)\.h"' "$kernels"/*.cpp | while read -r source; do
     object=$folder/objects/$(basename "$source" .cpp).o
-    grep -q pybind11 "$source" "${source%.cpp}.h" 2>/dev/null && continue
     if [ ! "$object" -nt "$source" ] || [ -n "$(find "$kernels" -name '*.h' -newer "$object")" ]; then
         echo "$source $object"
     fi
