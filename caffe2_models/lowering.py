@@ -216,9 +216,13 @@ def lower_net(
 
 
 def lower(
-    net: Net | Part, input_types: Mapping[str, TensorType], outputs: Sequence[str] | None = None, qdq: bool = False
+    net: Net | Part,
+    input_types: Mapping[str, TensorType],
+    outputs: Sequence[str] | None = None,
+    qdq: bool = False,
+    count: int | None = None,
 ) -> Lowered:
-    """The net as a graph; see lower_net."""
+    """The net as a graph; see lower_net. count: of what only a run counts; without one, that is refused."""
     absent = sorted({node.type for node in net.operators if not node.operator.is_in_onnx()})
     if absent:
         raise UnsupportedError(f"{', '.join(absent)}: ONNX cannot say what the operator computes")
@@ -227,7 +231,7 @@ def lower(
     writers = Counter(name for node in net.operators for name in node.outputs)
     graph = Graph(reserved=[*symbols, *writers])
     taken = set(symbols)
-    for step in net.walk(input_types):
+    for step in net.walk(input_types, count):
         node, since = step.node, len(graph.nodes)
         with node.context():
             if not step.is_exact:

@@ -146,9 +146,12 @@ class Net:
             for name, given in shapes.items()
         }
 
-    def walk(self, input_shapes: Mapping[str, tuple[int, ...] | TensorType]) -> Iterator[Step]:
+    def walk(
+        self, input_shapes: Mapping[str, tuple[int, ...] | TensorType], count: int | None = None
+    ) -> Iterator[Step]:
         """Every operator in order with the types of its inputs and outputs at that moment; nothing is run.
 
+        count: how many there are of what only a run counts (boxes that are kept, say); None: nobody knows.
         Those of the nets that an operator holds stand in its step (`flat` lists all).
         Raises UnsupportedError (all operators it does not know at once) or ModelError.
         """
@@ -161,7 +164,7 @@ class Net:
             if name not in types and name not in [*self.inputs, *self.predict.external_input]:
                 raise ModelError(f"{name} is no input; the net's inputs are {listing(self.inputs)}")
             types[name] = given
-        return walk(self.operators, types)
+        return walk(self.operators, types, count)
 
     def infer_types(self, input_shapes: Mapping[str, tuple[int, ...] | TensorType]) -> dict[str, TensorType]:
         """The type of every blob after a run (of its last writer), without running anything."""
@@ -290,9 +293,9 @@ class Part:
         self.reads, self.writes = list(reads), list(writes)
         self.outputs = self.writes
 
-    def walk(self, input_types: Mapping[str, TensorType]) -> Iterator[Step]:
+    def walk(self, input_types: Mapping[str, TensorType], count: int | None = None) -> Iterator[Step]:
         """Its operators at their moments, given the types of the blobs that it reads; parameters aside."""
-        return walk(self.operators, {**self.parameter_types, **input_types})
+        return walk(self.operators, {**self.parameter_types, **input_types}, count)
 
 
 def load_net(path: str | os.PathLike, init_path: str | os.PathLike | None = None) -> Net:

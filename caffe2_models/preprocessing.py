@@ -13,7 +13,7 @@ from caffe2_models.proto import caffe2_pb2
 INPUT_DIMS = "input_dims"  # the name of the NetDef argument: {"data": [null, 3, 48, 320]}
 
 INPUT_DTYPES = "input_dtypes"  # likewise, of those that are not float32: {"ids": "int64"}
-DTYPES = {name: np.dtype(name) for name in ("float32", "int32", "int64", "uint8", "int8", "bool")}
+DTYPES = {name: np.dtype(name) for name in ("float32", "int32", "int64", "uint8", "int8", "uint16", "int16", "bool")}
 
 
 def get_preprocessing(net: caffe2_pb2.NetDef) -> Preprocessing | None:

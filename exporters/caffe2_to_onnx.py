@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 import onnx
 
-from caffe2_common.errors import ModelError
+from caffe2_common.errors import ModelError, UnsupportedError
 from caffe2_models import Int8Tensor, Net, origin
 from caffe2_models.lowering import Lowered, lower
 from caffe2_models.preprocessing import get_preprocessing
@@ -25,6 +25,7 @@ from exporters.verification import Sample, run_onnx
 
 # Two batches: what differs between the graphs depends on the batch. Slices that a net makes of its batch fit.
 BATCHES = (6, 7)
+COUNTS = (10, 11)  # and how many there are of what only a run counts
 
 
 Int8Form = Literal["exact", "qdq", "qlinear"]
@@ -52,7 +53,7 @@ def to_onnx(net: Net, shapes: Mapping[str, Sequence[int]], int8: Int8Form = "exa
 
 def lowered_model(net: Net, shapes: Mapping[str, Sequence[int]], int8: Int8Form) -> onnx.ModelProto:
     """The nodes alone, with a free batch where the graph allows it; "qlinear" is "qdq" before it is rewritten."""
-    return _with_free_batch(net, shapes, int8) or _model(_lowered(net, shapes, int8))
+    return _with_free_batch(net, shapes, int8) or _with_fixed_batch(net, shapes, int8)
 
 
 def compare_onnx(net: Net, model: onnx.ModelProto, samples: Sequence[Sample], form: Int8Form) -> Int8Report:
@@ -99,12 +100,29 @@ def _with_outputs(model: onnx.ModelProto, blobs: Sequence[str]) -> onnx.ModelPro
 
 def _with_free_batch(net: Net, shapes: Mapping[str, Sequence[int]], int8: Int8Form) -> onnx.ModelProto | None:
     """The model with a free batch, or None where something in the graph is made for one batch."""
-    if len({shape[0] for shape in shapes.values()}) > 1:
+    if len({shape[:1] for shape in map(tuple, shapes.values())}) != 1 or () in map(tuple, shapes.values()):
         return None
     try:
-        first, second = (_lowered(net, _with_batch(shapes, batch), int8) for batch in BATCHES)
+        first, second = (
+            _lowered(net, _with_batch(shapes, batch), int8, count) for batch, count in zip(BATCHES, COUNTS, strict=True)
+        )
     except ModelError:  # shapes that go with one batch only; what else may be wrong shows at that batch
         return None
+    return _joined(first, second)
+
+
+def _with_fixed_batch(net: Net, shapes: Mapping[str, Sequence[int]], int8: Int8Form) -> onnx.ModelProto:
+    """The model for these shapes. Raises UnsupportedError where it would be made for some number of what it counts."""
+    if all(step.is_exact or step.within is not None for step in net.walk(net.input_types(shapes))):
+        return _model(_lowered(net, shapes, int8))
+    joined = _joined(*(_lowered(net, shapes, int8, count) for count in COUNTS))
+    if joined is None:
+        raise UnsupportedError("its sizes are known only when the net runs, and ONNX would have to be told")
+    return joined
+
+
+def _joined(first: Lowered, second: Lowered) -> onnx.ModelProto | None:
+    """One model of two that differ in sizes that are free; None where what they consist of differs."""
     nodes = first.graph.nodes
     weights, others = first.weights(), second.weights()
     if nodes != second.graph.nodes or weights.keys() != others.keys():
@@ -121,8 +139,10 @@ def _with_free_batch(net: Net, shapes: Mapping[str, Sequence[int]], int8: Int8Fo
     ends = [*second.inputs.values(), *(symbol.type for symbol in second.outputs.values())]
     for value, end in zip([*model.graph.input, *model.graph.output], ends, strict=True):
         for axis, (dim, size) in enumerate(zip(value.type.tensor_type.shape.dim, end.shape, strict=True)):
-            if dim.dim_value != size:
-                dim.dim_param = "batch" if axis == 0 else f"batch_{axis}"
+            if (dim.dim_value, size) == BATCHES and axis == 0:
+                dim.dim_param = "batch"
+            elif dim.dim_value != size:
+                dim.dim_param = f"{value.name}_{axis}"
     return model
 
 
@@ -138,8 +158,8 @@ def _freed(first: np.ndarray, second: np.ndarray, reader: tuple[str, int]) -> np
     return np.where(different, -1, first) if different.sum() == 1 and -1 not in first else None
 
 
-def _lowered(net: Net, shapes: Mapping[str, Sequence[int]], int8: Int8Form) -> Lowered:
-    return lower(net, net.input_types(shapes), qdq=int8 != "exact")
+def _lowered(net: Net, shapes: Mapping[str, Sequence[int]], int8: Int8Form, count: int | None = None) -> Lowered:
+    return lower(net, net.input_types(shapes), qdq=int8 != "exact", count=count)
 
 
 def _model(lowered: Lowered) -> onnx.ModelProto:

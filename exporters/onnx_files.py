@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 
-from caffe2_common.errors import ModelError
+from caffe2_common.errors import ModelError, UnsupportedError
 from caffe2_common.files import open_atomically, read_whole
 from caffe2_common.preprocessing import KEY, Preprocessing
 from caffe2_common.sizes import Dims, Size, pair_of
@@ -76,10 +76,15 @@ def all_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 
 
 def opset_version(model: onnx.ModelProto) -> int:
-    """The version of ONNX's own operator set. Raises ModelError where the model names none."""
+    """The version of ONNX's own operator set; the newest, where the model names only others.
+
+    Raises ModelError where it names none.
+    """
     for opset in model.opset_import:
         if opset.domain in ("", "ai.onnx"):
             return opset.version
+    if model.opset_import and all(node.domain not in ("", "ai.onnx") for node in model.graph.node):
+        return onnx.defs.onnx_opset_version()
     raise ModelError("the ONNX model names no operator set of ONNX")
 
 
@@ -130,12 +135,16 @@ def input_dtypes(model: onnx.ModelProto) -> dict[str, np.dtype]:
 
 
 def _dims_of(graph: onnx.GraphProto, value: onnx.ValueInfoProto, size: Size | None, given: Dims | None) -> Dims:
-    if not value.type.HasField("tensor_type") or not value.type.tensor_type.HasField("shape"):
+    if not value.type.HasField("tensor_type"):
+        kind = value.type.WhichOneof("value").removesuffix("_type")
+        raise UnsupportedError(f"input {value.name} is of the type {kind}; Caffe2 has blobs of tensors only")
+    if not value.type.tensor_type.HasField("shape"):
         raise ModelError(f"input {value.name} has no shape in the ONNX file")
     dims = value.type.tensor_type.shape.dim
-    fixed: list[int | None] = [dim.dim_value if dim.dim_value > 0 else None for dim in dims]
-    if any(dim.HasField("dim_value") and dim.dim_value == 0 for dim in dims[1:]):  # old exporters' free batch is 0
-        raise ModelError(f"input {value.name} has no elements: {[dim.dim_value for dim in dims]}")
+    fixed: list[int | None] = [dim.dim_value if dim.HasField("dim_value") else None for dim in dims]
+    if len(fixed) == 4 and fixed[0] == 0:
+        fixed[0] = None  # the free batch of images in old exporters' files
+    fixed = [dim if dim is not None and dim >= 0 else None for dim in fixed]
     if given is not None and len(given) != len(fixed):
         raise ModelError(f"input {value.name} has {len(fixed)} dimensions, not {len(given)}")
     wanted: list[int | None] = list(given) if given is not None else [None] * len(fixed)

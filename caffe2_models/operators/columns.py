@@ -69,6 +69,25 @@ class Im2Col(Columns):
             taps = taps.transpose(0, 3, 4, 2, 1)
         return np.ascontiguousarray(taps).reshape(shape)
 
+    def lower(self, graph, x):
+        """A convolution of each channel with as many weights as there are taps, each a single 1."""
+        shape, fit = self.columns_of(image_shape(x.type, self.order))
+        channels = x.shape[1 if self.order == "NCHW" else 3]
+        taps = np.eye(fit.area, dtype=np.float32).reshape(fit.area, 1, *fit.kernel)
+        y = graph.add(
+            "Conv",
+            *(x if self.order == "NCHW" else graph.to_nchw(x), graph.constant(np.tile(taps, (channels, 1, 1, 1)))),
+            kernel_shape=fit.kernel,
+            strides=fit.stride,
+            dilations=fit.dilation,
+            pads=fit.pads,
+            group=channels,
+        )
+        if self.order == "NCHW":
+            return y
+        places = graph.add("Reshape", y, graph.ints([0, channels, fit.area, *fit.output]))
+        return graph.add("Reshape", graph.add("Transpose", places, perm=[0, 3, 4, 2, 1]), graph.ints([0, *shape[1:]]))
+
     def workspace(self, x):
         count, channels, *size = image_shape(x, self.order)
         return 4 * count * channels * self.place.fit(*size).padded_area(*size)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -47,15 +48,40 @@ class NotEqual(Comparison):
         return graph.add("Not", super().lower(graph, a, b))
 
 
-@operator("BitwiseAnd", function=staticmethod(np.bitwise_and))
-@operator("BitwiseOr", function=staticmethod(np.bitwise_or))
-@operator("BitwiseXor", function=staticmethod(np.bitwise_xor))
+@operator("BitwiseAnd", function=staticmethod(np.bitwise_and), onnx_type="And")
+@operator("BitwiseOr", function=staticmethod(np.bitwise_or), onnx_type="Or")
+@operator("BitwiseXor", function=staticmethod(np.bitwise_xor), onnx_type="Xor")
 @dataclass(frozen=True)
 class Bitwise(Binary):
-    """Bits of integers; ONNX has them from opset 18 on."""
+    """Bits of integers; ONNX has them from opset 18 on, and until then digit by digit: [..., bits] of 0 and 1."""
 
+    onnx_type: ClassVar[str]
     dtypes = INDICES | BOOL
-    lower = Operator.lower
+
+    def lower(self, graph, a, b):
+        if a.type.dtype == np.bool_:
+            return super().lower(graph, a, b)
+        width = 8 * a.type.dtype.itemsize
+        aligned = self.aligned(a.shape, b.shape)
+        second = graph.add("Reshape", b, graph.ints(aligned)) if aligned != b.shape else b
+        digits = [self._digits(graph, graph.cast(x, np.int64), width) for x in (a, second)]
+        joined = graph.cast(graph.add(self.onnx_type, *(graph.cast(each, np.bool_) for each in digits)), np.int64)
+        weights = np.array([*(1 << i % 32 for i in range(width - 1)), -(1 << 31)], np.int64)
+        total = None
+        for start in range(width - 32, -1, -32):  # apart, for ONNX Runtime adds int64 in float64
+            half = np.where((np.arange(width) >= start) & (np.arange(width) < start + 32), weights, 0)
+            part = graph.add("ReduceSum", graph.add("Mul", joined, graph.constant(half)), graph.ints([-1]), keepdims=0)
+            higher = total and graph.add("Mul", total, graph.constant(1 << 32, np.int64))
+            total = graph.add("Add", higher, part) if higher else part
+        return graph.cast(total, a.type.dtype)
+
+    def _digits(self, graph, x: str, width: int) -> str:
+        """All but the last are floor(x / 2^i) modulo 2; the last tells the sign."""
+        column = graph.add("Unsqueeze", x, graph.ints([-1]))
+        places = graph.constant(np.array([1 << i for i in range(width - 1)], np.int64))
+        floor = graph.add("Div", graph.add("Sub", column, graph.add("Mod", column, places)), places)
+        below = graph.cast(graph.add("Less", column, graph.constant(0, np.int64)), np.int64)
+        return graph.add("Concat", graph.add("Mod", floor, graph.constant(2, np.int64)), below, axis=-1)
 
 
 @operator("Not")

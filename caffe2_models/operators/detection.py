@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from caffe2_common.errors import ModelError
+from caffe2_common.errors import ModelError, UnsupportedError
 from caffe2_models import kernels
 from caffe2_models.arguments import Arguments
 from caffe2_models.detection import boxes as box_math
@@ -281,6 +281,34 @@ class BoxWithNMSLimit(Operator):
         out_scores, out_boxes, classes, rows, sizes = (np.concatenate(parts) for parts in zip(*found, strict=True))
         sizes = sizes.reshape(len(found), -1)
         return out_scores, out_boxes, classes, sizes.sum(axis=1).astype(np.float32), rows, sizes
+
+    def lower(self, graph, scores, boxes, splits=None):
+        """Of one image and one class besides the background, as NonMaxSuppression, which tells the rows."""
+        simple = self.cls_agnostic_bbox_reg and self.input_boxes_include_bg_cls and not self.legacy_plus_one
+        if not simple or self.soft_nms_enabled or self.rotated or scores.shape[1] != 2 or splits is not None:
+            raise UnsupportedError("suppression of several classes or images, soft, or of rotated boxes, in ONNX")
+        matrix = graph.add("Reshape", scores, graph.ints([-1, 2]))
+        corners = graph.add("Reshape", boxes, graph.ints([-1, 4]))
+        column = graph.add("Gather", matrix, graph.constant(1, np.int64), axis=1)
+        limit = self.detections_per_im if self.detections_per_im > 0 else 1 << 62
+        chosen = graph.add(
+            "NonMaxSuppression",
+            *(graph.add("Unsqueeze", x, graph.ints(axes)) for x, axes in ((corners, [0]), (column, [0, 1]))),
+            *(graph.constant(limit, np.int64), graph.constant(np.float32(self.nms))),
+            graph.constant(np.float32(self.score_thresh)),
+        )
+        rows = graph.add("Gather", chosen, graph.constant(2, np.int64), axis=1)
+        count = graph.add("Shape", rows)
+        classes = graph.add("Expand", graph.constant(np.float32(self.output_classes_include_bg_cls)), count)
+        sizes = graph.add("Unsqueeze", graph.add("Pad", count, graph.ints([1, 0])), graph.ints([0]))
+        return (
+            graph.add("Gather", column, rows, axis=0),
+            graph.add("Gather", corners, rows, axis=0),
+            classes,
+            graph.cast(count, np.float32),
+            graph.cast(rows, np.int32),
+            graph.cast(sizes, np.int32),
+        )
 
     def _of_image(self, scores, boxes):
         """(scores, boxes, classes, rows, detections of each class) of one image."""

@@ -344,6 +344,7 @@ class Range(Operator):
     """
 
     dtypes = NUMBERS
+    lists_numbers = True
 
     def infer(self, first, stop=None, step=None):
         given = [x for x in (first, stop, step) if x is not None]
@@ -357,6 +358,12 @@ class Range(Operator):
         start, stop, step = self._bounds(*bounds)
         counted = np.arange(self._length(start, stop, step)).astype(start.dtype)
         return start + counted * step
+
+    def lower(self, graph, first, stop=None, step=None):
+        kind = first.type.dtype
+        bounds = [graph.add("Reshape", x, graph.ints([])) for x in (first, stop, step) if x is not None]
+        start, bounds = (graph.constant(0, kind), bounds) if len(bounds) == 1 else (bounds[0], bounds[1:])
+        return graph.add("Range", start, *bounds, *([graph.constant(1, kind)] if len(bounds) == 1 else []))
 
     @staticmethod
     def _bounds(first, stop=None, step=None) -> tuple[np.generic, np.generic, np.generic]:

@@ -1,5 +1,6 @@
 """Operators in their places: what a net, and a net that an operator holds, is a list of."""
 
+import dataclasses
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -220,6 +221,16 @@ class Step:
         """Whether all that it reads and writes has the size that stands here."""
         return self.within is None and all(t.is_exact for t in [*self.inputs, *self.outputs])
 
+    def counting(self, count: int) -> "Step":
+        """The same, where there are so many of what only a run counts: that is the outputs' first dimension."""
+        counted = self.node.operator.lists_numbers and len(self.outputs) == 1
+        outputs = [
+            TensorType((count,), self.inputs[0].dtype) if t.is_unknown and counted else
+            t if t.is_exact or t.is_unknown else TensorType((count, *t.shape[1:]), t.dtype)
+            for t in self.outputs
+        ]  # fmt: skip
+        return dataclasses.replace(self, outputs=outputs)
+
     @property
     def macs(self) -> int:
         if self.within is not None:
@@ -282,10 +293,13 @@ def make_nodes(
     return nodes
 
 
-def walk(nodes: Iterable[Node], types: dict[str, TensorType]) -> Iterator[Step]:
-    """Every operator at its moment, nothing run; `types`, the blobs so far, grow by what they write."""
+def walk(nodes: Iterable[Node], types: dict[str, TensorType], count: int | None = None) -> Iterator[Step]:
+    """Every operator at its moment, nothing run; `types`, the blobs so far, grow by what they write.
+
+    count: how many there are of what only a run counts; None: nobody knows.
+    """
     for node in nodes:
-        step = node.step(types)
+        step = node.step(types) if count is None else node.step(types).counting(count)
         types.update(zip(node.outputs, step.outputs, strict=True))
         yield step
 

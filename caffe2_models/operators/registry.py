@@ -118,6 +118,7 @@ class Operator:
     carries_order: typing.ClassVar[bool] = False  # converters write `order` to it, as the published nets have it
     idle_arguments: typing.ClassVar[frozenset[str]] = frozenset()  # that exporters write to it, and it does not look at
     refuses_content: typing.ClassVar[bool] = False  # raises ModelError for what a run brings; other runtimes would not
+    lists_numbers: typing.ClassVar[bool] = False  # a vector of the input's type, whose length only a run tells
     ranks: typing.ClassVar[bool] = False  # takes the first input's values in their order: a last bit moves whole boxes
     passes_clamps: typing.ClassVar[bool] = False  # maxima or values that move: a clamp behind it may stand before it
     passes_factors: typing.ClassVar[bool] = False  # f(t x) = t f(x) for a factor t > 0, and channels stay apart

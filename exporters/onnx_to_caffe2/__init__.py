@@ -13,7 +13,7 @@ from exporters.layers.naming import layer_name
 from exporters.layers.rules import RULES
 from exporters.onnx_files import get_onnx_preprocessing
 from exporters.onnx_to_caffe2 import operators  # noqa: F401  fills CONVERSIONS
-from exporters.onnx_to_caffe2.missing import MISSING
+from exporters.onnx_to_caffe2.missing import lack
 from exporters.onnx_to_caffe2.registry import CONVERSIONS, Node, convert_node
 from exporters.onnx_to_caffe2.source import Source, SourceNode, read_source
 
@@ -50,7 +50,7 @@ def _recorded(blob: Blob) -> Dims:
 
 def _convert_nodes(source: Source) -> Graph:
     blobs = {name: _blob(name, source) for name in source.inputs}
-    graph = Graph(source.name, list(blobs.values()), [])
+    graph = Graph(source.name, [blob for blob in blobs.values() if not blob.is_constant], [])
     nodes = _live(source)
     needed = {*source.outputs, *(name for node in nodes for name in node.inputs)}
     unknown: dict[str, list[str]] = {}
@@ -63,7 +63,8 @@ def _convert_nodes(source: Source) -> Graph:
         if node.type not in CONVERSIONS:
             unknown.setdefault(node.type, []).append(node.name or f"-> {node.outputs[0]}")
         elif lost.isdisjoint(node.inputs):  # else, what may be wrong with it is not known yet
-            context = Node(graph, node.type, source.opset, _layer(node), outputs)
+            read = [name in needed for name in node.outputs]
+            context = Node(graph, node.type, source.opset, _layer(node), outputs, read)
             try:
                 results = convert_node(context, inputs, node.attributes)
                 if beyond := [name for name in node.outputs[len(results) :] if name in needed]:
@@ -118,8 +119,7 @@ def _require_all_converted(unknown: dict[str, list[str]], problems: list[str]) -
     """One error for all nodes that could not be converted: unknown operators by type, problems by node."""
     messages = []
     if unknown:
-        reasons = {kind: f": {MISSING[kind]}" if kind in MISSING else "" for kind in unknown}
-        listed = "; ".join(f"{kind} ({', '.join(names)}){reasons[kind]}" for kind, names in sorted(unknown.items()))
+        listed = "; ".join(f"{kind} ({', '.join(names)}): {lack(kind)}" for kind, names in sorted(unknown.items()))
         messages.append(f"ONNX operators that are not supported: {listed}")
     if problems:
         messages.append(f"cannot be converted: {'; '.join(problems)}")

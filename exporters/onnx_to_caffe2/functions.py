@@ -28,7 +28,7 @@ def expand_node(
             names[name] = f"{prefix}/{name}"
         return names[name]
 
-    return [_renamed(inner, rename, attributes) for inner in body.node]
+    return [rename_node(inner, rename, attributes) for inner in body.node]
 
 
 def schema_defaults(schema: onnx.defs.OpSchema) -> list[onnx.AttributeProto]:
@@ -58,13 +58,14 @@ def _newest(versions: Sequence[int], opset: int) -> int:
     return max((version for version in versions if version <= opset), default=min(versions))
 
 
-def _renamed(
+def rename_node(
     inner: onnx.NodeProto, rename: Callable[[str], str], attributes: dict[str, onnx.AttributeProto]
 ) -> onnx.NodeProto:
+    """A node, and the graphs in it, with other names, and with attributes that it refers to in their places."""
     node = onnx.NodeProto()
     node.CopyFrom(inner)
-    node.input[:] = [rename(name) for name in inner.input]
-    node.output[:] = [rename(name) for name in inner.output]
+    node.input[:] = [name and rename(name) for name in inner.input]
+    node.output[:] = [name and rename(name) for name in inner.output]
     node.name = next(filter(None, node.output), "")
     del node.attribute[:]
     for attribute in inner.attribute:
@@ -86,6 +87,6 @@ def _rename_graph(graph: onnx.GraphProto, rename: Callable[[str], str], attribut
         tensor.name = rename(tensor.name)
     for value in [*graph.input, *graph.output]:
         value.name = rename(value.name)
-    nodes = [_renamed(node, rename, attributes) for node in graph.node]
+    nodes = [rename_node(node, rename, attributes) for node in graph.node]
     del graph.node[:]
     graph.node.extend(nodes)

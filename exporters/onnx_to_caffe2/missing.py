@@ -1,30 +1,14 @@
 """What Caffe2 1.8.1 lacks of ONNX operators that are refused: what a refusal says."""
 
-_FOURIER = "Caffe2 has no Fourier transform"
-_PLACES = "Caffe2 gathers and scatters along one dimension only"
 _SEQUENCES = "Caffe2 has no sequences of tensors"
-_RANDOM = "random numbers, which no two runtimes draw alike"
-_INTEGERS = "Caffe2's integer arithmetic (Int8...) takes scales that are constants, in QDQ or QLinear form"
+_RANDOM = "Caffe2's UniformFill and GaussianFill have no argument seed, so that no two runs are alike"
 
 MISSING = {
-    "DFT": _FOURIER,
-    "STFT": _FOURIER,
-    "MelWeightMatrix": "Caffe2 has no filter banks",
-    "GridSample": "Caffe2 samples images at no places that are computed, but for boxes (RoIAlign)",
-    "AffineGrid": "Caffe2 samples images at no places that are computed, but for boxes (RoIAlign)",
-    "DeformConv": "Caffe2 has it on GPUs only",
-    "MaxUnpool": "Caffe2's MaxPool does not tell where its maxima are",
-    "NonMaxSuppression": "Caffe2's BoxWithNMSLimit gives boxes, not their places in the list",
-    "GatherND": _PLACES,
-    "ScatterND": _PLACES,
-    "TensorScatter": _PLACES,
+    "If": "Caffe2's If makes no blobs of two shapes",
     "Det": "Caffe2 has no determinants",
     "BitCast": "Caffe2 does not read bits as another type",
-    "Loop": "Caffe2's loops are nets that it runs; only what is constant is unrolled here",
-    "Scan": "Caffe2's loops are nets that it runs; only what is constant is unrolled here",
-    "Mod": "Caffe2's Mod takes integers",
-    "ConvInteger": _INTEGERS,
-    "MatMulInteger": _INTEGERS,
+    "Loop": "Caffe2's ONNXWhile has no scan outputs; only loops whose turns are counted before are unrolled",
+    "Scan": "Caffe2 has no Scan; from opset 9 on it is unrolled, up to 1,024 turns",
     "SplitToSequence": _SEQUENCES,
     "SequenceConstruct": _SEQUENCES,
     "SequenceAt": _SEQUENCES,
@@ -36,3 +20,8 @@ MISSING = {
     "RandomUniform": _RANDOM,
     "Multinomial": _RANDOM,
 }
+
+
+def lack(kind: str) -> str:
+    """Why an ONNX operator (with its domain, unless ONNX's own) is not converted."""
+    return MISSING.get(kind, f"Caffe2 has no {kind.rpartition('.')[2]}")

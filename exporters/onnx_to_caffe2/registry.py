@@ -7,7 +7,7 @@ too, whichever way the opset at hand spells them: `constants` gives their positi
 """
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +46,7 @@ class Node:
     opset: int
     layer: str
     outputs: list[Blob]  # their types, as ONNX defines them
+    read: Sequence[bool]  # whether anyone reads them
 
     @property
     def output(self) -> Blob:
@@ -86,5 +87,5 @@ def convert_node(node: Node, inputs: list[Blob | None], attributes: dict[str, ob
 
 def _constant_value(blob: Blob, name: str):
     if not blob.is_constant:
-        raise Unsupported(f"its {name} are computed while the net runs")
+        raise Unsupported(f"Caffe2 takes its {name} as an argument; here a blob has it, which the net computes")
     return blob.value.tolist()

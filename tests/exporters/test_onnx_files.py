@@ -219,7 +219,7 @@ def test_all_unsupported_nodes_are_listed_at_once():
         convert(model)
     text = str(error.value)
     assert "Det (first, third)" in text and "custom.Magic (second)" in text and "fine" not in text
-    assert "Supported are:" in text and "Conv, ConvTranspose" in text
+    assert "Supported are:" in text and "Conv, ConvInteger, ConvTranspose" in text
 
 
 def test_unknown_operators_and_unsupported_attributes_are_one_error():
@@ -229,7 +229,7 @@ def test_unknown_operators_and_unsupported_attributes_are_one_error():
         <ir_version: 8, opset_import: ["": 17, "custom": 1]>
         net (float[1,3,8,8] x) => (float y) {
             [first] a = custom.Magic(x)
-            [second] b = MaxPool<kernel_shape=[2,2], dilations=[2,2]>(x)
+            [second] b = LRN<size=2>(x)
             [third] c = GlobalAveragePool(a)
             [fourth] d = GlobalAveragePool(b)
             [fifth] e = Det(c)
@@ -241,8 +241,9 @@ def test_unknown_operators_and_unsupported_attributes_are_one_error():
         convert(model)
     text = str(error.value)
     assert text.startswith(
-        "ONNX operators that are not supported: Det (fifth): Caffe2 has no determinants; custom.Magic (first). "
-        "cannot be converted: MaxPool second: dilations other than 1. Supported are: Abs, Acos, "
+        "ONNX operators that are not supported: Det (fifth): Caffe2 has no determinants; "
+        "custom.Magic (first): Caffe2 has no Magic. "
+        "cannot be converted: LRN second: Caffe2's LRN takes no even size. Supported are: Abs, Acos, "
     )
 
 
@@ -251,7 +252,7 @@ def test_all_nodes_with_unsupported_attributes_are_listed_at_once():
         """
         <ir_version: 8, opset_import: ["": 17]>
         net (float[1,3,8,8] x) => (float a, float b) {
-            [first] a = MaxPool<kernel_shape=[2,2], dilations=[2,2]>(x)
+            [first] a = LRN<size=2>(x)
             s = Constant<value=float[4]{1,1,2,2}>()
             [second] b = Resize<coordinate_transformation_mode="tf_crop_and_resize">(x, , s)
         }
@@ -259,21 +260,22 @@ def test_all_nodes_with_unsupported_attributes_are_listed_at_once():
     )
     with pytest.raises(UnsupportedError) as error:
         convert(model)
-    assert "MaxPool first: dilations other than 1" in str(error.value)
-    assert "Resize second: mode nearest with coordinates tf_crop_and_resize" in str(error.value)
+    assert "LRN first: Caffe2's LRN takes no even size" in str(error.value)
+    assert "Resize second: Caffe2 resizes no region that is computed" in str(error.value)
 
 
-def test_second_outputs_that_are_needed_are_refused():
+def test_places_of_maxima():
     model = onnx.parser.parse_model(
         """
         <ir_version: 8, opset_import: ["": 12]>
-        net (float[1,3,8,8] x) => (float[1,3,4,4] y, int64[1,3,4,4] where) {
+        net (float[2,3,8,8] x) => (float[2,3,4,4] y, int64[2,3,4,4] where) {
             y, where = MaxPool<kernel_shape=[2,2], strides=[2,2]>(x)
         }
         """
     )
-    with pytest.raises(UnsupportedError, match="MaxPool -> y: its output where has no counterpart"):
-        convert(model)
+    x = np.random.default_rng(0).standard_normal((2, 3, 8, 8), np.float32)
+    found = convert(model).session("reference").run({"x": x})
+    np.testing.assert_array_equal(x.ravel()[found["where"]], found["y"])
 
 
 @pytest.mark.parametrize(

@@ -15,4 +15,7 @@ from exporters.onnx_to_caffe2.operators import (  # noqa: F401
     recurrent,
     reduction,
     resampling,
+    sampling,
+    spectral,
+    training,
 )

@@ -4,7 +4,8 @@ import itertools
 
 import numpy as np
 
-from exporters.onnx_to_caffe2.operators.logic import bounded
+from exporters.onnx_to_caffe2.operators.broadcasting import widened
+from exporters.onnx_to_caffe2.operators.logic import larger
 from exporters.onnx_to_caffe2.registry import converts
 
 SIXTH = 1 / 6
@@ -44,11 +45,14 @@ def unary(node, x):
 
 
 @converts("Clip")
+@widened
 def clip(node, x, low_input=None, high_input=None, *, min=None, max=None):
-    """Bounds that are computed take a Max and a Min."""
+    """Bounds that are computed, and those of whole numbers, take a Max and a Min."""
     for bound, kind in ((low_input, "Max"), (high_input, "Min")):
-        if bound is not None and not bound.is_constant:
-            x = bounded(node, x, bound, kind)
+        if bound is not None and not (bound.is_constant and x.dtype == np.float32):
+            x = larger(node, x, bound, kind)
+    if x.dtype != np.float32:
+        return x
     if low_input is not None and low_input.is_constant:
         min = low_input.value
     if high_input is not None and high_input.is_constant:

@@ -1,14 +1,18 @@
 """Arithmetic with broadcasting. Caffe2's Add, Sub, Mul and Div broadcast as numpy does."""
 
+import functools
+
 import numpy as np
 
-from exporters.onnx_to_caffe2.operators.broadcasting import as_type, broadcast
+from exporters.onnx_to_caffe2.operators.broadcasting import as_type, broadcast, widened
+from exporters.onnx_to_caffe2.operators.logic import larger
 from exporters.onnx_to_caffe2.registry import converts
 
 FLOAT32 = np.dtype(np.float32)
 
 
 @converts("Add")
+@widened
 def add(node, a, b, *, axis=None, broadcast=None):
     """Two activations of one shape are a Sum, as in the published nets."""
     if not a.is_constant and not b.is_constant and a.shapes == b.shapes:
@@ -17,6 +21,7 @@ def add(node, a, b, *, axis=None, broadcast=None):
 
 
 @converts("Sub", "Mul", "Div")
+@widened
 def binary(node, a, b):
     return node.add(node.type, [a, b])
 
@@ -37,8 +42,11 @@ def mean(node, *inputs):
 
 
 @converts("Max", "Min")
+@widened
 def extremum(node, *inputs):
     """A scalar constant bounds the others: Clip (or Relu). Blobs of one shape: Max, Min."""
+    if inputs[0].dtype != FLOAT32:  # Clip is of floats
+        return functools.reduce(lambda a, b: larger(node, a, b, node.type), inputs)
     bounds = [float(blob.value.ravel()[0]) for blob in inputs if blob.is_constant and blob.value.size == 1]
     blobs = [blob for blob in inputs if not (blob.is_constant and blob.value.size == 1)]
     result = blobs[0] if len(blobs) == 1 else node.add(node.type, broadcast(node, blobs))
@@ -62,3 +70,29 @@ def power(node, x, exponent):
 @converts("Reciprocal")
 def reciprocal(node, x):
     return node.add("Pow", [x], exponent=-1.0)
+
+
+@converts("Mod")
+@widened
+def modulo(node, a, b, *, fmod=0):
+    """a - b * q, for the quotient q rounded down, or towards zero; what is left of it has the sign of b, or of a."""
+    quotient = node.add("Div", [a, b])
+    if a.dtype == FLOAT32:
+        down = node.add("Floor", [quotient])
+        if fmod:
+            up = node.add("Ceil", [quotient])
+            is_negative = as_type(node, node.add("LT", [quotient, node.constant(np.float32(0))]), FLOAT32)
+            down = node.add("Add", [down, node.add("Mul", [node.add("Sub", [up, down]), is_negative])])
+        rest = node.add("Sub", [a, node.add("Mul", [down, b])])
+        infinite = node.add("EQ", [node.add("Abs", [b]), node.constant(np.float32(np.inf))])  # q would be 0 or -1
+        is_other = node.add("LT", [node.add("Mul", [a, b]), node.constant(np.float32(0))])
+        whole = a if fmod else node.add("Where", broadcast(node, [is_other, b, a]))
+        finite = node.add("LT", [node.add("Abs", [a]), node.constant(np.float32(np.inf))])
+        return node.add("Where", broadcast(node, [node.add("And", [infinite, finite]), whole, rest]))
+    rest = node.add("Sub", [a, node.add("Mul", [quotient, b])])
+    if fmod:
+        return rest
+    zero = node.constant(a.dtype.type(0))
+    signs = [node.add("LT", [x, zero]) for x in (rest, b)]
+    is_other = node.add("And", [node.add("Xor", signs), node.add("Not", [node.add("EQ", [rest, zero])])])
+    return node.add("Add", [rest, node.add("Mul", [as_type(node, is_other, a.dtype), b])])

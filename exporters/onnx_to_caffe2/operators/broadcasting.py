@@ -1,5 +1,8 @@
 """Blobs brought to one shape, where Caffe2's operator does not broadcast itself."""
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 
 from exporters.layers import Blob, Unsupported
@@ -77,14 +80,34 @@ def _zeros(node: Node, blobs: list[Blob], wanted: Shapes) -> Blob:
     return zeros
 
 
+def widened(convert: Callable) -> Callable:
+    """A conversion of arithmetic, for whole numbers of 8 and 16 bits too: Caffe2 computes with those of 32 and more."""
+
+    @functools.wraps(convert)
+    def wrapper(node: Node, *blobs: Blob | None, **attributes):
+        narrow = next((x.dtype for x in blobs if x is not None and x.dtype.name in NARROW), None)
+        if narrow is None:
+            return convert(node, *blobs, **attributes)
+        wide = [x if x is None or x.dtype != narrow else as_type(node, x, INT32) for x in blobs]
+        return as_type(node, convert(node, *wide, **attributes), narrow)
+
+    return wrapper
+
+
+NARROW = ("int8", "uint8", "int16", "uint16")
+INT32 = np.dtype(np.int32)
+
+
 def as_type(node: Node, x: Blob, dtype: np.dtype) -> Blob:
     """x in another element type."""
     if x.dtype == dtype:
         return x
+    if x.dtype.kind == "O":
+        raise Unsupported("Caffe2 has no Cast of strings to numbers")
     if x.is_constant:
         return node.constant(x.value.astype(dtype))
     if dtype.name not in CAST_TYPES:
-        raise Unsupported(f"activations of type {dtype}")
+        raise Unsupported(f"Caffe2 has no Cast to {dtype}")
     return node.add("Cast", [x], to=CAST_TYPES[dtype.name])
 
 

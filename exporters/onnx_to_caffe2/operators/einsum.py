@@ -4,7 +4,10 @@ import itertools
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from exporters.layers import Blob, Unsupported
+from exporters.onnx_to_caffe2.operators.layout import transposed
 from exporters.onnx_to_caffe2.registry import Node, converts
 
 Sizes = dict[str, int | None]  # of each label; None for one that depends on the input's shape
@@ -14,6 +17,8 @@ Sizes = dict[str, int | None]  # of each label; None for one that depends on the
 def einsum(node, *inputs, equation):
     """Operand after operand: what is neither wanted nor in another operand is summed first."""
     terms, result = _parse(equation, [x.rank for x in inputs])
+    pairs = [_diagonal(node, x, term) for x, term in zip(inputs, terms, strict=True)]
+    inputs, terms = [x for x, _ in pairs], [term for _, term in pairs]
     y, labels = inputs[0], terms[0]
     for index, (x, others) in enumerate(zip(inputs[1:], terms[1:], strict=True)):
         later = "".join(terms[index + 2 :]) + result
@@ -34,11 +39,26 @@ def _parse(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
     free = [letter for letter in map(chr, range(ord("A"), ord("Z") + 1)) if letter not in equation]
     spread = "".join(free[: max(0, *counts)])
     expanded = [t.replace("...", spread[len(spread) - count :]) for t, count in zip(terms, counts, strict=True)]
-    if any(len(set(term)) != rank or len(term) != rank for term, rank in zip(expanded, ranks, strict=True)):
-        raise Unsupported(f"{equation!r}: a diagonal, which Caffe2 cannot take of a blob")
+    if any(len(term) != rank for term, rank in zip(expanded, ranks, strict=True)):
+        raise Unsupported(f"{equation!r} does not fit operands of {', '.join(map(str, ranks))} dimensions")
     every = "".join(expanded)
     once = "".join(sorted(label for label in set(every) - set(spread) if every.count(label) == 1))
     return expanded, result.replace("...", spread) if arrow else spread + once
+
+
+def _diagonal(node: Node, x: Blob, labels: str) -> tuple[Blob, str]:
+    """What a label that stands twice takes: every (n + 1)th of the n * n elements of its two dimensions."""
+    for label in dict.fromkeys(labels):
+        while labels.count(label) > 1:
+            first = labels.index(label)
+            second = labels.index(label, first + 1)
+            rest = [axis for axis in range(x.rank) if axis not in (first, second)]
+            size = x.fixed_dim(first)
+            moved = transposed(node, x, [*rest, first, second])
+            square = node.add("Reshape", [moved], shape=[*[0] * len(rest), size * size])
+            x = node.add("Gather", [square, node.constant(np.arange(size) * (size + 1))], axis=len(rest) or None)
+            labels = "".join(labels[axis] for axis in rest) + label
+    return x, labels
 
 
 def _sum(node: Node, x: Blob, labels: str, wanted: str) -> tuple[Blob, str]:

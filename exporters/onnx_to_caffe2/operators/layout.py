@@ -1,7 +1,8 @@
 """Shapes and the order of elements: reshaping, slicing, joining, padding."""
 
 import itertools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -102,21 +103,45 @@ def pad(node, x, *, pads=None, paddings=None, value=0.0, axes=None, mode="consta
     pads = list(pads if pads is not None else paddings)
     axes = [axis % x.rank for axis in (range(x.rank) if axes is None else axes)]
     sides = dict(zip(axes, zip(pads[: len(axes)], pads[len(axes) :], strict=True), strict=True))
-    if mode not in ("constant", "reflect", "edge"):
-        raise Unsupported(f"mode {mode}")
+    if mode == "wrap" or x.dtype != np.float32:
+        return _pad_by_places(node, x, sides, mode, value)
     filling = {"value": float(np.reshape(value, ())) or None} if mode == "constant" else {"mode": mode}
     for axis, (begin, end) in sides.items():
         if min(begin, end) < 0:
             x = slice_axis(node, x, axis, max(-begin, 0), end if end < 0 else None)
     sides = {axis: (max(begin, 0), max(end, 0)) for axis, (begin, end) in sides.items() if max(begin, end) > 0}
     if x.rank == 4 and sides.keys() <= {2, 3}:
-        return _pad_map(node, x, *sides.get(2, (0, 0)), *sides.get(3, (0, 0)), **filling)
+        (top, bottom), (left, right) = sides.get(2, (0, 0)), sides.get(3, (0, 0))
+        return pad_map(node, x, top, left, bottom, right, **filling)
     for axis, (begin, end) in sides.items():
-        x = _over_rows(node, x, axis, lambda rows, ends=(begin, end): _pad_map(node, rows, *ends, 0, 0, **filling))
+        x = _over_rows(node, x, axis, lambda rows, b=begin, e=end: pad_map(node, rows, b, 0, e, 0, **filling))
     return x
 
 
-def _pad_map(node: Node, x: Blob, top: int, bottom: int, left: int, right: int, **filling) -> Blob:
+def _pad_by_places(node: Node, x: Blob, sides: Mapping[int, tuple[int, int]], mode: str, value) -> Blob:
+    """What PadImage has no mode or type for: places gathered of each dimension, the value's behind its end."""
+    for axis, (begin, end) in sides.items():
+        if begin == end == 0:
+            continue
+        size = x.fixed_dim(axis)
+        places = np.arange(-begin, size + end)
+        if mode == "constant":
+            row = [1 if i == axis else x.fixed_dim(i) for i in range(x.rank)]
+            filler = node.constant(np.full(row, np.reshape(value, ()), x.dtype))
+            x = node.add_many("Concat", [x, filler], 1, axis=axis)[0]
+            places = np.where((places < 0) | (places >= size), size, places)
+        elif mode == "edge":
+            places = places.clip(0, size - 1)
+        elif mode == "wrap":
+            places %= size
+        else:
+            places = np.abs((places + size - 1) % (2 * size - 2) - size + 1) if size > 1 else 0 * places
+        x = node.add("Gather", [x, node.constant(places)], axis=axis or None)
+    return x
+
+
+def pad_map(node: Node, x: Blob, top: int, left: int, bottom: int, right: int, **filling) -> Blob:
+    """A map with rows and columns around it: zeros, or what PadImage's arguments say."""
     if not any((top, bottom, left, right)):
         return x
     y = node.add("PadImage", [x], pad_t=top, pad_l=left, pad_b=bottom, pad_r=right, **filling)
@@ -163,6 +188,13 @@ def reshape_to(node: Node, x: Blob, y: Blob) -> Blob:
     return node.add("Reshape", [x], shape=shape)
 
 
+def transposed(node: Node, x: Blob, order: list[int]) -> Blob:
+    """x with its dimensions in another order."""
+    if order == sorted(order):
+        return x
+    return node.constant(x.value.transpose(order)) if x.is_constant else node.add("Transpose", [x], axes=order)
+
+
 def slice_axis(node: Node, x: Blob, axis: int, start: int, end: int | None) -> Blob:
     """x[start:end] along one axis. Caffe2 counts from the end with -1 for the end itself."""
     shapes = x.shapes_with(lambda s: _with(s, axis, len(range(*slice(start, end).indices(s[axis])))))
@@ -186,7 +218,14 @@ def _over_rows(node: Node, x: Blob, axis: int, change: Callable[[Blob], Blob]) -
     """What `change` makes of x as a map whose rows run along the axis: Caffe2 pads and steps over maps only."""
     rank = x.rank
     if rank > 4:
-        raise Unsupported("more than 4 dimensions")
+        dims = [x.fixed_dim(i) for i in range(1, rank)]
+        first = 0 if axis else x.fixed_dim(0)
+        before, size, behind = (math.prod(part) for part in (dims[: axis - 1], dims[axis - 1 : axis], dims[axis:]))
+        shape = [0, before, size, behind] if axis else [1, 1, first, math.prod(dims)]
+        y = change(node.add("Reshape", [x], shape=shape))
+        return node.add(
+            "Reshape", [y], shape=[0 if i == 0 and axis else d for i, d in enumerate(_with(x.shape, axis, y.shape[2]))]
+        )
     if rank < 4:
         shapes = x.shapes_with(lambda s: (*s, *[1] * (4 - rank)))
         x = _typed(node.add("ExpandDims", [x], dims=list(range(rank, 4))), shapes)

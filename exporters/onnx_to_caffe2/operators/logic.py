@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from exporters.layers import Blob
-from exporters.onnx_to_caffe2.operators.broadcasting import as_type, broadcast
+from exporters.layers import Blob, Unsupported
+from exporters.onnx_to_caffe2.operators.broadcasting import as_type, broadcast, widened
 from exporters.onnx_to_caffe2.registry import Node, converts
 
 COMPARISONS = {"Equal": "EQ", "Greater": "GT", "GreaterOrEqual": "GE", "Less": "LT", "LessOrEqual": "LE"}
@@ -12,6 +12,8 @@ COMPARED = ("float32", "int32", "int64")
 
 @converts(*COMPARISONS)
 def comparison(node, a, b, *, axis=None, broadcast=None):
+    if a.dtype.kind == "O":
+        raise Unsupported(f"Caffe2's {COMPARISONS[node.type]} takes no strings")
     if a.dtype.name not in (*COMPARED, "bool"):
         a, b = (as_type(node, x, np.dtype(np.int32)) for x in (a, b))
     return node.add(COMPARISONS[node.type], [a, b])
@@ -23,6 +25,7 @@ def logic(node, a, b, *, axis=None, broadcast=None):
 
 
 @converts("Where")
+@widened
 def where(node, condition, a, b):
     """Caffe2's has all three in one shape."""
     return node.add("Where", broadcast(node, [condition, a, b]))
@@ -55,6 +58,22 @@ def round_(node, x):
     return node.add("Add", [floor, as_type(node, up, np.dtype(np.float32))])
 
 
-def bounded(node: Node, x: Blob, bound: Blob, kind: str) -> Blob:
-    """Max or Min of x and a bound that broadcasts to it."""
-    return node.add(kind, broadcast(node, [x, bound], x.shapes))
+def larger(node: Node, a: Blob, b: Blob, kind: str = "Max") -> Blob:
+    """Max or Min of two blobs; Caffe2's own are of floats."""
+    if a.dtype == np.float32:
+        return node.add(kind, broadcast(node, [a, b]))
+    is_first = node.add("GT" if kind == "Max" else "LT", [a, b])
+    return node.add("Where", broadcast(node, [is_first, a, b]))
+
+
+@converts("BitwiseAnd", "BitwiseOr", "BitwiseXor")
+@widened
+def bitwise(node, a, b):
+    return node.add(node.type, broadcast(node, [a, b]))
+
+
+@converts("BitwiseNot")
+@widened
+def bitwise_not(node, x):
+    """-1 - x"""
+    return node.add("Sub", [node.constant(x.dtype.type(-1)), x])

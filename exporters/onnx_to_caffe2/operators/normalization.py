@@ -11,8 +11,10 @@ from exporters.onnx_to_caffe2.registry import converts
 @converts("BatchNormalization")
 def batch_normalization(node, x, scale, bias, mean, variance, *, epsilon=1e-5, momentum=0.9, spatial=1,
                         training_mode=0):  # fmt: skip
-    if training_mode or not spatial:
-        raise Unsupported("training, or statistics of every pixel; export the model in eval mode")
+    if not spatial:
+        raise Unsupported("Caffe2's SpatialBN has no argument spatial: statistics of every pixel")
+    if training_mode:
+        return _normalized_by_batch(node, x, scale, bias, [mean, variance], epsilon, momentum)
     if x.rank == 2:  # Caffe2's SpatialBN wants images
         scale, bias, mean, variance = (constant_of(blob) for blob in (scale, bias, mean, variance))
         scale = scale / np.sqrt(variance + epsilon)
@@ -20,6 +22,24 @@ def batch_normalization(node, x, scale, bias, mean, variance, *, epsilon=1e-5, m
         scaled.known_shapes = x.shapes
         return node.add("Add", [scaled, node.constant(np.float32(bias - mean * scale))])
     return node.add("SpatialBN", [x, scale, bias, mean, variance], is_test=1, epsilon=epsilon)
+
+
+def _normalized_by_batch(node, x, scale, bias, running: list[Blob], epsilon: float, momentum: float):
+    """By the batch's own moments, which enter the running ones."""
+    axes = [axis for axis in range(x.rank) if axis != 1]
+    mean = node.add("ReduceMean", [x], axes=axes, keepdims=1)
+    centred = node.add("Sub", [x, mean])
+    variance = node.add("ReduceMean", [node.add("Sqr", [centred])], axes=axes, keepdims=1)
+    deviation = node.add("Sqrt", [node.add("Add", [variance, node.constant(np.float32(epsilon))])])
+    along = list(range(1, x.rank - 1))
+    scale, bias = (node.add("ExpandDims", [blob], dims=along) if along else blob for blob in (scale, bias))
+    y = node.add("Add", [node.add("Mul", [node.add("Div", [centred, deviation]), scale]), bias])
+    results = [y]
+    for old, moment in zip(running, (mean, variance), strict=True):
+        kept = node.add("Mul", [old, node.constant(np.float32(momentum))])
+        new = node.add("Mul", [node.add("Squeeze", [moment], dims=axes), node.constant(np.float32(1 - momentum))])
+        results.append(node.add("Add", [kept, new]))
+    return results[: len(node.outputs)]
 
 
 def constant_of(blob: Blob) -> np.ndarray:
@@ -57,7 +77,7 @@ def _moments(x: Blob, axis: int) -> list[Blob]:
 @converts("LRN")
 def local_response_normalization(node, x, *, size, alpha=1e-4, beta=0.75, bias=1.0):
     if size % 2 == 0:
-        raise Unsupported("an even size")
+        raise Unsupported("Caffe2's LRN takes no even size")
     return node.add("LRN", [x], size=size, alpha=alpha, beta=beta, bias=bias)
 
 
@@ -73,11 +93,11 @@ def identity(node, x):
     return x
 
 
-@converts("Dropout", constants={2: "training_mode"})
-def dropout(node, x, ratio_input=None, *, training_mode=False, ratio=None, is_test=1, seed=None):
+@converts("Dropout", constants={1: "share", 2: "training_mode"})
+def dropout(node, x, *, share=0.5, training_mode=False, ratio=None, is_test=1, seed=None):
     """The second output, a mask of what is kept, is all ones."""
-    if training_mode:
-        raise Unsupported("training; export the model in eval mode")
+    if np.all(training_mode) and np.any(share):
+        raise Unsupported("Caffe2's Dropout has no argument seed: what it drops in training is another each time")
     if len(node.outputs) == 1:
         return x
     everywhere = node.add("ConstantFill", [x], value=1.0)

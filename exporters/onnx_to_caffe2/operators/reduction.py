@@ -2,7 +2,10 @@
 
 import functools
 
+import numpy as np
+
 from exporters.layers import Unsupported
+from exporters.onnx_to_caffe2.operators.broadcasting import as_type
 from exporters.onnx_to_caffe2.operators.pooling import pool_map
 from exporters.onnx_to_caffe2.registry import converts
 
@@ -25,7 +28,8 @@ def reduce_mean(node, x, *, axes=None, keepdims=1, noop_with_empty_axes=0):
 def reduce(node, x, *, axes=None, keepdims=1, noop_with_empty_axes=0):
     if not axes and noop_with_empty_axes:
         return x
-    return node.add(node.type, [x], axes=_reduced_axes(x, axes), keepdims=keepdims)
+    numbers = as_type(node, x, np.dtype(np.float32)) if x.dtype == np.bool_ else x
+    return as_type(node, node.add(node.type, [numbers], axes=_reduced_axes(x, axes), keepdims=keepdims), x.dtype)
 
 
 @converts("ReduceProd", constants={1: "axes"})

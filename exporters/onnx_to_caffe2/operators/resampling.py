@@ -22,6 +22,9 @@ COORDINATES: dict[str, Callable] = {
     "pytorch_half_pixel": lambda i, scale, before, after: (i + 0.5) / scale - 0.5 if after > 1 else 0 * i,
     "align_corners": lambda i, scale, before, after: i * (before - 1) / max(after - 1, 1),
     "tf_half_pixel_for_nn": lambda i, scale, before, after: (i + 0.5) / scale,
+    "half_pixel_symmetric": lambda i, scale, before, after: (
+        before / 2 * (1 - after / (scale * before)) + (i + 0.5) / scale - 0.5
+    ),
 }
 
 ROUNDINGS: dict[str, Callable] = {
@@ -88,16 +91,18 @@ def resize(node, x, roi_or_scales=None, scales=None, sizes=None, *, mode="neares
     if sizes is None or sizes.is_constant or sizes.varies:
         given = _constant_scales(scales) if scales is not None and scales.shape != (0,) else None
     else:
-        raise Unsupported("sizes that are computed while the net runs")
+        raise Unsupported("Caffe2's ResizeNearest and UpsampleBilinear take scales, no sizes that are computed")
     if given is not None and axes is not None:
         given = np.array([dict(zip([axis % 4 for axis in axes], given, strict=True)).get(i, 1) for i in range(4)])
     kernel = Kernel(mode, cubic_coeff_a, bool(exclude_outside), bool(antialias))
+    if coordinate_transformation_mode == "tf_crop_and_resize":
+        return _cropped(node, x, roi_or_scales, axes, kernel, extrapolation_value, nearest_mode)
     return _resize(node, x, given, kernel, coordinate_transformation_mode, nearest_mode)
 
 
 def _constant_scales(scales: Blob | None) -> np.ndarray:
     if scales is None or not scales.is_constant:
-        raise Unsupported("scales that are computed while the net runs")
+        raise Unsupported("Caffe2's ResizeNearest takes no scales of all four dimensions, which are computed here")
     return scales.value
 
 
@@ -117,7 +122,7 @@ def _resize(node: Node, x: Blob, scales, kernel: Kernel, coordinates: str, neare
         for axis, scale in zip(SIDES, given, strict=True)
         for s, t in zip(x.shapes, y.shapes, strict=True)
     ):
-        raise Unsupported("align_corners at scales that give no whole size, of which runtimes make different pixels")
+        raise Unsupported("Caffe2's UpsampleBilinear aligns corners at whole sizes only, and these scales give none")
     kind = None
     wanted: Sequence[list[np.ndarray] | None] = (None, None)
     if mode == "nearest":
@@ -140,6 +145,35 @@ def _resize(node: Node, x: Blob, scales, kernel: Kernel, coordinates: str, neare
         matrices.append(Kernel("linear").shares(x.shape[axis], at[0], 1.0) if mode == "nearest" else (
             kernel.shares(x.shape[axis], at[0], ratio)))  # fmt: skip
     return _by_matrices(node, x, *matrices)
+
+
+def _cropped(
+    node: Node, x: Blob, region: Blob | None, axes, kernel: Kernel, extrapolation: float, nearest: str
+) -> Blob:
+    """A region of the map, its corners as shares of the map's size, [starts, ends]; beyond the map one value."""
+    y = node.output
+    if region is None or not region.is_constant or x.rank != 4 or x.shape[:2] != y.shape[:2]:
+        raise Unsupported("Caffe2 resizes no region that is computed, and maps only")
+    axes = [axis % x.rank for axis in (range(x.rank) if axes is None else axes)]
+    corners = region.value.astype(np.float32)
+    ends = dict(zip(axes, zip(corners[: len(axes)], corners[len(axes) :], strict=True), strict=True))
+    matrices, inside = [], []
+    for axis in SIDES:
+        before, after = x.fixed_dim(axis), y.fixed_dim(axis)
+        start, end = ends.get(axis, (0.0, 1.0))
+        steps = np.arange(after, dtype=np.float32)
+        at = start * (before - 1) + steps * (end - start) * (before - 1) / (after - 1) if after > 1 else (
+            0.5 * (start + end) * (before - 1) + steps)  # fmt: skip
+        inside.append((at >= 0) & (at <= before - 1))
+        pixels = ROUNDINGS[nearest](at).clip(0, before - 1) if kernel.mode == "nearest" else at
+        shares = Kernel("linear") if kernel.mode == "nearest" else kernel
+        matrices.append(shares.shares(before, pixels, 1.0))
+    resized = _by_matrices(node, x, *matrices)
+    seen = np.multiply.outer(*inside)
+    if seen.all():
+        return resized
+    resized = node.add("Mul", [resized, node.constant(seen.astype(np.float32))])
+    return node.add("Add", [resized, node.constant(np.float32(extrapolation) * ~seen)])
 
 
 def _places(x: Blob, y: Blob, axis: int, scale: np.float32 | None, coordinates: str) -> list[np.ndarray]:

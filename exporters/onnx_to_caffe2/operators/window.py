@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,8 +30,9 @@ def on_lines(convert: Callable) -> Callable:
             begin, end = attributes["pads"]
             attributes["pads"] = [0, begin, 0, end]
         lifted = [blob if blob is None or blob.rank != 3 else _as_map(node, blob) for blob in (x, *others)]
-        y = convert(dataclasses.replace(node, outputs=outputs), *lifted, **attributes)
-        return node.add("Squeeze", [y], dims=[2])
+        results = convert(dataclasses.replace(node, outputs=outputs), *lifted, **attributes)
+        results = results if isinstance(results, list) else [results]
+        return [node.add("Squeeze", [y], dims=[2]) for y in results]
 
     return wrapper
 
@@ -46,12 +47,12 @@ def _as_map(node: Node, x: Blob) -> Blob:
 
 @dataclass(frozen=True)
 class Window:
-    """A sliding window over height and width. pads are (top, left, bottom, right)."""
+    """A sliding window over height and width, or over depth too. pads are those before each dimension, then behind."""
 
-    kernel: tuple[int, int]
-    strides: tuple[int, int]
-    pads: tuple[int, int, int, int]
-    dilations: tuple[int, int]
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    pads: tuple[int, ...]
+    dilations: tuple[int, ...]
 
     @classmethod
     def of(cls, x: Blob, y: Blob, kernel, strides, pads, dilations, auto_pad: str = "NOTSET", ceil_mode: int = 0):
@@ -59,39 +60,64 @@ class Window:
 
         SAME padding and ceil_mode depend on the input's size, which must then be fixed.
         """
-        if len(kernel) != 2:
-            raise Unsupported(f"{len(kernel)}-dimensional windows; images have 2")
-        strides, dilations = tuple(strides or (1, 1)), tuple(dilations or (1, 1))
-        window = cls(tuple(kernel), strides, tuple(pads or (0, 0, 0, 0)), dilations)
+        dims = len(kernel)
+        if dims not in (2, 3):
+            raise Unsupported(f"{dims}-dimensional windows; Caffe2's kernels have 1 to 3 dimensions")
+        strides, dilations = tuple(strides or (1,) * dims), tuple(dilations or (1,) * dims)
+        window = cls(tuple(kernel), strides, tuple(pads or (0,) * 2 * dims), dilations)
         if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
             return window._same(x, y, upper=auto_pad == "SAME_UPPER")
         if auto_pad == "VALID":
-            return window._with(pads=(0, 0, 0, 0))
+            return window.padded((0,) * 2 * dims)
         return window._ceil(x, y) if ceil_mode else window
 
     @property
-    def extent(self) -> tuple[int, int]:
+    def dims(self) -> int:
+        return len(self.kernel)
+
+    @property
+    def begins(self) -> tuple[int, ...]:
+        return self.pads[: self.dims]
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        return self.pads[self.dims :]
+
+    @property
+    def is_dilated(self) -> bool:
+        return any(dilation != 1 for dilation in self.dilations)
+
+    @property
+    def extent(self) -> tuple[int, ...]:
         """Height and width that the window covers."""
-        (height, width), (down, across) = self.kernel, self.dilations
-        return (height - 1) * down + 1, (width - 1) * across + 1
+        return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
 
     def arguments(self, group: int | None = None) -> dict:
         """Caffe2's arguments in the published nets' order; sides that are equal are given once."""
+        groups = {"group": group} if group is not None and group != 1 else {}
+        if self.dims != 2:
+            lists = {"kernels": self.kernel, "strides": self.strides, "pads": self.pads, "dilations": self.dilations}
+            return {name: list(values) for name, values in lists.items()} | groups
         top, left, bottom, right = self.pads
-        arguments = _pair("kernel", self.kernel)
-        if group is not None and group != 1:
-            arguments["group"] = group
-        arguments |= _pair("stride", self.strides)
+        arguments = _pair("kernel", self.kernel) | groups | _pair("stride", self.strides)
         if top == left == bottom == right:
             arguments["pad"] = top
         else:
             arguments |= {"pad_t": top, "pad_l": left, "pad_b": bottom, "pad_r": right}
-        if self.dilations != (1, 1):
-            arguments |= _pair("dilation", self.dilations)
-        return arguments
+        return arguments | (_pair("dilation", self.dilations) if self.is_dilated else {})
 
-    def _with(self, pads) -> "Window":
-        return Window(self.kernel, self.strides, tuple(pads), self.dilations)
+    def padded(self, pads: Sequence[int]) -> "Window":
+        """The same with other pads."""
+        return dataclasses.replace(self, pads=tuple(pads))
+
+    def places(self, x: Blob) -> list[np.ndarray]:
+        """For each dimension of a map of fixed size, [outputs, kernel]: the pixels that are seen; some are padding."""
+        seen = []
+        for axis in range(self.dims):
+            size = x.fixed_dim(2 + axis) + self.begins[axis] + self.ends[axis]
+            starts = np.arange(0, size - self.extent[axis] + 1, self.strides[axis]) - self.begins[axis]
+            seen.append(starts[:, None] + np.arange(self.kernel[axis]) * self.dilations[axis])
+        return seen
 
     def _same(self, x: Blob, y: Blob, upper: bool) -> "Window":
         """TensorFlow's padding: the output has ceil(input / stride) rows, the odd pad goes below (upper) or
@@ -101,7 +127,7 @@ class Window:
         if first != second:
             raise Unsupported("SAME padding depends on the input's size; fix it with --img-size")
         begins = [total // 2 if upper else total - total // 2 for total in first]
-        return self._with(begins + [total - begin for total, begin in zip(first, begins, strict=True)])
+        return self.padded(begins + [total - begin for total, begin in zip(first, begins, strict=True)])
 
     def _ceil(self, x: Blob, y: Blob) -> "Window":
         """Bottom and right padding that makes a pooling, which rounds down, give the size rounded up.
@@ -109,11 +135,11 @@ class Window:
         Pooling ignores what is padded, so nothing else changes.
         """
         first, second = (self._totals(x, y, variant) for variant in (0, 1))
-        ends = [max(total - pad, end) for total, pad, end in zip(first, self.pads[:2], self.pads[2:], strict=True)]
-        other = [max(total - pad, end) for total, pad, end in zip(second, self.pads[:2], self.pads[2:], strict=True)]
+        ends = [max(total - pad, end) for total, pad, end in zip(first, self.begins, self.ends, strict=True)]
+        other = [max(total - pad, end) for total, pad, end in zip(second, self.begins, self.ends, strict=True)]
         if ends != other:
             raise Unsupported("ceil_mode pads by the input's size; fix it with --img-size")
-        return self._with([*self.pads[:2], *ends])
+        return self.padded([*self.begins, *ends])
 
     def _totals(self, x: Blob, y: Blob, variant: int) -> list[int]:
         """Padding of both sides together that gives exactly y's height and width."""
@@ -121,6 +147,6 @@ class Window:
         return [max(0, (out - 1) * stride + extent - size) for size, out, stride, extent in sizes]
 
 
-def _pair(name: str, values: tuple[int, int]) -> dict[str, int]:
+def _pair(name: str, values: tuple[int, ...]) -> dict[str, int]:
     height, width = values
     return {name: height} if height == width else {f"{name}_h": height, f"{name}_w": width}
