@@ -21,6 +21,23 @@ Where inputs differ in what they may hold, it is said for each in turn, the last
 A *window* is given as `kernel`, `stride`, `pad`, `dilation`, as their `_h _w` and `_t _l _b _r` forms, or as
 the lists `kernels`, `strides`, `pads`, `dilations`; `legacy_pad` 1 (VALID), 2 (SAME) and 3 (Caffe's pooling)
 are known, and `global_pooling`. Images are in NCHW order, or in NHWC where `order` says so.
+
+## Equal to the last bit, and not
+
+Int8 operators give Caffe2's bytes. Sums of float32 products (convolutions, FC, matrix products) are
+added up in Caffe2 by MKL, in an order that depends on the processor: two machines with Caffe2 differ in
+the last bits from each other, as each does from the operators here. Most results do not care. Where a
+net ranks them, scores that are equal but for a last bit change places, and boxes with them: of 100
+detections of a Mask R-CNN2Go in float32 whose regions are clipped to the image's edge, the scores are
+0.18333481 to 0.18333483, and 19 boxes of a run of Caffe2 on an Intel processor are others than those
+recorded on another machine (`onnxruntime` finds the same boxes as the former). Where it rounds to bytes,
+as style transfer's last operator does, one byte in 12,288 may be the next: there too Caffe2 itself gives
+another on another machine.
+
+Equal scores come in the order of libstdc++'s `std::sort` and `std::partial_sort`, which Caffe2 calls and
+which are not stable: it follows from the algorithm, and is the same here
+(`caffe2_models/detection/ordering.py`). What is no number has no place in that order; here it counts as
+the lowest.
 """
 
 TABLE = "| operator | | arguments | inputs |\n|---|---|---|---|"

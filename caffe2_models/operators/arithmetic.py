@@ -84,7 +84,7 @@ for caffe2_name, function, onnx_name in OF_TWO:
 @operator("Pow")
 @dataclass(frozen=True)
 class Pow(Binary):
-    """A power; the exponent is the second blob or the argument `exponent`."""
+    """A power; the exponent is the second blob or else the argument `exponent`."""
 
     exponent: float | None = None
 
@@ -93,8 +93,8 @@ class Pow(Binary):
     function = staticmethod(np.power)
 
     def infer(self, a, b=None):
-        if (b is None) == (self.exponent is None):
-            raise ModelError("a power takes one exponent, as its second input or as an argument")
+        if b is None and self.exponent is None:
+            raise ModelError("a power takes an exponent, as its second input or as an argument")
         if b is not None and not self.broadcast and a.shape != b.shape:
             raise ModelError(f"shapes {list(a.shape)} and {list(b.shape)} differ (broadcast=1 is not given)")
         return a.with_shape(a.shape) if b is None else super().infer(a, b)

@@ -234,15 +234,15 @@ class HasElements(Operator):
 @operator("EnforceFinite")
 @dataclass(frozen=True)
 class EnforceFinite(Operator):
-    """No outputs: a run ends with a ModelError where the input holds NaN or infinities."""
+    """No outputs: a run ends with a ModelError where the input, of floats, holds NaN or infinities."""
 
-    dtypes = FLOATS
+    dtypes = ANY
 
     def infer(self, x):
         return ()
 
     def compute(self, x):
-        if not np.isfinite(x).all():
+        if x.dtype in (np.float32, np.float64) and not np.isfinite(x).all():
             raise ModelError(f"value {x.ravel()[np.flatnonzero(~np.isfinite(x.ravel()))[0]]}, which is not finite")
         return ()
 

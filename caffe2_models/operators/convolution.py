@@ -61,7 +61,7 @@ def scatter(x: np.ndarray, weight: np.ndarray, upscaling: "Upscaling", group: in
         for j in range(kernel_w):
             part = taps[i, j] @ seen
             reached = full[:, :, i : i + height * down : down, j : j + width * across : across]
-            reached += part.reshape(count, -1, height, width)
+            reached += part.reshape(count, group * per_group, height, width)
     return full[:, :, top : top + rows, left : left + columns]
 
 
@@ -155,7 +155,8 @@ class Conv(Windowed):
 
     def infer(self, x, weight, bias=None):
         count, channels, *size = image_shape(x, self.order, self.window.dims)
-        out_channels = check_convolution(channels, weight, self.window.kernel, self.group, self.order, bias)
+        kernel = tuple(size) if self.window.global_pooling else self.window.kernel
+        out_channels = check_convolution(channels, weight, kernel, self.group, self.order, bias)
         return x.with_shape(ordered((count, out_channels, *self.window.fit(*size).output), self.order))
 
     def compute(self, x, weight, bias=None):

@@ -17,6 +17,11 @@ def rows_of(shape: tuple[int, ...]) -> tuple[int, int]:
     return count, math.prod(shape[1:])
 
 
+def products_of(shape: tuple[int, ...]) -> int:
+    """How many products of rows there are: none of rows without values."""
+    return rows_of(shape)[0] if math.prod(shape) else 0
+
+
 @dataclass(frozen=True)
 class RowWise(Operator):
     """Base: one value for each row of two blobs of one shape."""
@@ -49,7 +54,13 @@ def lower_dot(graph, a: str, b: str) -> str:
 @operator("DotProduct")
 @dataclass(frozen=True)
 class DotProduct(RowWise):
-    measure = staticmethod(dot)
+    def infer(self, a, b):
+        check_same_shape(a, b)
+        return TensorType((products_of(a.shape),))
+
+    def measure(self, a, b):
+        return dot(a, b)[: products_of(a.shape)]
+
     lower_rows = staticmethod(lower_dot)
 
 
@@ -104,9 +115,11 @@ class DotProductWithPadding(Operator):
             raise ModelError(f"{a} and {b} have different rows")
         if self.replicate and not min(rows_of(a.shape)[1], rows_of(b.shape)[1]):
             raise ModelError(f"{a} and {b}: an empty row cannot be repeated")
-        return TensorType((rows_of(a.shape)[0],))
+        return TensorType((products_of(a.shape),))
 
     def compute(self, a, b):
+        if not a.size:
+            return np.zeros(0, np.float32)
         a, b = a.reshape(rows_of(a.shape)), b.reshape(rows_of(b.shape))
         if self.replicate:
             long, short = (a, b) if a.shape[1] > b.shape[1] else (b, a)

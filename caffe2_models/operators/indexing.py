@@ -96,11 +96,14 @@ class Gather(BatchGather):
         return self.axis == 0 if self.wrap_indices.given is None else self.wrap_indices.given
 
 
-@operator("ArgMax", function=staticmethod(np.argmax), onnx_type="ArgMax")
-@operator("ArgMin", function=staticmethod(np.argmin), onnx_type="ArgMin")
+@operator("ArgMax", function=staticmethod(np.argmax), onnx_type="ArgMax", worst=-math.inf)
+@operator("ArgMin", function=staticmethod(np.argmin), onnx_type="ArgMin", worst=math.inf)
 @dataclass(frozen=True)
 class ArgExtreme(Operator):
-    """Where the largest (smallest) value along `axis` is, int64; of equal ones the first."""
+    """Where the largest (smallest) value along `axis` is, int64; of equal ones, or of none, the first.
+
+    What is no number is passed over, but for one in the first place, which stays.
+    """
 
     axis: int = -1
     keepdims: bool = True
@@ -109,13 +112,17 @@ class ArgExtreme(Operator):
 
     def infer(self, x):
         axis = self._axis(len(x.shape))
-        if not x.shape[axis]:
-            raise ModelError(f"the extreme of nothing: {list(x.shape)} along axis {axis}")
         kept = (1,) if self.keepdims else ()
         return TensorType((*x.shape[:axis], *kept, *x.shape[axis + 1 :]), np.int64)
 
     def compute(self, x):
-        return self.function(x, axis=self._axis(x.ndim), keepdims=self.keepdims).astype(np.int64)
+        axis = self._axis(x.ndim)
+        if not x.shape[axis]:
+            return np.zeros(self.infer(TensorType.of(x)).shape, np.int64)
+        if x.dtype.kind == "f" and np.isnan(x).any():
+            first = np.isnan(x.take([0], axis))
+            x = np.where(np.isnan(x) | first, x.dtype.type(self.worst), x)
+        return self.function(x, axis=axis, keepdims=self.keepdims).astype(np.int64)
 
     def lower(self, graph, x):
         if x.type.dtype == np.int64:  # which ONNX Runtime's kernel does not take; TopK's does

@@ -36,7 +36,7 @@ def exact_dtype(x: Int8Tensor, weight: Int8Tensor, output_axis: int = 0) -> type
     """
     largest = max(x.zero_point, 255 - x.zero_point)
     weights = np.abs(weight.data.astype(np.int64) - weight.zero_point)
-    total = np.moveaxis(weights, output_axis, 0).reshape(weights.shape[output_axis], -1).sum(axis=1)
+    total = weights.sum(axis=tuple(axis for axis in range(weights.ndim) if axis != output_axis))
     return np.float32 if largest * total.max(initial=0) < EXACT_IN_FLOAT32 else np.float64
 
 
@@ -319,7 +319,7 @@ class Int8FC(Int8Layer):
     def compute(self, x, weight, bias):
         dtype = exact_dtype(x, weight)
         rows = centred(x, dtype).reshape(x.shape[0], -1)
-        total = rows @ centred(weight, dtype).reshape(weight.shape[0], -1).T
+        total = rows @ centred(weight, dtype).reshape(weight.shape[0], rows.shape[1]).T
         return self.requantize(x, weight, accumulators(total, bias))
 
     def lower_float(self, graph, x, weight, sums, bias):

@@ -139,7 +139,7 @@ class BatchToSpace(SpaceBatch):
     def compute(self, x):
         block = self.block_size
         blocks = x.reshape(block, block, x.shape[0] // block**2, *x.shape[1:]).transpose(2, 3, 4, 0, 5, 1)
-        y = blocks.reshape(-1, x.shape[1], x.shape[2] * block, x.shape[3] * block)
+        y = blocks.reshape(x.shape[0] // block**2, x.shape[1], x.shape[2] * block, x.shape[3] * block)
         top, left, bottom, right = self.window.pads
         return np.ascontiguousarray(y[:, :, top : y.shape[2] - bottom, left : y.shape[3] - right])
 

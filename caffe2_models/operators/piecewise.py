@@ -109,7 +109,7 @@ class PiecewiseLinearTransform(Operator):
         functions = list(zip(*(self._by_group(each, groups) for each in (bounds, slopes, intercepts)), strict=True))
         if not self.binary:
             return np.stack([_transformed(x[:, j], *each) for j, each in enumerate(functions)], axis=1)
-        y = _transformed(x.reshape(len(x), -1)[:, -1], *functions[0])
+        y = _transformed(x[:, -1] if x.ndim == 2 else x, *functions[0])
         if x.shape[1:] == (2,):
             return np.stack([np.float32(1) - y, y], axis=1)
         return y.reshape(x.shape)

@@ -14,10 +14,10 @@ from caffe2_models.tensors import TensorType
 @operator("TopK")
 @dataclass(frozen=True)
 class TopK(Operator):
-    """The k largest values along `axis`, largest first, of equal ones the first; k is an argument or the second blob.
+    """The k largest values along `axis`, largest first, of equal ones the first.
 
-    Output 2 is their places, output 3 their places in the flattened input, int64. Where there are fewer than k, the
-    rest of the values is 0 and that of the places -1.
+    k is an argument, or where it is not given the second blob. Output 2 is their places, output 3 their places in the
+    flattened input, int64. Where there are fewer than k, the rest of the values is 0 and that of the places -1.
     """
 
     k: int = -1
@@ -26,7 +26,8 @@ class TopK(Operator):
     dtypes = (FLOAT32, INT64)
 
     def infer(self, x, k=None):
-        axis, count = self._axis(len(x.shape)), self._count(known(k, "number") if k is not None else None)
+        told = known(k, "number") if k is not None and self.k == -1 else None
+        axis, count = self._axis(len(x.shape)), self._count(told)
         shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])
         return x.with_shape(shape), TensorType(shape, np.int64), TensorType((math.prod(shape),), np.int64)
 
@@ -69,7 +70,7 @@ class TopK(Operator):
     def _count(self, k: np.ndarray | None) -> int:
         if k is not None and k.size != 1:
             raise ModelError(f"k of {k.size} numbers")
-        count = self.k if k is None else int(k.ravel()[0])
+        count = self.k if k is None or self.k != -1 else int(k.ravel()[0])
         if count < 1:
             raise ModelError(f"the {count} largest")
         return count

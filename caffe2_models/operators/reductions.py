@@ -9,7 +9,7 @@ import numpy as np
 
 from caffe2_common.errors import ModelError
 from caffe2_models.operators.checks import canonical_axis, check_rank
-from caffe2_models.operators.registry import FLOAT32, FLOATS, INT32, NUMBERS, Operator, operator
+from caffe2_models.operators.registry import ANY, FLOAT32, FLOATS, INT32, NUMBERS, Operator, operator
 from caffe2_models.tensors import TensorType
 
 
@@ -38,6 +38,8 @@ class Reduction(Operator):
     axes: tuple[int, ...] | None = None
     keepdims: bool = True
 
+    dtypes = FLOATS
+
     def infer(self, x):
         axes = self._axes(len(x.shape))
         kept = [1 if axis in axes else dim for axis, dim in enumerate(x.shape) if self.keepdims or axis not in axes]
@@ -46,7 +48,7 @@ class Reduction(Operator):
     def compute(self, x):
         axes = self._axes(x.ndim)
         if not x.size:
-            return np.full(self.infer(TensorType.of(x)).shape, self.of_nothing, x.dtype)
+            return np.full(self.infer(TensorType.of(x)).shape, self.of_nothing(x.dtype), x.dtype)
         return self.function(x, axis=axes, keepdims=self.keepdims).astype(x.dtype)
 
     def lower(self, graph, x):
@@ -57,31 +59,42 @@ class Reduction(Operator):
 
     def _axes(self, rank):
         return (
-            tuple(range(rank))
-            if self.axes is None
-            else tuple(sorted({canonical_axis(axis, rank) for axis in self.axes}))
+            tuple(range(rank)) if not self.axes else tuple(sorted({canonical_axis(axis, rank) for axis in self.axes}))
         )
 
 
-LOWEST = float(np.finfo(np.float32).min)
+def limits(dtype: np.dtype) -> np.finfo | np.iinfo:
+    return np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
 
-REDUCTIONS: list[tuple[str, Callable, float]] = [  # and what it makes of nothing
-    ("ReduceMean", lambda x, **where: np.mean(x, dtype=np.float64, **where), 0.0),
-    ("ReduceSum", lambda x, **where: np.sum(x, dtype=np.float64, **where), 0.0),
-    ("ReduceMax", largest, LOWEST),
-    ("ReduceMin", smallest, -LOWEST),
-    ("ReduceL1", lambda x, **where: np.sum(np.abs(x), dtype=np.float64, **where), 0.0),
-    ("ReduceL2", lambda x, **where: np.sqrt(np.sum(np.square(x, dtype=np.float64), **where)), 0.0),
+
+def zero(dtype: np.dtype) -> int:
+    return 0
+
+
+def wide(dtype: np.dtype) -> type:
+    """What sums are added up in."""
+    return np.float64 if dtype.kind == "f" else dtype.type
+
+
+REDUCTIONS: list[tuple[str, Callable, Callable, frozenset[str]]] = [  # and what it makes of nothing
+    ("ReduceMean", lambda x, **where: np.mean(x, dtype=np.float64, **where), zero, FLOATS),
+    ("ReduceSum", lambda x, **where: np.sum(x, dtype=wide(x.dtype), **where), zero, NUMBERS),
+    ("ReduceMax", largest, lambda dtype: limits(dtype).min, NUMBERS),
+    ("ReduceMin", smallest, lambda dtype: limits(dtype).max, NUMBERS),
+    ("ReduceL1", lambda x, **where: np.sum(np.abs(x), dtype=np.float64, **where), zero, FLOATS),
+    ("ReduceL2", lambda x, **where: np.sqrt(np.sum(np.square(x, dtype=np.float64), **where)), zero, FLOATS),
 ]
-for caffe2_name, function, of_nothing in REDUCTIONS:
-    operator(caffe2_name, function=staticmethod(function), onnx_type=caffe2_name, of_nothing=of_nothing)(Reduction)
+for caffe2_name, function, of_nothing, dtypes in REDUCTIONS:
+    functions = {"function": staticmethod(function), "of_nothing": staticmethod(of_nothing)}
+    operator(caffe2_name, **functions, onnx_type=caffe2_name, dtypes=dtypes)(Reduction)
 
 
 @dataclass(frozen=True)
 class ReduceSide(Operator):
     """Over the first or last num_reduce_dim dimensions.
 
-    With lengths (int32, one for each row or column that stays), over that many of the one dimension that goes.
+    With lengths (int32, one for each row or column that stays), over that many of the one dimension that goes. Of 0,
+    the first value is taken nevertheless, and for a mean divided by 0.
     """
 
     num_reduce_dim: int = 1
@@ -108,7 +121,8 @@ class ReduceSide(Operator):
         if (lengths < 0).any() or (lengths > extent).any():
             raise ModelError(f"lengths {lengths.min()} to {lengths.max()} of {extent}")
         positions = np.arange(extent)
-        seen = positions[:, None] < lengths if self.front else positions < lengths[:, None]
+        longest = np.maximum(lengths, 1)
+        seen = positions[:, None] < longest if self.front else positions < longest[:, None]
         return self.reduce(np.where(seen, rows, self.neutral(x.dtype)), axis, lengths).reshape(kept)
 
     def lower(self, graph, x, lengths=None):
@@ -122,7 +136,8 @@ class ReduceSide(Operator):
             y = self.lower_reduce(graph, rows, axis, graph.constant(extent, x.type.dtype))
             return graph.add("Reshape", y, graph.ints(kept))
         positions = np.arange(self._matrix_shape(x.shape)[axis], dtype=np.int32)
-        each = graph.add("Reshape", lengths, graph.ints([-1] if self.front else [-1, 1]))
+        longest = graph.add("Max", lengths, graph.constant(1, np.int32))
+        each = graph.add("Reshape", longest, graph.ints([-1] if self.front else [-1, 1]))
         seen = graph.add("Less", graph.constant(positions[:, None] if self.front else positions), each)
         filled = graph.add("Where", seen, rows, graph.constant(self.neutral(x.type.dtype), x.type.dtype))
         count = graph.cast(graph.add("Reshape", lengths, graph.ints([-1])), x.type.dtype)
@@ -249,8 +264,7 @@ class MatrixMax(Operator):
 class Total(Operator):
     """Base: one value of all elements; divided by their number with `average`."""
 
-    average: bool = False
-
+    average = False
     shape: ClassVar[tuple[int, ...]] = ()
 
     def infer(self, x):
@@ -275,9 +289,8 @@ class Total(Operator):
         raise NotImplementedError
 
 
-@operator("SumElements")
 @dataclass(frozen=True)
-class SumElements(Total):
+class Elements(Total):
     def terms(self, x):
         return x
 
@@ -285,10 +298,18 @@ class SumElements(Total):
         return graph.add("ReduceSum", x)
 
 
+@operator("SumElements")
+@dataclass(frozen=True)
+class SumElements(Elements):
+    average: bool = False
+
+
 @operator("AveragedLoss")
 @dataclass(frozen=True)
-class AveragedLoss(SumElements):
-    average: bool = True
+class AveragedLoss(Elements):
+    """The mean of all elements."""
+
+    average = True
 
 
 @operator("SumElementsInt")
@@ -313,6 +334,8 @@ class SumElementsInt(Operator):
 class SumSqrElements(Total):
     """The sum of squares."""
 
+    average: bool = False
+
     dtypes = FLOATS
 
     def terms(self, x):
@@ -328,6 +351,7 @@ class LpNorm(Total):
     """The sum of absolute values (p=1), or of squares (p=2): no root is drawn."""
 
     p: int = 2
+    average: bool = False
 
     shape = (1,)
 
@@ -417,7 +441,7 @@ class SumReduceLike(Operator):
     axis_str: str = ""
     order: str = "NCHW"
 
-    dtypes = FLOATS
+    dtypes = (FLOATS, ANY)
 
     def infer(self, a, b):
         self._axes(a.shape, b.shape)

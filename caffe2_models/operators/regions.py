@@ -150,10 +150,10 @@ class Int8RoIAlign(Quantized, RegionOperator):
     def infer(self, x, rois):
         require_quantized(x)
         require_nhwc(self.order)
-        shape = super().infer(x, rois).shape
+        result = self.type_of(super().infer(x, rois).shape)
         if self.sampling_ratio > 0:
             self._multiplier(x, self.sampling_ratio**2)
-        return self.type_of(shape)
+        return result
 
     def compute(self, x, rois):
         where = self.geometry(x.shape, rois)

@@ -20,7 +20,7 @@ class Tile(Operator):
     tiles: int | None = None
     axis: int | None = None
 
-    dtypes = (NUMBERS, INDICES)
+    dtypes = (NUMBERS | {"uint8", "float16"}, INDICES)
 
     def infer(self, x, tiles=None, axis=None):
         for blob in (tiles, axis):

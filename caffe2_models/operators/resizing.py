@@ -37,8 +37,6 @@ class Resize(Operator):
         rows, columns = (
             int(np.float32(extent) * scale) for extent, scale in zip(size, self.scales(scales), strict=True)
         )
-        if min(rows, columns) < 1:
-            raise ModelError(f"an output of {rows} by {columns} pixels")
         return rows, columns
 
 
@@ -72,7 +70,7 @@ class Nearest(Resize):
         size = self.size(shape[first : first + 2], scales)
         for axis, count, scale in zip((first, first + 1), size, self.scales(scales), strict=True):
             positions = (np.arange(count).astype(np.float32) / scale).astype(np.int64)
-            yield axis, np.minimum(positions, shape[axis] - 1)
+            yield axis, np.minimum(positions, max(shape[axis] - 1, 0))
 
 
 @operator("ResizeNearest")

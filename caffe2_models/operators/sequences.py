@@ -130,7 +130,8 @@ class LengthsTopK(Operator):
 class PackSegments(Operator):
     """Sequences of rows as [sequences, longest, ...], filled up with 0, or minus infinity with pad_minf.
 
-    The longest is max_length or what the lengths say. Output 2, with return_presence_mask, is where a row is.
+    The longest is max_length, at which others are cut, or what the lengths say. Output 2, with return_presence_mask, is
+    where a row is.
     """
 
     max_length: int = -1
@@ -150,6 +151,9 @@ class PackSegments(Operator):
     def compute(self, lengths, data):
         longest = self.max_length if self.max_length != -1 else int(lengths.max(initial=0))
         padding = -math.inf if self.pad_minf and data.dtype.kind == "f" else 0
+        check_lengths(lengths, data.shape[0])
+        if lengths.max(initial=0) > longest:
+            data, lengths = data[places_within(lengths) < longest], np.minimum(lengths, longest)
         return pack(data, lengths, longest, padding), np.arange(longest) < lengths[:, None]
 
 

@@ -108,6 +108,8 @@ class Window:
         """The window on an image of this size; raises ModelError where the padded image is too small."""
         dims = len(size)
         if self.global_pooling:
+            if 0 in size:
+                raise ModelError(f"an image of {list(size)} pixels")
             return Fit(size, (1,) * dims, (1,) * dims, (0,) * 2 * dims, (1,) * dims)
         if dims != len(self.kernel):
             raise ModelError(f"a window of {len(self.kernel)} dimensions on an image of {dims}")

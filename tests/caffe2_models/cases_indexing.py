@@ -41,8 +41,10 @@ def arg_extreme(rng, kind):
     shape = any_rank(rng)
     axis = int(rng.integers(-1, len(shape)))
     arguments = {"axis": axis} if flip(rng, 0.8) else {}
-    dtype = rng.choice([np.float32, np.int32, np.int64])
-    return Case(kind, [digits(rng, *shape, dtype=dtype)], {**arguments, "keepdims": int(flip(rng))})
+    arguments["keepdims"] = int(flip(rng))
+    if flip(rng, 0.2):
+        shape = tuple(dim * int(flip(rng)) for dim in shape)
+    return Case(kind, [digits(rng, *shape, dtype=rng.choice([np.float32, np.int32, np.int64]))], arguments)
 
 
 @case("Find")
@@ -235,7 +237,8 @@ def top_k(rng, kind):
     k, axis = int(rng.integers(1, 7)), int(rng.integers(-1, len(shape)))
     outputs = int(rng.integers(2, 4))
     if flip(rng, 0.3):
-        return Case(kind, [x, np.array([k], np.int64)], {"axis": axis}, outputs, fed=int(rng.integers(1, 3)))
+        arguments = {"axis": axis} | ({"k": 2} if flip(rng, 0.3) else {})
+        return Case(kind, [x, np.array([k], np.int64)], arguments, outputs, fed=int(rng.integers(1, 3)))
     return Case(kind, [x], {"k": k, "axis": axis}, outputs)
 
 
@@ -250,7 +253,8 @@ def tile(rng, kind):
     if form == 1:
         numbers = [np.array([v], index_dtype(rng)) for v in (tiles, axis)]
         return Case(kind, [normal(rng, *shape), *numbers], {}, fed=3)
-    return Case(kind, [normal(rng, *shape)], {"tiles": tiles, "axis": axis})
+    x = (normal(rng, *shape) * 9).astype(rng.choice([np.float32, np.float32, np.int32, np.int64, np.uint8]))
+    return Case(kind, [x], {"tiles": tiles, "axis": axis})
 
 
 @case("NumpyTile")

@@ -78,7 +78,7 @@ def lengths_top_k(rng, kind):
 @case("PackSegments")
 def pack_segments(rng, kind):
     lengths = lengths_of(rng, 1, dtype=index_dtype(rng))
-    arguments = {"max_length": 5} if flip(rng) else {}
+    arguments = {"max_length": int(rng.choice([5, 2]))} if flip(rng) else {}
     arguments |= {"pad_minf": 1} if flip(rng) else {}
     data = (normal(rng, lengths.sum(), *inner(rng)) * 9).astype(rng.choice([np.float32, np.int32, np.int64]))
     present = flip(rng)

@@ -12,7 +12,7 @@ def reduce_side(rng, kind):
     if flip(rng, 0.4):
         front = "Front" in kind
         count = int(np.prod(shape[1:] if front else shape[:-1]))
-        lengths = rng.integers(1, (shape[0] if front else shape[-1]) + 1, count).astype(np.int32)
+        lengths = rng.integers(int(dtype != np.float32), (shape[0] if front else shape[-1]) + 1, count).astype(np.int32)
         return Case(kind, [x, lengths], fed=2)
     return Case(kind, [x], {"num_reduce_dim": int(rng.integers(0, len(shape) + 1))} if flip(rng) else {})
 

@@ -264,7 +264,7 @@ def power(rng, kind):
     x = np.abs(normal(rng, *any_rank(rng))) + np.float32(0.1)
     if flip(rng):
         return Case(kind, [x], {"exponent": float(rng.choice([2, 0.5, 3, -1, 1.7]))})
-    return Case(kind, [x, normal(rng, *x.shape)], fed=2)
+    return Case(kind, [x, normal(rng, *x.shape)], {"exponent": 3.0} if flip(rng, 0.2) else {}, fed=2)
 
 
 @case("Sum", "SumInt", "Max", "Min")
@@ -451,8 +451,12 @@ def softmax(rng, kind):
 def reduction(rng, kind):
     shape = any_rank(rng)
     axes = [int(a) for a in rng.permutation(len(shape))[: int(rng.integers(1, len(shape) + 1))]]
-    arguments = ({"axes": sorted(axes)} if flip(rng, 0.8) else {}) | ({"keepdims": int(flip(rng))} if flip(rng) else {})
-    return Case(kind, [normal(rng, *shape)], arguments)
+    arguments = {"axes": sorted(axes) if flip(rng, 0.9) else []} if flip(rng, 0.8) else {}
+    arguments |= {"keepdims": int(flip(rng))} if flip(rng) else {}
+    x = normal(rng, *shape)
+    if kind in ("ReduceSum", "ReduceMax", "ReduceMin") and flip(rng, 0.3):
+        x = (x * 1000).astype(rng.choice([np.int32, np.int64]))
+    return Case(kind, [x], arguments)
 
 
 def new_shape(rng, shape) -> list[int]:
@@ -589,7 +593,7 @@ def pad_image(rng, kind):
 @case("ResizeNearest", "UpsampleBilinear")
 def resize(rng, kind):
     order = "NHWC" if kind == "ResizeNearest" and flip(rng, 0.3) else "NCHW"
-    height, width = (float(rng.choice([1.0, 2.0, 3.0, 1.5, 0.5])) for _ in range(2))
+    height, width = (float(rng.choice([1.0, 2.0, 3.0, 1.5, 0.5, 0.5, 0.2])) for _ in range(2))
     x = normal(rng, *image(rng, int(rng.integers(1, 5)), 2, order))
     arguments = {"order": order} if order == "NHWC" else {}
     if flip(rng, 0.2):
