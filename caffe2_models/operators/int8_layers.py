@@ -318,7 +318,7 @@ class Int8FC(Int8Layer):
 
     def compute(self, x, weight, bias):
         dtype = exact_dtype(x, weight)
-        rows = centred(x, dtype).reshape(x.shape[0], -1)
+        rows = centred(x, dtype).reshape(x.shape[0], math.prod(x.shape[1:]))
         total = rows @ centred(weight, dtype).reshape(weight.shape[0], rows.shape[1]).T
         return self.requantize(x, weight, accumulators(total, bias))
 

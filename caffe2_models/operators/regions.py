@@ -119,7 +119,7 @@ class RoIPool(RegionOperator):
             image = x[int(rois[n, 0])]
             for i, (r0, r1) in enumerate(rows):
                 for j, (c0, c1) in enumerate(columns):
-                    if r0 < r1 and c0 < c1:
+                    if r0 < r1 and c0 < c1 and channels:
                         window = image[:, r0:r1, c0:c1].reshape(channels, -1)
                         best = window.argmax(axis=1)
                         result[n, :, i, j] = np.take_along_axis(window, best[:, None], 1)[:, 0]
@@ -182,13 +182,15 @@ class RMACRegions(Operator):
     scales: int = 3
     overlap: float = 0.4
 
+    dtypes = ANY
+
     def infer(self, x):
         check_rank(x, 4, "images")
-        images, _, height, width = x.shape
+        images, _, height, width = x.shape if x.size else (0,) * 4
         return TensorType((images * sum(rows * columns for _, rows, columns in self._grids(height, width)), 5))
 
     def compute(self, x):
-        images, _, height, width = x.shape
+        images, _, height, width = x.shape if x.size else (0,) * 4
         parts = [_grid(*grid, height, width) for grid in self._grids(height, width)]
         one = np.concatenate([np.zeros((0, 4), np.float32), *parts])
         owners = np.repeat(np.arange(images, dtype=np.float32), len(one))[:, None]

@@ -160,6 +160,8 @@ class Operator:
             raise ModelError(f"{len(inputs)} inputs; {expected} are expected")
         each = self.dtypes if isinstance(self.dtypes, tuple) else (self.dtypes,)
         for i, x in enumerate(inputs):
+            if x.is_unknown:
+                continue
             allowed = each[min(i, len(each) - 1)]
             if x.is_quantized and not self.takes_quantized:
                 raise ModelError("a quantized input, which it does not take (Int8Dequantize makes it float32)")

@@ -17,7 +17,7 @@ INT64_MAX = np.iinfo(np.int64).max
 
 
 def new_shape(old: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
-    """Reshape's rule: 0 keeps a dimension, one -1 takes the rest."""
+    """Reshape's rule: 0 keeps a dimension, one -1 takes the rest, which of nothing is 0."""
     size = math.prod(old)
     shape = [old[i] if dim == 0 and i < len(old) and size else dim for i, dim in enumerate(wanted)]
     if min(shape, default=0) < -1 or shape.count(-1) > 1:
@@ -25,6 +25,8 @@ def new_shape(old: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
     given = math.prod(dim for dim in shape if dim != -1)
     if -1 in shape and given and size % given == 0:
         shape[shape.index(-1)] = size // given
+    elif -1 in shape and not given and not size:
+        shape[shape.index(-1)] = 0
     elif -1 in shape or given != size:
         raise ModelError(f"{list(old)} cannot take the shape {list(wanted)}")
     return tuple(shape)
@@ -299,7 +301,8 @@ class OutputCount:
 @dataclass(frozen=True, kw_only=True)
 class Split(Joint):
     """Cuts along an axis into the parts that `split` (argument or second blob) gives, or equal ones; as many
-    parts as the operator has outputs."""
+    parts as the operator has outputs. With add_axis, where `axis` is given, each is one slice without that axis.
+    """
 
     outputs: OutputCount
     split: tuple[int, ...] = ()
@@ -307,21 +310,28 @@ class Split(Joint):
 
     def infer(self, x, split=None):
         axis, sizes = self._cuts(x.shape, known(split, "split"))
-        return tuple(x.with_shape((*x.shape[:axis], size, *x.shape[axis + 1 :])) for size in sizes)
+        return tuple(x.with_shape(self._part(x.shape, axis, size)) for size in sizes)
 
     def compute(self, x, split=None):
         axis, sizes = self._cuts(x.shape, split)
-        return tuple(np.ascontiguousarray(part) for part in np.split(x, np.cumsum(sizes)[:-1], axis))
+        parts = map(np.ascontiguousarray, np.split(x, np.cumsum(sizes)[:-1], axis))
+        return tuple(part.reshape(self._part(x.shape, axis, part.shape[axis])) for part in parts)
 
     def lower(self, graph, x, split=None):
         axis, sizes = self._cuts(x.shape, split and split.type.value)
         names = graph.add("Split", x, graph.ints(sizes), axis=axis, outputs=len(sizes))
-        return names if isinstance(names, tuple) else (names,)
+        names = names if isinstance(names, tuple) else (names,)
+        return tuple(graph.add("Squeeze", name, graph.ints([axis])) for name in names) if self._slices else names
+
+    @property
+    def _slices(self) -> bool:
+        return self.add_axis and self.axis is not None
+
+    def _part(self, shape: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:
+        return (*shape[:axis], *(() if self._slices else (size,)), *shape[axis + 1 :])
 
     def _cuts(self, shape, split: np.ndarray | None) -> tuple[int, list[int]]:
         """(the axis, the extents of the parts along it)"""
-        if self.add_axis:
-            raise ModelError("add_axis is for training only")
         axis = self.along(len(shape))
         if split is not None and (self.split or split.dtype != np.int32):
             raise ModelError("split is given twice, or not as int32")
@@ -330,6 +340,8 @@ class Split(Joint):
             sizes = [shape[axis] // self.outputs.count] * self.outputs.count
         if len(sizes) != self.outputs.count or sum(sizes) != shape[axis] or min(sizes, default=0) < 0:
             raise ModelError(f"{shape[axis]} does not divide into {sizes or self.outputs.count} parts")
+        if self._slices and set(sizes) != {1}:
+            raise ModelError(f"parts of {sizes}; with add_axis each is one slice")
         return axis, sizes
 
 

@@ -548,6 +548,8 @@ def split(rng, kind):
         sizes = [sizes[0]] * count
     shape[1 if axis is None else axis] = sum(sizes)
     arguments = {} if axis is None else {"axis": axis}
+    if set(sizes) == {1}:
+        arguments["add_axis"] = int(flip(rng))
     inputs = [normal(rng, *shape)]
     if flip(rng, 0.3):
         inputs.append(np.array(sizes, np.int32))

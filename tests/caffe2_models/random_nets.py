@@ -5,21 +5,27 @@ their range. What is quantized comes from the input or from operators that round
 equal in every runtime.
 """
 
+import copy
+
 import numpy as np
-from operator_cases import flip, normal, quantized, sides, window
+from operator_cases import CASES, flip, normal, quantized, sides, window
 
 from caffe2_models import Int8Tensor, Net
-from caffe2_models.build import add_operator, make_init
+from caffe2_models.build import add_operator, make_init, set_argument
 from caffe2_models.proto import caffe2_pb2
 
 
 class RandomNet:
-    """A net being grown; `values` holds each blob's last value."""
+    """A net being grown; `values` holds each blob's last value, `feeds` what it is fed.
+
+    Blobs `apart` are compared, but nothing reads them.
+    """
 
     def __init__(self, rng: np.random.Generator):
         self.rng = rng
         self.predict = caffe2_pb2.NetDef(name="random")
-        self.parameters, self.values = {}, {}
+        self.parameters, self.values, self.feeds = {}, {}, {}
+        self.apart: set[str] = set()
         self.count = 0
         self.predict.external_input.append("data")
 
@@ -35,11 +41,35 @@ class RandomNet:
         results = [f"{kind.lower()}_{self.count}{'_side' * (i + aside)}" for i in range(outputs)]
         if in_place:
             results[0] = names[0]
-        op = add_operator(self.predict, kind, names, results, **arguments)
-        single = Net(caffe2_pb2.NetDef(op=[op], external_input=names), make_init({}))
-        known = {**self.parameters, **self.values}
-        self.values |= single.session("reference").run({name: known[name] for name in names}, results)
+        self.append(kind, names, results, results, arguments)
         return results[0]
+
+    def append(self, kind: str, names: list[str], results: list[str], tensors: list[str], arguments: dict) -> None:
+        """Append an operator, and compute those of its results that are tensors."""
+        op = self.predict.op.add(type=kind, input=names, output=results)
+        for key, value in arguments.items():
+            set_argument(op.arg.add(name=key), value)
+        single = Net(caffe2_pb2.NetDef(op=[op], external_input=names), make_init({}))
+        known = {**self.parameters, **self.feeds, **self.values}
+        self.values |= single.session("reference").run({name: known[name] for name in names}, tensors)
+
+    def add_case(self, case, names: list[str]) -> str:
+        """Append a case's operator on these blobs, its results apart; returns the first."""
+        self.count += 1
+        count = case.outputs if case.compared is None else case.compared
+        results = [f"{case.type.lower()}_{self.count}_{i}{'_side' * (i >= count)}" for i in range(case.outputs)]
+        renamed = {f"x{i}": name for i, name in enumerate(names)} | {f"y{i}": name for i, name in enumerate(results)}
+        arguments = {key: with_names(value, renamed) for key, value in case.arguments.items()}
+        self.append(case.type, names, results, results[:count], arguments)
+        self.apart.update(results)
+        return results[0]
+
+    def fed(self, kind: str, value) -> str:
+        """An input of the net; returns its name."""
+        name = f"{kind.lower()}_{self.count}_x{len(self.feeds)}"
+        self.feeds[name] = value
+        self.predict.external_input.append(name)
+        return name
 
     def parameter(self, kind: str, value) -> str:
         name = f"{kind.lower()}_{self.count}_p{len(self.parameters)}"
@@ -58,12 +88,9 @@ class RandomNet:
 
     def others(self, blob: str, fits) -> list[str]:
         """Blobs beside this one, of its kind, for which fits(value) holds."""
-        kind = type(self.values[blob])
-        return [
-            name
-            for name, value in self.values.items()
-            if name != blob and isinstance(value, kind) and value.dtype == self.values[blob].dtype and fits(value)
-        ]
+        kind, dtype = type(self.values[blob]), self.values[blob].dtype
+        alike = {n: v for n, v in self.values.items() if isinstance(v, kind) and v.dtype == dtype}
+        return [name for name, value in alike.items() if name not in {blob, *self.apart} and fits(value)]
 
     def choose(self, options: list):
         return options[int(self.rng.integers(0, len(options)))]
@@ -76,8 +103,7 @@ def random_net(rng: np.random.Generator, steps: int = 12, wild: bool = False) ->
     """
     net = RandomNet(rng)
     channels, height, width = int(rng.integers(1, 13)), *(int(d) for d in rng.integers(5, 15, 2))
-    net.values["data"] = normal(rng, int(rng.integers(1, 3)), channels, height, width)
-    feeds = dict(net.values)
+    net.values["data"] = net.feeds["data"] = normal(rng, int(rng.integers(1, 3)), channels, height, width)
     blob = "data"
     if flip(rng, 0.6):
         blob = net.add("Int8Quantize", net.add("NCHW2NHWC", blob), **quantization(rng, -3, 3))
@@ -85,14 +111,16 @@ def random_net(rng: np.random.Generator, steps: int = 12, wild: bool = False) ->
         blob = grow(net, blob, wild)
     outcome = net.net()
     blobs = list(dict.fromkeys(name for op in outcome.predict.op for name in op.output))
-    return outcome, feeds, [name for name in blobs if not name.endswith("_side")]
+    return outcome, net.feeds, [name for name in blobs if not name.endswith("_side")]
 
 
 def grow(net: RandomNet, blob: str, wild: bool) -> str:
     """One step further from the blob, or from an earlier one."""
     rng = net.rng
     if flip(rng, 0.2):
-        blob = net.choose([name for name in net.values if not name.endswith("_side") and name != "data"] or [blob])
+        passed = {"data", *net.apart}
+        earlier = [name for name in net.values if not name.endswith("_side") and name not in passed and net.shape(name)]
+        blob = net.choose(earlier or [blob])
     value = net.values[blob]
     image = len(value.shape) == 4
     if isinstance(value, Int8Tensor):
@@ -102,6 +130,19 @@ def grow(net: RandomNet, blob: str, wild: bool) -> str:
         if wild:
             steps = steps + (WILD_IMAGE_STEPS if image else WILD_STEPS)
     return net.choose(steps)(net, blob) or blob
+
+
+def with_names(value, renamed: dict[str, str]):
+    """An operator's argument with other names of blobs, in nets that it holds too."""
+    if isinstance(value, caffe2_pb2.NetDef):
+        net = copy.deepcopy(value)
+        for op in net.op:
+            op.input[:] = [renamed.get(name, name) for name in op.input]
+        net.external_input[:] = [renamed.get(name, name) for name in net.external_input]
+        return net
+    if isinstance(value, list):
+        return [renamed.get(item, item) if isinstance(item, str) else item for item in value]
+    return value
 
 
 def quantization(rng, low: float, high: float) -> dict:
@@ -321,6 +362,29 @@ def branch(net, x):
     return net.add("If", np.array([flip(net.rng)]), x, then_net=then_net, else_net=else_net)
 
 
+def any_operator(net, x):
+    """One of all operators, on inputs of its own; the mean of what it gives is added to the blob, where it is numbers.
+
+    Its inputs come from no layer, so that no rounding turns over what it compares, ranks or counts.
+    """
+    kind = net.choose(sorted(CASES.keys() - NOT_IN_NETS))
+    case = CASES[kind](net.rng)
+    if case.is_random or case.in_place or case.workspace or not case.outputs:
+        return None
+    names = [(net.fed if i < case.fed else net.parameter)(kind, value) for i, value in enumerate(case.inputs)]
+    result = net.add_case(case, names)
+    value = net.values[result]
+    if isinstance(value, Int8Tensor) or value.dtype != np.float32 or not value.size:
+        return None
+    bounded = net.add("Clip", net.add("ReplaceNaN", result), min=-4.0, max=4.0)
+    mean = net.add("Reshape", net.add("SumElements", bounded, average=1), outputs=2, shape=[1])
+    net.apart.update(name for op in list(net.predict.op)[-4:] for name in op.output)
+    return net.add("Add", x, mean, broadcast=1)
+
+
+NOT_IN_NETS = {"AsyncIf", "If"}  # Caffe2 has the former on no CPU; the latter is `branch`
+
+
 def group_norm(net, x):
     channels = net.shape(x)[1]
     vectors = [normal(net.rng, channels), normal(net.rng, channels)]
@@ -332,7 +396,10 @@ def space_to_batch(net, x):
     return net.add("SpaceToBatch", x, block_size=2) if height % 2 == 0 and width % 2 == 0 else None
 
 
-WILD_STEPS = [smooth, logit, select, gather, top_k, repeat, row_norm, side_reduction, segment, branch]
+WILD_STEPS = [
+    *(smooth, logit, select, gather, top_k, repeat, row_norm, side_reduction, segment, branch),
+    *(any_operator, any_operator, any_operator),
+]
 WILD_IMAGE_STEPS = [*WILD_STEPS, group_norm, space_to_batch, cut_regions]
 
 IMAGE_STEPS = [

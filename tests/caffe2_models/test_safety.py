@@ -26,7 +26,7 @@ MUTANTS = 2000
 def victims() -> list[tuple[bytes, bytes, dict]]:
     """(predict, init, feeds) of nets with every operator, with nets within operators and boxes."""
     nets = [(case.net(), case.feeds) for case in (make(np.random.default_rng(3)) for make in CASES.values())]
-    nets += [random_net(np.random.default_rng(seed))[:2] for seed in range(40)]
+    nets += [random_net(np.random.default_rng(seed), wild=seed % 2 == 1)[:2] for seed in range(80)]
     nets += [(detector(), feeds_of(np.random.default_rng(seed), seed % 2)) for seed in range(10)]
     return [(net.predict.SerializeToString(), net.init.SerializeToString(), feeds) for net, feeds in nets]
 
