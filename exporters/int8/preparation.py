@@ -11,6 +11,7 @@ from caffe2_models.operators.elementwise import HardSigmoid
 from caffe2_models.operators.pooling import AveragePool
 from caffe2_models.operators.shaping import ChannelShuffle, Split
 from exporters.int8.forms import FORMS
+from exporters.int8.functions import FUNCTION_RULES, is_in_island, is_uniform
 from exporters.layers import Blob, Graph, Layer, Rule, View, constant, read_graph, rewrite, write_net
 from exporters.layers.graph import AFFINE
 from exporters.layers.rules import RULES, affine_input, affine_of
@@ -35,8 +36,9 @@ def prepare(net: Net, input_shapes: Mapping[str, tuple[int, ...]]) -> Graph:
 def to_qnnpack_layers(graph: Graph) -> None:
     """Rewrite to the layers that QNNPACK has, in place."""
     rewrite(graph, QNNPACK_RULES)
+    view = View(graph)
     for layer in graph.layers:
-        if layer.type == AFFINE and layer.output.is_image:
+        if layer.type == AFFINE and layer.output.is_image and not (is_uniform(layer) and is_in_island(view, layer)):
             _affine_to_convolution(layer)
     rewrite(graph, QNNPACK_RULES)
     for layer in [layer for layer in graph.layers if layer.type == AFFINE]:
@@ -279,6 +281,7 @@ QNNPACK_RULES = [
     FoldHardSigmoid(),
     DropPoolPads(),
     FuseClamp(),
+    *FUNCTION_RULES,
     MergeSplitConvolution(),
 ]
 
@@ -293,13 +296,20 @@ def _affine_to_convolution(layer: Layer) -> None:
 
 
 def _affine_to_arithmetic(graph: Graph, layer: Layer) -> None:
-    """What is left of an Affine on a matrix is Mul and Add."""
+    """What is left of an Affine on a matrix, or in an island, is Mul and Add, of which one may be nothing."""
     x, y = layer.inputs[0], layer.output
-    scale = constant(layer.weight.astype(np.float32), f"{y}/scale")
-    shift = constant(layer.bias.astype(np.float32), f"{y}/shift")
-    scaled = Blob(y.shapes, name=f"{y}/scaled")
-    graph.replace(
-        layer,
-        Layer("Mul", [x, scale], [scaled], name=scaled.name),
-        Layer("Add", [scaled, shift], [y], name=y.name, low=layer.low, high=layer.high),
-    )
+    weight, bias = (_short(value, y.rank) for value in (layer.weight, layer.bias))
+    parts = [Layer("Mul", [x, constant(weight, f"{y}/scale")], [y], name=y.name)] if (weight != 1).any() else []
+    if bias.any() or layer.is_clamped or not parts:
+        scaled = Blob(y.shapes, name=f"{y}/scaled") if parts else x
+        for part in parts:
+            part.outputs, part.name = [scaled], scaled.name
+        shift = constant(bias, f"{y}/shift")
+        parts.append(Layer("Add", [scaled, shift], [y], name=y.name, low=layer.low, high=layer.high))
+    graph.replace(layer, *parts)
+
+
+def _short(value: np.ndarray, rank: int) -> np.ndarray:
+    """One float32 number for each channel as one [1, ..., 1], where all are the same, or as [C] of a matrix."""
+    value = value.astype(np.float32)
+    return value[:1].reshape([1] * rank) if (value == value[0]).all() else value

@@ -5,6 +5,7 @@ import pytest
 from float_nets import FloatNet, sqnr_db
 
 from caffe2_common.errors import ModelError
+from caffe2_models import kernels
 from exporters.int8.preparation import prepare
 from exporters.layers import write_net
 
@@ -125,6 +126,50 @@ PAIRS = {
     ),
 }  # name: (what builds the net, the operators between quantizing the input and dequantizing the output)
 
+
+def by(net, x, kind, value):
+    """Arithmetic with a number."""
+    return net.add(kind, x, np.array([value], np.float32))
+
+
+def clipped_line(net, x):
+    return net.add("Clip", by(net, x, "Add", 3), min=0.0, max=6.0)
+
+
+def gelu(net, x):
+    erf = net.add("Erf", by(net, x, "Mul", 0.5**0.5))
+    return net.add("Mul", by(net, x, "Mul", 0.5), by(net, erf, "Add", 1))
+
+
+HARD_SWISH = ["HardSigmoid", "Mul"]
+SPELLINGS = {
+    "product divided": (lambda n, x: by(n, n.add("Mul", x, clipped_line(n, x)), "Div", 6), HARD_SWISH),
+    "product scaled": (lambda n, x: by(n, n.add("Mul", clipped_line(n, x), x), "Mul", 1 / 6), HARD_SWISH),
+    "gate divided": (lambda n, x: n.add("Mul", by(n, clipped_line(n, x), "Div", 6), x), HARD_SWISH),
+    "value divided": (lambda n, x: n.add("Mul", by(n, x, "Div", 6), clipped_line(n, x)), HARD_SWISH),
+    "clip of a line": (
+        lambda n, x: n.add("Mul", x, n.add("Clip", by(n, by(n, x, "Div", 6), "Add", 0.5), min=0.0, max=1.0)),
+        HARD_SWISH,
+    ),
+    "product as it is": (lambda n, x: n.add("Mul", x, clipped_line(n, x)), ["HardSigmoid", "Mul", "Mul"]),
+    "gelu": (gelu, ["Mul", "Erf", "Add", "Mul", "Mul"]),
+    "quick gelu": (lambda n, x: n.add("Mul", x, n.add("Sigmoid", by(n, x, "Mul", 1.702))), ["Mul", "Sigmoid", "Mul"]),
+    "mish": (lambda n, x: n.add("Mul", x, n.add("Tanh", n.add("Softplus", x))), ["Softplus", "Tanh", "Mul"]),
+    "swish by exp": (
+        lambda n, x: n.add("Div", x, by(n, n.add("Exp", n.add("Negative", x)), "Add", 1)),
+        ["Negative", "Exp", "Add", "Div"],
+    ),
+}  # name: (activation function, its operators in float)
+
+
+def function_of(spelling):
+    return lambda net, x: net.conv(spelling(net, net.conv(x, 5)), 4)
+
+
+def between(*operators):
+    return [*BEGIN, "Int8Conv", "Int8Dequantize", *operators, "Int8Quantize", "Int8Conv", *END]
+
+
 GATED = [*BEGIN, "Int8ConvRelu", "Int8AveragePool", "Int8ConvRelu"]
 FLAT = "Int8Dequantize"
 
@@ -139,7 +184,12 @@ ISLANDS = {
         lambda n, x: n.conv(n.add("Clip", x, min=-0.5, max=0.7), 6),
         ["NCHW2NHWC", "Clip", "Int8Quantize", "Int8Conv", *END],
     ),
-    "relu of a matrix": (relu_of_a_matrix, ["Flatten", "Mul", "Add", "Relu", "Int8Quantize", "Int8FC", FLAT]),
+    "relu of a matrix": (relu_of_a_matrix, ["Flatten", "Add", "Relu", "Int8Quantize", "Int8FC", FLAT]),
+    "line, sigmoid": (
+        lambda n, x: n.conv(by(n, n.add("Sigmoid", by(n, n.conv(x, 4), "Mul", 3)), "Add", 2), 4),
+        [*BEGIN, "Int8Conv", "Int8Sigmoid", "Int8Conv", "Int8Conv", *END],
+    ),
+    **{name: (function_of(spelling), between(*operators)) for name, (spelling, operators) in SPELLINGS.items()},
 }  # name: (what builds the net, all operators)
 
 
@@ -182,6 +232,20 @@ def test_the_net_computes_what_it_did(name):
     np.testing.assert_allclose(real, want, rtol=1e-4, atol=1e-4 * np.abs(want).max())
     (int8,) = net.quantized().net.session("reference").run(x).values()
     assert sqnr_db(want, int8) > 20
+
+
+@pytest.mark.skipif(not kernels.is_available(), reason="the kernels were not built")
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_an_activation_function_is_one_table(name):
+    """However it is spelled: between two convolutions stands one step of the exact runtime's program."""
+    net = built(function_of(SPELLINGS[name][0]))
+    int8 = net.quantized().net
+    session, feeds = int8.session("exact", threads=1), {"data": net.images()}
+    (have,), (want,) = (s.run(feeds).values() for s in (session, int8.session("reference")))
+    np.testing.assert_array_equal(have, want)
+    (stage,) = session._stages.values()
+    kinds = [instruction.node.type for instruction in stage.compiled.graph.instructions]
+    assert kinds == ["Int8Quantize", "Int8Conv", "Int8Quantize", "Int8Conv", *END]
 
 
 def quantization(net) -> dict[str, tuple[float, int]]:

@@ -1,0 +1,106 @@
+"""Activation functions spelled as chains of arithmetic, such as x * clip(x + 3, 0, 6) / 6, in their shortest form.
+
+QNNPACK multiplies nothing, so that such a function is computed in float; what its constants scale and shift shall stay
+there with it, and not become convolutions between whose steps everything is rounded again.
+"""
+
+import math
+
+import numpy as np
+
+from exporters.int8.forms import FORMS
+from exporters.layers import Blob, Graph, Layer, Rule, View, constant
+from exporters.layers.graph import AFFINE
+
+LEAST_SCALE = 2.0**-22  # by which a factor differs from one, at least: a rounding of 1 / 6 to float32
+
+
+def is_uniform(layer: Layer) -> bool:
+    """Whether an Affine has one factor and one shift for all channels."""
+    return bool((layer.weight == layer.weight[0]).all() and (layer.bias == layer.bias[0]).all())
+
+
+def multiplies(layer: Layer | None) -> bool:
+    """Whether a layer is the product of two activations."""
+    return layer is not None and layer.type == "Mul" and len(layer.activations) == len(layer.inputs) == 2
+
+
+class DropUnit(Rule):
+    """What scales by one and shifts by nothing goes."""
+
+    def pattern(self, view: View, layer: Layer):
+        return (layer,) if layer.type == AFFINE and not layer.is_clamped else None
+
+    def check(self, view: View, layer: Layer) -> bool:
+        unit = bool((np.abs(layer.weight - 1) <= LEAST_SCALE).all() and not layer.bias.any())
+        return unit and layer.output not in view.graph.outputs
+
+    def rewrite(self, graph: Graph, layer: Layer) -> None:
+        graph.bypass(layer)
+
+
+class ScaleProduct(Rule):
+    """(a x) * y is a (x * y), for one factor a of all channels. Requires that nobody else reads a x."""
+
+    def pattern(self, view: View, layer: Layer):
+        for position, blob in enumerate(layer.inputs) if multiplies(layer) and not layer.is_clamped else ():
+            line = view.sole_writer(blob)
+            if line is not None and line.type == AFFINE and is_uniform(line) and not line.bias.any():
+                return line, layer, position
+        return None
+
+    def check(self, view: View, line: Layer, layer: Layer, position: int) -> bool:
+        channels = layer.output.shape[1:2]
+        return layer.output.rank in (2, 4) and len(channels) == 1
+
+    def rewrite(self, graph: Graph, line: Layer, layer: Layer, position: int) -> None:
+        y = layer.output
+        product = Blob(y.shapes, name=f"{y}/unscaled")
+        factor = np.full(y.shape[1], line.weight[0])
+        layer.inputs[position] = line.inputs[0]
+        layer.outputs = [product, *layer.outputs[1:]]
+        scaled = Layer(AFFINE, [product, constant(factor), constant(np.zeros_like(factor))], [y], name=y.name)
+        graph.replace(layer, layer, scaled)
+
+
+class ClampedLineToHardSigmoid(Rule):
+    """clip(a x + b, 0, c), a factor of a product, is c * HardSigmoid(x), with a / c and b / c."""
+
+    def pattern(self, view: View, layer: Layer):
+        clamped = layer.type == AFFINE and layer.low == 0 and 0 < layer.high < math.inf
+        return (layer,) if clamped and is_uniform(layer) else None
+
+    def check(self, view: View, layer: Layer) -> bool:
+        return layer.output.is_image and any(multiplies(reader) for reader in view.readers(layer.output))
+
+    def rewrite(self, graph: Graph, layer: Layer) -> None:
+        y, high = layer.output, layer.high
+        share = Blob(y.shapes, name=f"{y}/share")
+        line = {"alpha": float(layer.weight[0]) / high, "beta": float(layer.bias[0]) / high}
+        factor = np.full(len(layer.weight), high)
+        graph.replace(
+            layer,
+            Layer("HardSigmoid", layer.inputs[:1], [share], line, share.name),
+            Layer(AFFINE, [share, constant(factor), constant(np.zeros_like(factor))], [y], name=y.name),
+        )
+
+
+FUNCTION_RULES = [DropUnit(), ScaleProduct(), ClampedLineToHardSigmoid()]
+
+
+def is_in_island(view: View, layer: Layer) -> bool:
+    """Whether a layer is next to one of arithmetic that is computed in float; activation functions may lie between."""
+    before, seen = [view.writer(layer.inputs[0])], {layer}
+    after = [*view.readers(layer.output)]
+    while before or after:
+        backwards = bool(before)
+        other = (before or after).pop()
+        if other is None or other in seen or not other.traits.elementwise:
+            continue
+        seen.add(other)
+        if other.type not in FORMS:
+            return True
+        if len(other.inputs) == 1:
+            before += [view.writer(other.inputs[0])] if backwards else []
+            after += [] if backwards else view.readers(other.output)
+    return False
