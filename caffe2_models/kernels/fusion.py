@@ -2,15 +2,18 @@
 
 Between Int8Dequantize and Int8Quantize a net computes in float32. Where all operators there go element by
 element from one quantized blob, the island is a function of a byte, and so a table of 256 entries that the
-operators themselves fill. With a gate (squeeze-and-excite: one value for each image and channel) it is a
-function of two bytes, a table of 65,536.
+operators themselves fill. With two blobs (a gate, for each channel, each pixel or each element) it is a
+function of two bytes, a table of 65,536. A pool reads such a table too.
 """
+
+from typing import cast
 
 import numpy as np
 
 from caffe2_common.errors import ModelError
 from caffe2_models.kernels import steps
 from caffe2_models.kernels.graph import Blob, Graph, Instruction
+from caffe2_models.operators.pooling import AveragePool
 from caffe2_models.tensors import Int8Tensor, Value
 
 BYTES = np.arange(256, dtype=np.uint8)
@@ -21,6 +24,10 @@ def fuse(graph: Graph) -> None:
     for instruction in graph.instructions:
         if instruction.node.type == "Int8Quantize" and instruction.kernel is not None:
             _ = fuse_image(instruction) or fuse_quantization(instruction)
+    graph.drop_unneeded()
+    for instruction in reversed(graph.instructions):
+        if instruction.kernel is None and instruction.node.type == "AveragePool":
+            fuse_pool(instruction)
     graph.drop_unneeded()
     for instruction in reversed(graph.instructions):
         if instruction.kernel is None and instruction.node.operator.elementwise:
@@ -42,33 +49,46 @@ def fuse_quantization(quantize: Instruction) -> bool:
     """Int8Quantize of a function of bytes: from the bytes themselves."""
     (y,) = quantize.outputs
     sources = byte_sources(quantize.inputs[0])
-    try:
-        if len(sources) == 1 and sources[0].type.shape == y.type.shape:
-            table = tabulate(y, {sources[0]: along_last_axis(y)})
-            quantize.replace(sources, steps.look_up(y.type.size, content(table).reshape(256)))
-            return True
-        if len(sources) == 2 and (pair := image_and_gate(sources, y)):
-            x, gate = pair
-            grid = np.broadcast_to(BYTES.reshape(1, 256, *[1] * (len(y.type.shape) - 2)), pairs_shape(y))
-            table = tabulate(y, {x: np.ascontiguousarray(grid), gate: along_last_axis(y)})
-            by_gate = np.ascontiguousarray(content(table).reshape(256, 256).T)
-            quantize.replace([x, gate], steps.look_up_gated(y.type.shape, by_gate))
-            return True
-    except ModelError:  # an operator that takes these shapes but not a table's
-        pass
-    return False
+    if len(sources) == 1 and sources[0].type.shape == y.type.shape:
+        table = tabulate(y, {sources[0]: BYTES})
+        kernel = None if table is None else steps.look_up(y.type.size, table)
+    elif len(sources) == 2:
+        x, gate = sources = sorted(sources, key=lambda source: -source.type.size)
+        table = tabulate(y, {x: np.tile(BYTES, 256), gate: np.repeat(BYTES, 256)})
+        kernel = None if table is None else steps.look_up_pairs(y.type, x.type, gate.type, table)
+    else:
+        kernel = None
+    if kernel is not None:
+        quantize.replace(sources, kernel)
+    return kernel is not None
 
 
 def fuse_function(instruction: Instruction) -> None:
     """A float32 function of one byte, for readers that need it in float32."""
-    y = instruction.outputs[0]
-    sources = byte_sources(y)
-    if len(sources) == 1 and sources[0].type.shape == y.type.shape and y.type.dtype == np.float32:
-        try:
-            table = tabulate(y, {sources[0]: along_last_axis(y)})
-        except ModelError:
-            return
-        instruction.replace(sources, steps.look_up_floats(y.type.size, content(table).reshape(256)))
+    (y, *_), sources = instruction.outputs, byte_sources(instruction.outputs[0])
+    if (table := float_table(y, sources)) is not None:
+        instruction.replace(sources, steps.look_up_floats(y.type.size, table))
+
+
+def fuse_pool(instruction: Instruction) -> None:
+    """A mean over windows of a float32 function of one byte.
+
+    numpy sums a single channel in another order than the kernel.
+    """
+    x, pool = instruction.inputs[0], cast(AveragePool, instruction.node.operator)
+    if pool.order != "NHWC" or len(x.type.shape) != 4 or x.type.shape[3] == 1:
+        return
+    sources = byte_sources(x)
+    if (table := float_table(x, sources)) is not None:
+        fit = pool.window.fit(*x.type.shape[1:3])
+        instruction.replace(sources, steps.average_floats(x.type, fit, pool.count_include_pad, table))
+
+
+def float_table(y: Blob, sources: list[Blob]) -> np.ndarray | None:
+    """The float32 values of y for each byte of its one source, in its own shape."""
+    if len(sources) != 1 or sources[0].type.shape != y.type.shape or y.type.dtype != np.float32:
+        return None
+    return tabulate(y, {sources[0]: BYTES})
 
 
 def content(value: Value) -> np.ndarray:
@@ -97,30 +117,13 @@ def byte_sources(blob: Blob) -> list[Blob]:
     return list(sources)
 
 
-def image_and_gate(sources: list[Blob], y: Blob) -> tuple[Blob, Blob] | None:
-    """(the source in the shape of y, the one with a value for each image and channel), where they are so."""
-    shape = y.type.shape
-    gate_shape = (shape[0], *[1] * (len(shape) - 2), shape[-1])
-    if len(shape) < 3 or gate_shape == shape:
-        return None
-    for x, gate in (sources, sources[::-1]):
-        if x.type.shape == shape and gate.type.shape == gate_shape:
-            return x, gate
-    return None
+def tabulate(y: Blob, sources: dict[Blob, np.ndarray]) -> np.ndarray | None:
+    """y's elements [n] for these bytes [n] of each of its sources, by the operators' own computation.
 
-
-def along_last_axis(y: Blob) -> np.ndarray:
-    """Every byte once, in a shape of as many dimensions as y has."""
-    return BYTES.reshape(*[1] * (len(y.type.shape) - 1), 256)
-
-
-def pairs_shape(y: Blob) -> tuple[int, ...]:
-    return (1, 256, *[1] * (len(y.type.shape) - 3), 256)
-
-
-def tabulate(y: Blob, sources: dict[Blob, np.ndarray]) -> Value:
-    """y for these bytes of its sources, by the operators' own computation."""
-    known: dict[Blob, Value] = {blob: blob.type.tensor(data) for blob, data in sources.items()}
+    None where an operator that takes y's shape does not take a table's.
+    """
+    along = (*[1] * (len(y.type.shape) - 1), -1)
+    known: dict[Blob, Value] = {blob: blob.type.tensor(data.reshape(along)) for blob, data in sources.items()}
 
     def value(blob: Blob) -> Value:
         if blob.constant is not None:
@@ -132,4 +135,7 @@ def tabulate(y: Blob, sources: dict[Blob, np.ndarray]) -> Value:
             known[blob] = computed
         return known[blob]
 
-    return value(y)
+    try:
+        return content(value(y)).ravel()
+    except ModelError:
+        return None

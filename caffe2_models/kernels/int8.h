@@ -185,6 +185,14 @@ struct Pooling {
   int32_t zero_point, lowest;
 };
 
+// Mean over a window of a function of bytes, in float32: the sum of its pixels one after the other, by rows, times one
+// over their number; or over the window's area, where padding counts as zero.
+struct FloatPooling {
+  Window window;
+  int64_t channels;
+  bool counts_padding;
+};
+
 struct Quantization {
   float scale;
   int32_t zero_point;
@@ -207,6 +215,8 @@ struct Kernels {
   void (*add)(const Addition&, const uint8_t* a, const uint8_t* b, uint8_t* y, Range elements);
   // rows are images * out_h; sums is scratch of `channels` int32.
   void (*pool)(const Pooling&, const uint8_t* x, uint8_t* y, Range rows, int32_t* sums);
+  // y[..., c] of the channels in the range, for one row of the output; table: float32 of each byte.
+  void (*pool_floats)(const FloatPooling&, const float* table, const uint8_t* x, float* y, int64_t row, Range channels);
   void (*quantize)(const Quantization&, const float* x, uint8_t* y, int64_t count);
   // From planes, `pitch` elements apart, to neighbouring bytes; scratch of channels * count bytes.
   void (*quantize_planes)(const Quantization&, const float* x, int64_t pitch, int64_t channels, uint8_t* y,

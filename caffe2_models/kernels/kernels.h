@@ -513,6 +513,30 @@ void pool(const Pooling& parameters, const uint8_t* x, uint8_t* y, Range rows, i
   }
 }
 
+void pool_floats(const FloatPooling& parameters, const float* table, const uint8_t* x, float* y, int64_t row,
+                 Range range) {
+  const FloatPooling p = parameters;
+  const Window& w = p.window;
+  const int64_t count = range.end - range.begin;
+  const uint8_t* image = x + row / w.out_h * w.in_h * w.in_w * p.channels + range.begin;
+  const int64_t top = row % w.out_h * w.stride_h - w.pad_top;
+  const int64_t first_row = std::max<int64_t>(top, 0), last_row = std::min(top + w.kernel_h, w.in_h);
+  for (int64_t column = 0; column < w.out_w; column++) {
+    const int64_t left = column * w.stride_w - w.pad_left;
+    const int64_t first = std::max<int64_t>(left, 0), last = std::min(left + w.kernel_w, w.in_w);
+    float* RESTRICT sums = y + (row * w.out_w + column) * p.channels + range.begin;
+    std::fill(sums, sums + count, 0.0f);
+    for (int64_t i = first_row; i < last_row; i++)
+      for (int64_t j = first; j < last; j++) {
+        const uint8_t* pixel = image + (i * w.in_w + j) * p.channels;
+        for (int64_t c = 0; c < count; c++) sums[c] += table[pixel[c]];
+      }
+    const int64_t pixels = p.counts_padding ? w.kernel_h * w.kernel_w : (last_row - first_row) * (last - first);
+    const float factor = 1.0f / static_cast<float>(pixels);
+    for (int64_t c = 0; c < count; c++) sums[c] *= factor;
+  }
+}
+
 void quantize(const Quantization& quantization, const float* x, uint8_t* y, int64_t count) {
   const Quantization q = quantization;
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, ties to even
@@ -568,6 +592,7 @@ constexpr Kernels make_kernels(const char* name, bool (*supported)()) {
       .depthwise = depthwise<V>,
       .add = add<V>,
       .pool = pool,
+      .pool_floats = pool_floats,
       .quantize = quantize,
       .quantize_planes = quantize_planes,
       .dequantize = dequantize,

@@ -182,14 +182,19 @@ PYBIND11_MODULE(_int8, m) {
           },
           py::arg("x"), py::arg("y"), py::arg("elements"), py::arg("table"))
       .def(
-          "look_up_gated",
-          [](Program& p, int x, int gate, int y, int64_t images, int64_t pixels, int64_t channels,
-             const Array<uint8_t>& table) {
-            const void* content = exactly(table, 256 * 256);
-            p.look_up_gated(x, gate, y, images, pixels, channels, static_cast<const uint8_t*>(content));
+          "look_up_pairs",
+          [](Program& p, int x, int gate, int y, const Array<int64_t>& axes, const Array<uint8_t>& table) {
+            const auto* values = static_cast<const int64_t*>(exactly(axes, 12));
+            p.look_up_pairs(x, gate, y, make_axes({values, 12}), static_cast<const uint8_t*>(exactly(table, 256 * 256)));
           },
-          py::arg("x"), py::arg("gate"), py::arg("y"), py::arg("images"), py::arg("pixels"),
-          py::arg("channels"), py::arg("table"))
+          py::arg("x"), py::arg("gate"), py::arg("y"), py::arg("axes"), py::arg("table"))
+      .def(
+          "average_floats",
+          [](Program& p, int x, int y, const Window& w, int64_t channels, bool counts_padding, const Array<float>& table) {
+            p.average_floats(x, y, {w, channels, counts_padding}, static_cast<const float*>(exactly(table, 256)));
+          },
+          py::arg("x"), py::arg("y"), py::arg("window"), py::arg("channels"), py::arg("counts_padding"),
+          py::arg("table"))
       .def(
           "softmax",
           [](Program& p, int x, int y, int64_t rows, int64_t channels, const Array<int64_t>& table) {

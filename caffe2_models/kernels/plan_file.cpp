@@ -168,12 +168,20 @@ const std::unordered_map<std::string, AddStep>& methods() {
          const int64_t elements = r.integer();
          p.look_up_floats(x, y, elements, r.array_of<float>(256).data());
        }},
-      {"look_up_gated",
+      {"look_up_pairs",
        [](Program& p, Reader& r) {
          const auto [x, gate] = two(r);
          const int y = r.small_integer();
-         const int64_t images = r.integer(), pixels = r.integer(), channels = r.integer();
-         p.look_up_gated(x, gate, y, images, pixels, channels, r.array_of<uint8_t>(256 * 256).data());
+         const Axes axes = make_axes(r.array<int64_t>());
+         p.look_up_pairs(x, gate, y, axes, r.array_of<uint8_t>(256 * 256).data());
+       }},
+      {"average_floats",
+       [](Program& p, Reader& r) {
+         const auto [x, y] = two(r);
+         const Window window = r.window();
+         const int64_t channels = r.integer();
+         const bool counts_padding = r.integer() != 0;
+         p.average_floats(x, y, {window, channels, counts_padding}, r.array_of<float>(256).data());
        }},
       {"softmax",
        [](Program& p, Reader& r) {

@@ -77,6 +77,16 @@ Addition make_addition(int32_t a_multiplier, int32_t a_zero_point, int32_t b_mul
           zero_point,   lowest};
 }
 
+Axes make_axes(std::span<const int64_t> values) {
+  Axes axes;
+  check(values.size() == 3 * axes.size(), "axes of another number");
+  for (size_t i = 0; i < axes.size(); i++) {
+    check_range("dimension", values[3 * i], 1, kMaxBytes);
+    axes[i] = {values[3 * i], values[3 * i + 1], values[3 * i + 2]};
+  }
+  return axes;
+}
+
 std::shared_ptr<AlignedVector<uint8_t>> Shared::arena(int64_t bytes) {
   if (arena_ == nullptr || static_cast<int64_t>(arena_->size()) < bytes)
     arena_ = std::make_shared<AlignedVector<uint8_t>>(static_cast<size_t>(bytes));
@@ -357,22 +367,55 @@ void Program::look_up_floats(int x, int y, int64_t elements, const float* table)
   });
 }
 
-void Program::look_up_gated(int x, int gate, int y, int64_t images, int64_t pixels, int64_t channels,
-                            const uint8_t* table) {
-  const int64_t elements = product({images, pixels, channels}), rows = images * pixels;
-  require(x, elements);
-  require(gate, images * channels);
+void Program::look_up_pairs(int x, int gate, int y, const Axes& axes, const uint8_t* table) {
+  int64_t x_last = 0, gate_last = 0;
+  const int64_t elements = product({axes[0].extent, axes[1].extent, axes[2].extent, axes[3].extent});
+  for (const Axis& axis : axes) {
+    for (const int64_t pitch : {axis.x_pitch, axis.gate_pitch}) check_range("pitch", pitch, 0, kMaxBytes / axis.extent);
+    x_last += (axis.extent - 1) * axis.x_pitch;
+    gate_last += (axis.extent - 1) * axis.gate_pitch;
+  }
+  require(x, x_last + 1);
+  require(gate, gate_last + 1);
   require_writable(y, elements);
   auto own = std::make_shared<std::vector<uint8_t>>(table, table + 256 * 256);
-  const int64_t parts = std::min(rows, parts_of(2 * elements));
-  push(parts, [=, this](int64_t task, uint8_t*) {
+  const auto [count, x_pitch, gate_pitch] = axes[3];
+  const int64_t rows = elements / count, parts = std::min(rows, parts_of(2 * elements));
+  push(parts, [=, this, count = count, x_pitch = x_pitch, gate_pitch = gate_pitch](int64_t task, uint8_t*) {
     const Range range = part_of(rows, parts, task);
     for (int64_t row = range.begin; row < range.end; row++) {
-      const uint8_t* gates = memory(gate) + row / pixels * channels;
-      const uint8_t* from = memory(x) + row * channels;
-      uint8_t* to = memory(y) + row * channels;
-      for (int64_t c = 0; c < channels; c++) to[c] = own->data()[gates[c] * 256 + from[c]];
+      const uint8_t *from = memory(x), *gates = memory(gate);
+      int64_t rest = row;
+      for (const int axis : {2, 1, 0}) {
+        const int64_t i = rest % axes[axis].extent;
+        rest /= axes[axis].extent;
+        from += i * axes[axis].x_pitch;
+        gates += i * axes[axis].gate_pitch;
+      }
+      uint8_t* to = memory(y) + row * count;
+      const uint8_t* by_gate = own->data();
+      if (gate_pitch == 0 && x_pitch == 1) kernels_.look_up(by_gate + *gates * 256, from, to, count);
+      else if (gate_pitch == 1 && x_pitch == 1)
+        for (int64_t c = 0; c < count; c++) to[c] = by_gate[gates[c] * 256 + from[c]];
+      else
+        for (int64_t c = 0; c < count; c++) to[c] = by_gate[gates[c * gate_pitch] * 256 + from[c * x_pitch]];
     }
+  });
+}
+
+void Program::average_floats(int x, int y, const FloatPooling& pooling, const float* table) {
+  const Window& w = pooling.window;
+  const int64_t channels = pooling.channels, outputs = product({w.images, w.out_h, w.out_w, channels});
+  require(x, product({w.images, w.in_h, w.in_w, channels}));
+  require_writable(y, product({outputs, 4}));
+  check(w.dilation_h == 1 && w.dilation_w == 1, "a pool with dilation");
+  auto own = std::make_shared<std::vector<float>>(table, table + 256);
+  const int64_t rows = w.images * w.out_h;
+  const int64_t parts = parts_of(outputs * std::min(w.kernel_h, w.in_h) * std::min(w.kernel_w, w.in_w));
+  const int64_t blocks = std::clamp<int64_t>(parts / rows, 1, (channels + 15) / 16);  // of channels
+  push(rows * blocks, [=, this](int64_t task, uint8_t*) {
+    kernels_.pool_floats(pooling, own->data(), memory(x), reinterpret_cast<float*>(memory(y)), task / blocks,
+                         part_of(channels, blocks, task % blocks));
   });
 }
 

@@ -1,6 +1,7 @@
 // A net's int8 operators as a list of steps over buffers.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -52,6 +53,16 @@ class Shared {
   std::map<std::vector<int64_t>, Layer> layers_;
 };
 
+// An axis of an output: its extent, and how many elements apart its neighbours are in either input, 0 where that has
+// one for all.
+struct Axis {
+  int64_t extent, x_pitch, gate_pitch;
+};
+using Axes = std::array<Axis, 4>;
+
+// Of 12 numbers, three for each axis. Throws std::invalid_argument for an extent below 1.
+Axes make_axes(std::span<const int64_t> values);
+
 // Buffers are numbers. Most lie in one arena, at offsets that the caller chooses so that they share its
 // memory; others are bound to the caller's own memory before a run. Every method that adds a step checks that
 // the step stays within its buffers, and throws std::invalid_argument where it does not.
@@ -79,9 +90,10 @@ class Program {
   void dequantize(int x, int y, int64_t elements, const Quantization& quantization);
   void look_up(int x, int y, int64_t elements, const uint8_t* table);
   void look_up_floats(int x, int y, int64_t elements, const float* table);
-  // y[image, pixel, c] = table[gate[image, c]][x[image, pixel, c]]; table: 256 x 256.
-  void look_up_gated(int x, int gate, int y, int64_t images, int64_t pixels, int64_t channels,
-                     const uint8_t* table);
+  // y = table[gate][x] for each element of y, whose axes these are; table: 256 x 256.
+  void look_up_pairs(int x, int gate, int y, const Axes& axes, const uint8_t* table);
+  // From uint8 to float32; table: of each byte.
+  void average_floats(int x, int y, const FloatPooling& pooling, const float* table);
   // Softmax over rows of `channels`: see caffe2_models.int8.softmax.
   void softmax(int x, int y, int64_t rows, int64_t channels, const int64_t* table);
   // Runs of bytes from given positions, one after the other.

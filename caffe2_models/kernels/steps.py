@@ -23,6 +23,7 @@ Constants = list[Value | None]
 
 LARGEST_ADD_SHIFT = 32  # beyond it every sum rounds to zero, as at 32
 MAX_MOVED = 1 << 24  # bytes whose positions a plan keeps
+PAIR_AXES = 4  # of what look_up_pairs writes
 
 
 @dataclass(frozen=True)
@@ -274,10 +275,37 @@ def look_up_floats(size: int, table: np.ndarray) -> Kernel:
     return call("look_up_floats", size, table)
 
 
-def look_up_gated(shape: tuple[int, ...], table: np.ndarray) -> Kernel:
-    """A function of each byte of [N, ..., C] and of its gate's, [N, C]; table is uint8[gate, byte]."""
-    images, *pixels, channels = shape
-    return call("look_up_gated", images, math.prod(pixels), channels, table, reads=(0, 1))
+def look_up_pairs(y: TensorType, x: TensorType, gate: TensorType, table: np.ndarray) -> Kernel | None:
+    """A function of a byte of each of two tensors that broadcast to y; table is uint8[gate, byte]."""
+    axes = shared_axes(y.shape, x.shape, gate.shape)
+    if len(axes) > PAIR_AXES:
+        return None
+    padded = [(1, 0, 0)] * (PAIR_AXES - len(axes)) + axes
+    return call("look_up_pairs", np.array(padded, np.int64).ravel(), table, reads=(0, 1))
+
+
+def shared_axes(shape: tuple[int, ...], *inputs: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Of each axis its extent and each input's pitch, 0 where that has one element for all; as few axes as may be."""
+    pitches = []
+    for given in inputs:
+        extents = (1,) * (len(shape) - len(given)) + given
+        pitches.append([0 if extents[i] == 1 else math.prod(extents[i + 1 :]) for i in range(len(shape))])
+    axes: list[tuple[int, ...]] = []
+    for extent, *own in zip(shape, *pitches, strict=True):
+        if extent == 1:
+            continue
+        if axes and all(before == extent * pitch for before, pitch in zip(axes[-1][1:], own, strict=True)):
+            axes[-1] = (axes[-1][0] * extent, *own)
+        else:
+            axes.append((extent, *own))
+    return axes or [(1, *[0] * len(inputs))]
+
+
+def average_floats(x: TensorType, fit: Fit, counts_padding: bool, table: np.ndarray) -> Kernel:
+    """An AveragePool of a float32 function of each byte, NHWC; table is float32[256]."""
+    images, height, width, channels = x.shape
+    window = make_window(images, height, width, fit)
+    return call("average_floats", window, channels, counts_padding, table)
 
 
 @kernel("Int8Quantize")

@@ -53,6 +53,7 @@ def kernel_cases(tmp_path_factory) -> Path:
             test_exact_kernels.test_addition_of_all_pairs_of_bytes,
             test_exact_kernels.test_pooling,
             test_exact_kernels.test_quantize_and_dequantize,
+            test_exact_kernels.test_islands_of_two_tensors,
             test_exact_kernels.test_softmax,
         ):
             test()

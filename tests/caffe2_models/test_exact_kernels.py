@@ -252,6 +252,55 @@ def test_concat(axis):
     assert_equal(net, feeds)
 
 
+def island_net(operators, inputs: dict[str, Int8Tensor], scale: float, zero_point: int) -> Net:
+    """Inputs dequantized as X_real; operators (type, inputs, output, arguments); the last one's output quantized."""
+    predict = caffe2_pb2.NetDef(name="island", external_input=list(inputs), external_output=["y"])
+    for name in inputs:
+        add_operator(predict, "Int8Dequantize", [name], [f"{name}_real"])
+    for kind, names, output, arguments in operators:
+        add_operator(predict, kind, names, [output], **arguments)
+    add_operator(predict, "Int8Quantize", [operators[-1][2]], ["y"], Y_scale=scale, Y_zero_point=zero_point)
+    return Net(predict, make_init({}))
+
+
+@st.composite
+def broadcast_shapes(draw):
+    """Shapes of two tensors that broadcast to each other, both or one of them whole."""
+    shape = draw(st.lists(st.integers(1, 20), min_size=1, max_size=4))
+    narrow = st.lists(st.booleans(), min_size=len(shape), max_size=len(shape))
+    first, second = (tuple(1 if one else d for d, one in zip(shape, draw(narrow), strict=True)) for _ in range(2))
+    return draw(st.sampled_from([(tuple(shape), second), (first, tuple(shape)), (first, second)]))
+
+
+@examples(60)
+@given(broadcast_shapes(), st.sampled_from(["Mul", "Add", "Sub", "Div"]), ZERO_POINTS, ZERO_POINTS, SEEDS)
+def test_islands_of_two_tensors(shapes, kind, x_zero, y_zero, seed):
+    """One table for a sigmoid of one and arithmetic with the other, whichever broadcasts."""
+    rng = np.random.default_rng(seed)
+    feeds = {"x": tensor(rng, shapes[0], x_zero, 0.05), "z": tensor(rng, shapes[1], 128, 0.03)}
+    operators = [("Sigmoid", ["z_real"], "gate", {}), (kind, ["x_real", "gate"], "made", {})]
+    assert_equal(island_net(operators, feeds, 0.02, y_zero), feeds, threads=1 + seed % 2)
+
+
+@examples(60)
+@given(
+    st.sampled_from(["Swish", "Relu", "Alias"]),
+    st.integers(1, 5), st.integers(1, 4), st.integers(0, 3), st.booleans(), st.booleans(),
+    st.integers(2, 40), st.tuples(st.integers(5, 20), st.integers(5, 20)), ZERO_POINTS, SEEDS,
+)  # fmt: skip
+def test_pools_of_islands(kind, kernel, stride, pad, counts, is_global, channels, size, x_zero, seed):
+    """Means in float32 of a function of bytes, to the last bit."""
+    window = {"global_pooling": 1} if is_global else {"kernel": kernel, "stride": stride, "pad": min(pad, kernel - 1)}
+    rng = np.random.default_rng(seed)
+    feeds = {"x": tensor(rng, (1 + seed % 2, *size, channels), x_zero, 0.05)}
+    pool = {**window, "order": "NHWC", "count_include_pad": int(counts)}
+    operators = [(kind, ["x_real"], "made", {}), ("AveragePool", ["made"], "pooled", pool)]
+    net = island_net(operators, feeds, 0.02, 99)
+    assert_equal(net, feeds, threads=1 + seed % 2)
+    want, have = (net.session(backend).run(feeds, ["pooled"])["pooled"] for backend in ("reference", "exact"))
+    np.testing.assert_array_equal(have, want)
+
+
 @examples(30)
 @given(st.integers(1, 3), st.integers(1, 1100), st.floats(2.0**-10, 1, width=32), SEEDS)
 def test_softmax(rows, channels, scale, seed):
@@ -299,8 +348,19 @@ def test_steps_stay_within_their_buffers(instruction_set):
         lambda: program.quantize_planes(odd, y, 1, 1, 1, 1.0, 0),
         lambda: program.look_up_floats(x, y, 5, np.zeros(256, np.float32)),
         lambda: program.look_up_floats(x, y, 4, np.zeros(255, np.float32)),
-        lambda: program.look_up_gated(x, x, y, 1, 1, 17, np.zeros(65536, np.uint8)),
-        lambda: program.look_up_gated(x, x, y, 1, 4, 4, np.zeros(65535, np.uint8)),
+        lambda: program.look_up_pairs(x, x, y, [1, 0, 0] * 3 + [17, 1, 1], np.zeros(65536, np.uint8)),
+        lambda: program.look_up_pairs(x, x, y, [1, 0, 0] * 3 + [4, 6, 1], np.zeros(65536, np.uint8)),
+        lambda: program.look_up_pairs(x, x, y, [1, 0, 0] * 2 + [2, 8, 15, 2, 8, 2], np.zeros(65536, np.uint8)),
+        lambda: program.look_up_pairs(x, x, y, [1, 0, 0] * 3 + [4, -1, 1], np.zeros(65536, np.uint8)),
+        lambda: program.look_up_pairs(x, x, y, [1, 0, 0] * 3 + [0, 1, 1], np.zeros(65536, np.uint8)),
+        lambda: program.look_up_pairs(x, x, y, [1, 0, 0] * 2 + [4, 1, 1], np.zeros(65536, np.uint8)),
+        lambda: program.look_up_pairs(x, x, y, [1, 0, 0] * 3 + [16, 1, 1], np.zeros(65535, np.uint8)),
+        lambda: program.average_floats(x, y, window(), 1, True, np.zeros(256, np.float32)),
+        lambda: program.average_floats(x, y, window(input=(4, 5), output=(1, 1)), 1, True, np.zeros(256, np.float32)),
+        lambda: program.average_floats(x, y, window(output=(1, 1)), 1, True, np.zeros(255, np.float32)),
+        lambda: program.average_floats(
+            x, y, window(output=(1, 1), dilation=(2, 1)), 1, True, np.zeros(256, np.float32)
+        ),
         lambda: program.gather(x, y, 1, [0, -1]),
         lambda: program.gather(x, y, 4, [0, 13]),
         lambda: program.gather(x, y, 4, [0] * 5),
