@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from caffe2_models import Int8Tensor, Net
-from exporters.int8.calibration import batches
+from exporters.int8.batching import batches
 from exporters.int8.statistics import Statistics
 
 BATCH = 2

@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from caffe2_common.errors import ModelError
 from caffe2_common.progress import progress
+from exporters.int8.batching import batches, mixes_images
 from exporters.int8.sampling import Positions, apply_rows, draw_positions, read_inputs
 from exporters.int8.statistics import Statistics
 from exporters.layers import Blob, Graph, Layer, write_net
@@ -83,9 +84,10 @@ def calibrate(graph: Graph, images: Images, sampled: int, threads: int | None = 
             values = session.run({graph.inputs[0].name: batch}, outputs=[blob.name for blob in blobs])
             for blob in blobs:
                 _require_finite(graph, blob, values[blob.name])
-                result.blobs[blob].add(values[blob.name])
+                result.blobs[blob].add(_of_images(values[blob.name], blob.shape))
             for layer in layers if start < sampled else ():
-                _sample(layer, values[layer.inputs[0].name], result.samples[layer.output], start)
+                first_row = start * layer.output.shape[0]
+                _sample(layer, values[layer.inputs[0].name], result.samples[layer.output], first_row)
             pixels += [image.ravel()[:: -(-image.size // each)].copy() for image in batch]
             if source is not None and start < SCORED:
                 scores.append(values[source.name].reshape(len(batch), -1))
@@ -110,25 +112,20 @@ def find_scores(graph: Graph) -> Blob | None:
 
 
 def batch_size(graph: Graph) -> int:
-    """Images in a batch whose activations together take about BATCH_BYTES."""
+    """Images in a batch whose activations together take about BATCH_BYTES; one where the graph mixes several."""
+    if mixes_images(write_net(graph), graph.inputs[0].shape):
+        return 1
     bytes_per_image = 4 * sum(math.prod(blob.shape) for blob in graph.activations)
     return int(np.clip(BATCH_BYTES // max(bytes_per_image, 1), 1, 16))
 
 
-def batches(images: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
-    """[N, C, H, W], N = size but for the last."""
-    pending = []
-    for image in images:
-        pending.append(image)
-        if len(pending) == size:
-            yield np.stack(pending)
-            pending = []
-    if pending:
-        yield np.stack(pending)
+def _of_images(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """[N, C, ...]; where one image makes several rows [R, C, ...], as [1, C, R, ...]."""
+    return value if shape[:1] == (1,) or value.ndim < 2 else value.swapaxes(0, 1)[np.newaxis]
 
 
 def _sample(layer: Layer, x: np.ndarray, samples: Samples, start: int) -> None:
-    """Fill in the samples that lie in the images from `start` on."""
+    """Fill in the samples that lie in the rows from `start` on."""
     stop = start + len(x)
     chosen = np.flatnonzero((samples.positions.image >= start) & (samples.positions.image < stop))
     inputs = read_inputs(x, layer, samples.positions.of_images(start, stop))

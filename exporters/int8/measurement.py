@@ -1,5 +1,6 @@
 """Measuring an int8 net against the float net that it came from: layer by layer, and by what it answers."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,8 @@ import numpy as np
 from caffe2_common.progress import progress
 from caffe2_models import Int8Tensor, Net
 from caffe2_models.model_files import ModelFile
-from exporters.int8.calibration import Images, batch_size, batches
+from exporters.int8.batching import batches, mixes_images
+from exporters.int8.calibration import Images, batch_size
 from exporters.int8.forms import FORMS
 from exporters.int8.quantizer import Quantized
 from exporters.int8.ranges import log_probabilities
@@ -221,9 +223,10 @@ def compare_answers(
     like = net if isinstance(net, Net) else int8
     if not isinstance(like, Net):
         raise TypeError("one of both has to be a net")
+    size = 1 if any(mixes_images(like, (1, *image.shape)) for image in itertools.islice(images, 1)) else BATCH
     both = [outputs_of(net, like, threads), outputs_of(int8, like, threads, backend)]
     with progress(total=len(images), desc=what, unit="image") as bar:
-        for batch in batches(images, BATCH):
+        for batch in batches(images, size):
             truth = None if labels is None else labels[answers.images : answers.images + len(batch)]
             answers.add(len(batch), both[0](batch), both[1](batch), truth)
             bar.update(len(batch))

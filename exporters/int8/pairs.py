@@ -9,7 +9,7 @@ import numpy as np
 from caffe2_models import Int8Tensor, Net
 from caffe2_models.net import Node
 from caffe2_models.tensors import TensorType
-from exporters.int8.calibration import batches
+from exporters.int8.batching import batches, mixes_images
 from exporters.int8.measurement import LayerError, as_float, extent
 
 BATCH = 2  # images: all activations of both nets are kept at a time
@@ -80,7 +80,7 @@ def pair_errors(
     """
     types, int8_types = (one.infer_types(dict.fromkeys(one.inputs, shape)) for one in (net, int8))
     likes = _find_likes(net, types, int8, int8_types)
-    sums = _summed(net, int8, likes, images, threads)
+    sums = _summed(net, int8, likes, images, 1 if mixes_images(net, shape) else BATCH, threads)
     writers = {name: node for node in int8.operators for name in node.outputs}
     return [
         _error(name, types[like].shape, int8_types[name], sums, writers, likes, int8, _original_range(net, like))
@@ -134,12 +134,12 @@ def _error(
 
 
 def _summed(
-    net: Net, int8: Net, likes: Mapping[str, str], images: Iterable[np.ndarray], threads: int | None
+    net: Net, int8: Net, likes: Mapping[str, str], images: Iterable[np.ndarray], size: int, threads: int | None
 ) -> dict[str, _Sums]:
-    """The sums of every blob of the int8 net beside its like, over the images."""
+    """The sums of every blob of the int8 net beside its like, over the images, so many at a time."""
     sums = {name: _Sums() for name in likes}
     first, second = net.session("onnxruntime", threads), int8.session("auto", threads)
-    for batch in batches(images, BATCH):
+    for batch in batches(images, size):
         real = first.run({net.inputs[0]: batch}, outputs=[*dict.fromkeys(likes.values())])
         quantized = second.run({int8.inputs[0]: batch}, outputs=list(likes))
         for name, like in likes.items():

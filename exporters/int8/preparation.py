@@ -5,14 +5,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from caffe2_common.errors import ModelError
 from caffe2_models import Net
 from caffe2_models.operators.elementwise import HardSigmoid
 from caffe2_models.operators.pooling import AveragePool
 from caffe2_models.operators.shaping import ChannelShuffle, Split
 from exporters.int8.forms import FORMS
 from exporters.int8.functions import FUNCTION_RULES, is_in_island, is_uniform
-from exporters.layers import Blob, Graph, Layer, Rule, View, constant, read_graph, rewrite, write_net
+from exporters.layers import Blob, Graph, Layer, Rule, View, constant, read_graph, rewrite
 from exporters.layers.graph import AFFINE
 from exporters.layers.rules import RULES, affine_input, affine_of
 
@@ -28,7 +27,6 @@ def prepare(net: Net, input_shapes: Mapping[str, tuple[int, ...]]) -> Graph:
     graph = read_graph(net, input_shapes)
     for layer in graph.layers:
         free_batch(layer)
-    _require_batch(graph)
     to_qnnpack_layers(graph)
     return graph
 
@@ -52,17 +50,6 @@ def free_batch(layer: Layer) -> None:
     old, new = layer.inputs[0].shape, layer.output.shape
     if old[:1] == new[:1] == (1,):
         layer.inputs, layer.arguments = layer.inputs[:1], {"shape": [0, *new[1:]]}
-
-
-def _require_batch(graph: Graph) -> None:
-    """Raises ModelError for a layer that mixes the images of a batch. Of a graph whose clamps are not fused yet."""
-    two = {blob.name: (2, *blob.shape[1:]) for blob in graph.inputs}
-    try:
-        for layer, step in zip(graph.layers, write_net(graph).walk(two), strict=True):
-            if step.outputs[0].shape != (2, *layer.output.shape[1:]):
-                raise ModelError(f"{layer.type} -> {layer.output} makes {list(step.outputs[0].shape)} of two images")
-    except ModelError as error:
-        raise ModelError(f"{graph.name}: the images of a batch do not stay apart: {error}") from None
 
 
 class DropIdentity(Rule):

@@ -12,7 +12,7 @@ import numpy as np
 
 from caffe2_models import Int8Tensor
 from exporters.int8.assembly import Weights, Writer
-from exporters.int8.calibration import Calibration, Samples
+from exporters.int8.calibration import Calibration, Samples, batch_size
 from exporters.int8.per_channel import (
     ChannelWeight,
     best_scales,
@@ -25,7 +25,7 @@ from exporters.int8.qdq import QdqWriter
 from exporters.int8.recipe import Recipe
 from exporters.int8.sampling import apply_rows, read_inputs
 from exporters.int8.scales import Quantization, Range, Scales
-from exporters.int8.simulation import Simulation
+from exporters.int8.simulation import BATCH, Simulation
 from exporters.int8.weights import (
     QuantizedWeight,
     best_range,
@@ -76,7 +76,8 @@ def reconstruct(
     """
     writer = writer or Writer(graph, scales)
     feeds = {graph.inputs[0].name: images}
-    simulation = Simulation(writer.predict, writer.parameters, feeds, threads, writer.backend)
+    batch = min(batch_size(graph), BATCH)
+    simulation = Simulation(writer.predict, writer.parameters, feeds, threads, writer.backend, batch)
     kind = _Rounding if isinstance(writer, Writer) else _ChannelRounding
     rounding = kind(scales, importance, limits, recipe)
     last_use = {blob: index for index, layer in enumerate(graph.layers) for blob in layer.inputs}

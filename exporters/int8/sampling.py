@@ -9,7 +9,10 @@ from exporters.layers import Layer
 
 @dataclass(frozen=True)
 class Positions:
-    """Pixels of a layer's output, the same number in each image: image, row and column, each int64 [S]."""
+    """Pixels of a layer's output, the same number in each image: image, row and column, each int64 [S].
+
+    Where one image makes several along the output's first axis, `image` counts those.
+    """
 
     image: np.ndarray
     row: np.ndarray
@@ -22,11 +25,15 @@ class Positions:
 
 
 def draw_positions(images: int, shape: tuple[int, ...], wanted: int, rng: np.random.Generator) -> Positions:
-    """At least `wanted` pixels of outputs of this shape [1, O, H, W], or all there are; of a matrix its rows."""
-    height, width = shape[2:] if len(shape) == 4 else (1, 1)
-    each = int(np.clip(-(-wanted // images), 1, height * width))
-    pixels = np.concatenate([rng.permutation(height * width)[:each] for _ in range(images)])
-    return Positions(np.repeat(np.arange(images), each), pixels // width, pixels % width)
+    """At least `wanted` pixels of outputs of this shape [R, O, H, W], or all there are; of a matrix its rows.
+
+    shape: of what one image makes, R = 1 as a rule.
+    """
+    rows, (height, width) = shape[0], shape[2:] if len(shape) == 4 else (1, 1)
+    area = height * width
+    each = int(np.clip(-(-wanted // images), 1, rows * area))
+    pixels = np.concatenate([image * rows * area + rng.permutation(rows * area)[:each] for image in range(images)])
+    return Positions(pixels // area, pixels % area // width, pixels % width)
 
 
 def read_inputs(x: np.ndarray, layer: Layer, positions: Positions, padding: float = 0) -> np.ndarray:

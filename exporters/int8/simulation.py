@@ -25,11 +25,12 @@ class Simulation:
         feeds: dict[str, np.ndarray],
         threads: int | None,
         backend: str = "auto",
+        batch: int = BATCH,
     ):
-        """predict and parameters grow; feeds: input -> [N, ...] of all images."""
+        """predict and parameters grow; feeds: input -> [N, ...] of all images. batch: how many run at a time."""
         self.predict, self.parameters, self.threads, self.backend = predict, parameters, threads, backend
         self._values: dict[str, Value] = dict(feeds)
-        self._images = len(next(iter(feeds.values())))
+        self._images, self._batch = len(next(iter(feeds.values()))), batch
         self._done = 0
 
     def __getitem__(self, blob: str) -> Int8Tensor:
@@ -56,11 +57,18 @@ class Simulation:
             self.backend, self.threads, approximate=self.backend != "auto"
         )
         parts = []
-        for start in range(0, self._images, BATCH):
-            batch = slice(start, start + BATCH)
-            parts.append(session.run({name: _take(self._values[name], batch) for name in fed}))
+        for start in range(0, self._images, self._batch):
+            parts.append(session.run({name: self._take(self._values[name], start) for name in fed}))
         for name in written:
             self._values[name] = _join([part[name] for part in parts])
+
+    def _take(self, value: Value, start: int) -> Value:
+        """Of the images from `start` on those that run together: each has the same share of the first axis."""
+        share = value.shape[0] // self._images
+        rows = slice(start * share, (start + self._batch) * share)
+        if isinstance(value, Int8Tensor):
+            return Int8Tensor(value.data[rows], value.scale, value.zero_point)
+        return value[rows]
 
     def forget(self, names: list[str]) -> None:
         """Let go of blobs that nobody will read."""
@@ -78,12 +86,6 @@ def images_that_fit(graph: Graph, choices: list[bool]) -> int:
         widest = max(widest, sum(sizes.values()))
         sizes = {blob: size for blob, size in sizes.items() if last_use.get(blob, -1) > index}
     return max(LIVE_BYTES // widest, 1)
-
-
-def _take(value: Value, batch: slice) -> Value:
-    if isinstance(value, Int8Tensor):
-        return Int8Tensor(value.data[batch], value.scale, value.zero_point)
-    return value[batch]
 
 
 def _join(parts: list[Value]) -> Value:

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from exporters.int8.calibration import batches, calibrate
+from exporters.int8.batching import batches
+from exporters.int8.calibration import calibrate
 from exporters.int8.preparation import prepare
 from exporters.int8.ranges import KEPT, METHODS
 from exporters.int8.scales import Quantization, Range

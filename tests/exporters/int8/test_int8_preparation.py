@@ -337,10 +337,6 @@ def test_several_outputs_keep_their_names():
 
 
 def test_nets_that_cannot_be_quantized_are_one_line():
-    mixing = FloatNet(3, 8, 8)
-    mixing.add("FlattenToVec", mixing.conv("data", 4))
-    with pytest.raises(ModelError, match="do not stay apart"):
-        mixing.quantized()
     net = built(residual)
     with pytest.raises(ModelError, match="is quantized already"):
         prepare(net.quantized().net, {"data": net.input_shape})
