@@ -194,10 +194,12 @@ def plan(graph: Graph) -> list[bool]:
 
     Layers with weights always are. Others follow their inputs, so that an island of float ends where the next weights
     begin, and a pool at its edge spares the quantization of what it pools; but what only moves values between an
-    island and weights moves bytes.
+    island and weights moves bytes. A Concat that no weights follow joins real values: its parts, boxes and scores say,
+    keep ranges of their own.
     """
     quantized: set[Blob] = set()
     consumers = graph.consumers()
+    used = _lead_to_weights(graph)
     choices = []
     for layer in graph.layers:
         form = FORMS.get(layer.type)
@@ -205,10 +207,20 @@ def plan(graph: Graph) -> list[bool]:
         reached = layer.is_weighted or any(blob in quantized for blob in sources) or _feeds_weights(layer, consumers)
         one_output = not any(blob in consumers for blob in layer.outputs[1:])
         choice = form is not None and reached and one_output and len(sources) > 0 and form.fits(layer)
+        choice = choice and (layer.type != "Concat" or layer.output in used)
         if choice:
             quantized.add(layer.output)
         choices.append(choice)
     return choices
+
+
+def _lead_to_weights(graph: Graph) -> set[Blob]:
+    """The blobs on which a layer with weights depends."""
+    blobs: set[Blob] = set()
+    for layer in reversed(graph.layers):
+        if layer.is_weighted or not blobs.isdisjoint(layer.outputs):
+            blobs.update(layer.activations)
+    return blobs
 
 
 def _feeds_weights(layer: Layer, consumers: dict[Blob, list[Layer | None]]) -> bool:

@@ -7,6 +7,7 @@ from float_nets import FloatNet, sqnr_db
 from caffe2_common.errors import ModelError
 from caffe2_models import kernels
 from exporters.int8.preparation import prepare
+from exporters.int8.recipe import RECIPES
 from exporters.layers import write_net
 
 BEGIN, END = ["NCHW2NHWC", "Int8Quantize"], ["Int8Dequantize", "NHWC2NCHW"]
@@ -37,7 +38,7 @@ def three_branches(net, x):
 def fire(net, x):
     x = net.conv(x, 4, relu=True)
     x = net.add("Concat", net.conv(x, 6), net.conv(x, 5, kernel=3), outputs=2, axis=1)
-    return net.add("MaxPool", net.add("Relu", x), kernel=2, stride=2)
+    return net.conv(net.add("MaxPool", net.add("Relu", x), kernel=2, stride=2), 5)
 
 
 def split_convolutions(net, x):
@@ -82,15 +83,15 @@ PAIRS = {
     "batch norm of the input": (lambda n, x: n.conv(normalized(n, x), 6), ["Int8Conv", "Int8Conv"]),
     "two batch norms": (lambda n, x: scaled(n, normalized(n, n.conv(x, 6, group=3))), ["Int8Conv"]),
     "batch norm of a join": (
-        lambda n, x: normalized(n, n.add("Concat", n.conv(x, 2), n.conv(x, 3), outputs=2, axis=1)),
-        ["Int8Conv", "Int8Conv", "Int8Concat"],
+        lambda n, x: n.conv(normalized(n, n.add("Concat", n.conv(x, 2), n.conv(x, 3), outputs=2, axis=1)), 4),
+        ["Int8Conv", "Int8Conv", "Int8Concat", "Int8Conv"],
     ),
     "relu6": (lambda n, x: n.add("Clip", n.conv(x, 6, kernel=3), min=0.0, max=6.0), ["Int8ConvRelu"]),
     "clip": (lambda n, x: n.add("Clip", n.conv(x, 6), min=-0.5, max=0.7), ["Int8Conv"]),
     "residual": (residual, ["Int8ConvRelu", "Int8Conv", "Int8Sum"]),
     "residual, relu": (lambda n, x: n.add("Relu", residual(n, x)), ["Int8ConvRelu", "Int8Conv", "Int8SumRelu"]),
     "sum of three": (three_branches, ["Int8Conv", "Int8Conv", "Int8Conv", "Int8Sum", "Int8SumRelu"]),
-    "fire": (fire, ["Int8ConvRelu", "Int8ConvRelu", "Int8ConvRelu", "Int8Concat", "Int8MaxPool"]),
+    "fire": (fire, ["Int8ConvRelu", "Int8ConvRelu", "Int8ConvRelu", "Int8Concat", "Int8MaxPool", "Int8Conv"]),
     "grouped in parts": (split_convolutions, ["Int8Conv", "Int8Conv"]),
     "shuffle": (
         lambda n, x: n.conv(n.add("ChannelShuffle", n.conv(x, 6, group=3), group=3), 6, kernel=3, group=6),
@@ -274,7 +275,8 @@ def test_a_join_does_not_open_the_clamps_of_its_parts():
                       min=-1.0, max=2.0)  # fmt: skip
     wide = net.add("Mul", net.conv("data", 4), np.full(4, 40, np.float32), broadcast=1, axis=1)
     joined = net.add("Concat", clipped, wide, outputs=2, axis=1)
-    net.add("Concat", joined, net.add("Sigmoid", net.conv("data", 3)), outputs=2, axis=1)
+    joined = net.add("Concat", joined, net.add("Sigmoid", net.conv("data", 3)), outputs=2, axis=1)
+    net.add("Conv", joined, np.eye(11, dtype=np.float32)[:, :, None, None], np.zeros(11, np.float32), kernel=1)
     int8 = net.quantized().net
     x = net.images()
     (got,) = int8.session("reference").run({"data": x}).values()
@@ -290,6 +292,22 @@ def test_parts_of_a_join_and_what_moves_values_share_a_scale():
     (joined,) = [op for op in int8.predict.op if op.type == "Int8Concat"]
     (pooled,) = [op for op in int8.predict.op if op.type == "Int8MaxPool"]
     assert len({scales[name] for name in [*joined.input, joined.output[0], pooled.output[0]]}) == 1
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_join_at_the_end_leaves_its_parts_their_ranges(recipe):
+    """Boxes in pixels beside scores: as exact as if they were outputs of their own."""
+    nets = FloatNet(3, 8, 8), FloatNet(3, 8, 8)
+    for joined, net in enumerate(nets):
+        x = net.conv("data", 6, kernel=3, relu=True)
+        boxes = net.add("Mul", net.conv(x, 4), np.array([200], np.float32))
+        scores = net.add("Sigmoid", net.conv(x, 3))
+        if joined:
+            net.add("Concat", boxes, scores, outputs=2, axis=1)
+    apart, together = (net.quantized(recipe).net.session("reference") for net in nets)
+    x = nets[0].images()
+    parts, whole = apart.run({"data": x}), together.run({"data": x})
+    np.testing.assert_array_equal(np.concatenate([*parts.values()], axis=1), next(iter(whole.values())))
 
 
 def test_probabilities_have_the_scale_that_qnnpack_demands():
