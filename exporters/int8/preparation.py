@@ -22,6 +22,12 @@ CLAMPS = {
 }
 
 
+def clamp_of(layer: Layer) -> tuple[float, float]:
+    """(lowest, highest) that its output can be, by a clamp taken in or its own."""
+    low, high = CLAMPS[layer.type](layer) if layer.type in CLAMPS else (-math.inf, math.inf)
+    return max(low, layer.low), min(high, layer.high)
+
+
 def prepare(net: Net, input_shapes: Mapping[str, tuple[int, ...]]) -> Graph:
     """The net's graph with constants folded and clamps fused; raises ModelError as read_graph does."""
     graph = read_graph(net, input_shapes)

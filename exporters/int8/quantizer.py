@@ -16,7 +16,7 @@ from exporters.int8.corrections import absorb_biases, remove_dead_channels
 from exporters.int8.equalization import equalize
 from exporters.int8.forms import plan
 from exporters.int8.per_channel import ChannelWeight, round_channels
-from exporters.int8.preparation import prepare
+from exporters.int8.preparation import clamp_of, prepare
 from exporters.int8.qdq import QdqLayer, QdqWriter, assemble_qdq
 from exporters.int8.ranges import METHODS, of_pixels, of_scores, with_room
 from exporters.int8.recipe import Recipe
@@ -131,7 +131,7 @@ def _ranges(graph: Graph, calibration: Calibration, recipe: Recipe) -> dict[Blob
     for layer in graph.layers if recipe.room else ():
         for blob in layer.outputs:
             if blob in ranges:
-                clamp = Range(layer.low, layer.high)
+                clamp = Range(*clamp_of(layer))
                 ranges[blob] = with_room(ranges[blob], clamp, calibration.blobs[blob].images)
     if recipe.ranges == "mse":
         ranges[graph.inputs[0]] = of_pixels(calibration.pixels)

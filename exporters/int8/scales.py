@@ -8,7 +8,7 @@ import numpy as np
 
 from caffe2_models.operators.registry import OutputScale
 from exporters.int8.forms import FORMS
-from exporters.int8.preparation import CLAMPS
+from exporters.int8.preparation import clamp_of
 from exporters.layers import Blob, Graph, Layer
 
 STEPS = 255
@@ -258,7 +258,7 @@ def rescaling(source: Quantization, target: Quantization) -> list[Quantization]:
 
 def _saturation(layer: Layer) -> tuple[float, float]:
     """The clamp of a layer's output, as far as no operator but the ends of the range sees to it."""
-    low, high = CLAMPS[layer.type](layer) if layer.type in CLAMPS else UNCLAMPED
+    low, high = clamp_of(layer)
     form = FORMS[layer.type]
     relu = form.type == "Int8Relu" or form.type_for(layer) == form.relu
-    return -math.inf if relu else max(low, layer.low), min(high, layer.high)
+    return -math.inf if relu else low, high

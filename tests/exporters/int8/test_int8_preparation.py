@@ -268,6 +268,16 @@ def test_relu6_is_the_end_of_the_scale():
     assert quantization(int8)["clip_3_int8"] == (pytest.approx(6 / 255), 0)
 
 
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_room_does_not_open_a_clip(recipe):
+    """A layer of its own, behind a slice of what others read too."""
+    net = FloatNet(3, 8, 8)
+    cut = net.add("Slice", net.conv("data", 6), starts=[0, 0, 0, 0], ends=[-1, 3, -1, -1])
+    name = net.add("Clip", cut, min=0.0, max=0.5)
+    (scale, zero_point) = quantization(net.quantized(recipe).net)[f"{name}_int8"]
+    assert (scale * (255 - zero_point), zero_point) == (pytest.approx(0.5), 0)
+
+
 def test_a_join_does_not_open_the_clamps_of_its_parts():
     """A shared scale of 100 / 255 would let the clipped part through up to 100."""
     net = FloatNet(3, 8, 8)
