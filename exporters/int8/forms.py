@@ -12,7 +12,7 @@ from caffe2_models.operators import OPERATORS
 from caffe2_models.operators.convolution import ConvTranspose
 from caffe2_models.operators.elementwise import LeakyRelu
 from caffe2_models.operators.normalization import Softmax
-from caffe2_models.operators.pooling import AveragePool, Pool
+from caffe2_models.operators.pooling import AveragePool
 from caffe2_models.operators.registry import OutputScale
 from caffe2_models.operators.resizing import ResizeNearest
 from caffe2_models.operators.shaping import ChannelShuffle, Slice
@@ -224,9 +224,15 @@ def _lead_to_weights(graph: Graph) -> set[Blob]:
 
 
 def _feeds_weights(layer: Layer, consumers: dict[Blob, list[Layer | None]]) -> bool:
-    """Whether the layer only moves values, and only layers with weights read them."""
+    """Whether the layer only moves values, and only layers with weights read them, or others that move them there.
+
+    A mean is no value that was there; a maximum is.
+    """
+    form = FORMS.get(layer.type)
+    moves = form is not None and form.output is OutputScale.AS_INPUT and form.fits(layer)
     readers = consumers.get(layer.output, [])
-    moves = (
-        layer.type in FORMS and FORMS[layer.type].output is OutputScale.AS_INPUT and not issubclass(layer.traits, Pool)
+    return (
+        moves
+        and bool(readers)
+        and all(reader is not None and (reader.is_weighted or _feeds_weights(reader, consumers)) for reader in readers)
     )
-    return moves and bool(readers) and all(reader is not None and reader.is_weighted for reader in readers)

@@ -85,7 +85,31 @@ class ClampedLineToHardSigmoid(Rule):
         )
 
 
-FUNCTION_RULES = [DropUnit(), ScaleProduct(), ClampedLineToHardSigmoid()]
+class EnlargeFirst(Rule):
+    """What is enlarged after a function of each value is enlarged before it: pixels of one byte, and the same values.
+
+    Requires that QNNPACK has the enlargement, but not the function.
+    """
+
+    def pattern(self, view: View, layer: Layer):
+        function = view.writer(layer.inputs[0]) if layer.type == "ResizeNearest" else None
+        if function is None or function.type in FORMS or not function.traits.elementwise:
+            return None
+        return (function, layer) if len(function.inputs) == 1 and len(layer.inputs) == 1 else None
+
+    def check(self, view: View, function: Layer, layer: Layer) -> bool:
+        before = view.writer(function.inputs[0])
+        return before is not None and before.type in FORMS and FORMS["ResizeNearest"].fits(layer)
+
+    def rewrite(self, graph: Graph, function: Layer, layer: Layer) -> None:
+        y = layer.output
+        enlarged = Blob(y.shapes, name=f"{y}/enlarged")
+        moved = Layer(layer.type, function.inputs[:1], [enlarged], layer.arguments, enlarged.name)
+        after = Layer(function.type, [enlarged], [y], dict(function.arguments), y.name, function.low, function.high)
+        graph.replace(layer, moved, after)
+
+
+FUNCTION_RULES = [DropUnit(), ScaleProduct(), ClampedLineToHardSigmoid(), EnlargeFirst()]
 
 
 def is_in_island(view: View, layer: Layer) -> bool:

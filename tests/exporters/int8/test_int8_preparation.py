@@ -128,6 +128,13 @@ PAIRS = {
 }  # name: (what builds the net, the operators between quantizing the input and dequantizing the output)
 
 
+def joined_functions(net, x):
+    """Of which one is pooled; only weights follow."""
+    swished, pooled = net.add("Swish", net.conv(x, 4)), net.add("Tanh", net.conv(x, 5))
+    pooled = net.add("MaxPool", pooled, kernel=3, stride=1, pad=1)
+    return net.conv(net.add("Concat", swished, pooled, outputs=2, axis=1), 4)
+
+
 def by(net, x, kind, value):
     """Arithmetic with a number."""
     return net.add(kind, x, np.array([value], np.float32))
@@ -186,6 +193,28 @@ ISLANDS = {
         ["NCHW2NHWC", "Clip", "Int8Quantize", "Int8Conv", *END],
     ),
     "relu of a matrix": (relu_of_a_matrix, ["Flatten", "Add", "Relu", "Int8Quantize", "Int8FC", FLAT]),
+    "enlarged function": (
+        lambda n, x: n.conv(n.add("ResizeNearest", n.add("Swish", n.conv(x, 4)), height_scale=2.0, width_scale=2.0), 4),
+        [*BEGIN, "Int8Conv", "Int8ResizeNearest", FLAT, "Swish", "Int8Quantize", "Int8Conv", *END],
+    ),
+    "joined functions": (
+        joined_functions,
+        [
+            *BEGIN,
+            "Int8Conv",
+            FLAT,
+            "Swish",
+            "Int8Conv",
+            FLAT,
+            "Tanh",
+            "Int8Quantize",
+            "Int8MaxPool",
+            "Int8Quantize",
+            "Int8Concat",
+            "Int8Conv",
+            *END,
+        ],
+    ),
     "line, sigmoid": (
         lambda n, x: n.conv(by(n, n.add("Sigmoid", by(n, n.conv(x, 4), "Mul", 3)), "Add", 2), 4),
         [*BEGIN, "Int8Conv", "Int8Sigmoid", "Int8Conv", "Int8Conv", *END],
