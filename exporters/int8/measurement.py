@@ -50,21 +50,13 @@ class LayerError:
 
 @dataclass
 class Errors:
-    """Running sums over the values of a blob in both nets.
-
-    largest: the largest difference. kept_float, kept_int8, kept_both: values of at least KEPT_FROM in either net, in
-    both; they mean something where all values are scores.
-    """
+    """Running sums over the values of a blob in both nets. largest: the largest difference."""
 
     signal: float = 0.0
     noise: float = 0.0
     product: float = 0.0
     quantized: float = 0.0
     largest: float = 0.0
-    are_scores: bool = True
-    kept_float: int = 0
-    kept_int8: int = 0
-    kept_both: int = 0
 
     def add(self, real: np.ndarray, int8: np.ndarray) -> None:
         real, int8 = real.astype(np.float64).ravel(), int8.astype(np.float64).ravel()
@@ -74,11 +66,6 @@ class Errors:
         difference = real - int8
         self.noise += float(difference @ difference)
         self.largest = max(self.largest, float(np.abs(difference).max(initial=0)))
-        self.are_scores &= bool(real.min(initial=0) >= 0 and real.max(initial=0) <= 1)
-        kept = real >= KEPT_FROM, int8 >= KEPT_FROM
-        self.kept_float += int(kept[0].sum())
-        self.kept_int8 += int(kept[1].sum())
-        self.kept_both += int((kept[0] & kept[1]).sum())
 
     @property
     def noise_to_signal(self) -> float:
@@ -93,6 +80,45 @@ class Errors:
     def cosine(self) -> float:
         norm = np.sqrt(self.signal * self.quantized)
         return self.product / norm if norm > 0 else float(self.signal == self.quantized)
+
+
+@dataclass
+class OutputErrors(Errors):
+    """Of an output of the net, and of its scores: the channels all of whose values are from 0 to 1 in the float net.
+
+    A detector's channels are those of an image, or of [N, boxes, channels] or [N, channels, boxes] what there are fewer
+    of. Of other outputs all values have to be scores.
+    """
+
+    _axis: int | None = None
+    _are_scores: np.ndarray = field(default_factory=lambda: np.ones(1, bool))  # [channels]
+    _kept: np.ndarray = field(default_factory=lambda: np.zeros((3, 1), np.int64))  # float, int8, both; [3, channels]
+
+    def add(self, real: np.ndarray, int8: np.ndarray) -> None:
+        super().add(real, int8)
+        if self._axis is None and real.ndim > 2:
+            self._axis = 1 if real.ndim > 3 or real.shape[1] <= real.shape[2] else 2
+            self._are_scores, self._kept = np.ones(real.shape[self._axis], bool), np.zeros((3, real.shape[self._axis]))
+        channels = len(self._are_scores)
+        if self._axis is not None and real.shape[self._axis] != channels:  # boxes, whose number differs
+            self._are_scores[:] = False
+            return
+        moved = [x if self._axis is None else np.moveaxis(x, self._axis, 0) for x in (real, int8)]
+        rows, int8_rows = (x.reshape(channels, -1) for x in moved)
+        self._are_scores &= (rows.min(axis=1, initial=0) >= 0) & (rows.max(axis=1, initial=0) <= 1)
+        kept = rows >= KEPT_FROM, int8_rows >= KEPT_FROM
+        self._kept = self._kept + np.stack([(x != 0).sum(axis=1) for x in (*kept, kept[0] & kept[1])])
+
+    @property
+    def score_channels(self) -> tuple[int, int]:
+        """(those of scores, all)"""
+        return int(self._are_scores.sum()), len(self._are_scores)
+
+    @property
+    def kept(self) -> tuple[int, int, int]:
+        """Scores of at least KEPT_FROM: in the float net, in the int8 net, in both."""
+        in_float, in_int8, in_both = self._kept[:, self._are_scores].sum(axis=1).astype(int).tolist()
+        return in_float, in_int8, in_both
 
 
 @dataclass
@@ -113,7 +139,7 @@ class Answers:
     int8_loss: float = 0.0
     divergence: float = 0.0
     classifies: bool = True
-    outputs: dict[str, Errors] = field(default_factory=dict)
+    outputs: dict[str, OutputErrors] = field(default_factory=dict)
     changes: list[tuple[int, int, int]] = field(default_factory=list)
 
     @property
@@ -156,7 +182,7 @@ class Answers:
         """What both nets' outputs are for a batch of so many images, with labels int64 [N] or None."""
         for name, value in real.items():
             if value.shape == int8[name].shape:  # else they are detections, of which each net finds its own number
-                self.outputs.setdefault(name, Errors()).add(value, int8[name])
+                self.outputs.setdefault(name, OutputErrors()).add(value, int8[name])
         first, second = next(iter(real.values())), next(iter(int8.values()))
         self.images += images
         classes = first.size // images

@@ -11,7 +11,7 @@ from pathlib import Path
 from caffe2_common.errors import ModelError
 from caffe2_common.files import write_atomically
 from caffe2_common.pages import Bar, Cell, Column, Markup, Section, Track, bars, element, join, notes, render, table
-from exporters.int8.measurement import KEPT_FROM, Answers, Errors, LayerError
+from exporters.int8.measurement import KEPT_FROM, Answers, LayerError, OutputErrors
 
 SUFFIXES = (".txt", ".json", ".html")
 
@@ -162,12 +162,15 @@ def answer_line(what: str, answers: Answers) -> str:
     return f"{line}; divergence {answers.mean_divergence:.4f}"
 
 
-def _output_text(item: tuple[str, Errors]) -> str:
+def _output_text(item: tuple[str, OutputErrors]) -> str:
     name, errors = item
     text = f"{name}: SQNR {errors.sqnr_db:.1f} dB, cosine {errors.cosine:.5f}, largest error {errors.largest:.3g}"
-    if errors.are_scores and errors.kept_float:
-        text += f", {errors.kept_both} of {errors.kept_float} scores from {KEPT_FROM} on kept"
-        text += f" and {errors.kept_int8 - errors.kept_both} more" if errors.kept_int8 > errors.kept_both else ""
+    in_float, in_int8, in_both = errors.kept
+    if in_float:
+        some, channels = errors.score_channels
+        text += f", in {some} of {channels} channels" if some < channels else ","
+        text += f" {in_both} of {in_float} scores from {KEPT_FROM} on kept"
+        text += f" and {in_int8 - in_both} more" if in_int8 > in_both else ""
     return text
 
 
@@ -176,13 +179,13 @@ def answers_json(answers: Answers) -> dict:
     values = {name: getattr(answers, name) for name in names}
     values["agreement"] = answers.agreement if answers.classifies else None
     values["mean_divergence"] = answers.mean_divergence if answers.classifies else None
-    kept = ("kept_float", "kept_int8", "kept_both")
+    counts = ("kept_float", "kept_int8", "kept_both")
     values["outputs"] = {
         name: {
             "sqnr_db": errors.sqnr_db,
             "cosine": errors.cosine,
             "largest_error": errors.largest,
-            **({count: getattr(errors, count) for count in kept} if errors.are_scores else {}),
+            **(dict(zip(counts, errors.kept, strict=True)) if errors.score_channels[0] else {}),
         }
         for name, errors in answers.outputs.items()
     }

@@ -40,11 +40,29 @@ def test_maps_by_their_errors_and_by_what_a_threshold_keeps():
     errors = answers.outputs["y"]
     assert not answers.classifies and not answers.labelled
     assert errors.largest == pytest.approx(0.3)
-    assert (errors.kept_float, errors.kept_int8, errors.kept_both) == (2, 2, 1)
+    assert errors.kept == (2, 2, 1) and errors.score_channels == (1, 1)
     assert answers.drop == pytest.approx(100 * 0.14 / 1.22)
     assert "same class" not in (line := answer_line("images", answers))
     assert "1 of 2 scores from 0.5 on kept and 1 more" in line
     assert answers_json(answers)["agreement"] is None
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 60), (2, 60, 5), (2, 5, 6, 10)])
+def test_scores_among_boxes(shape):
+    """In one output: of five channels three are scores, wherever the channels are."""
+    axis = 2 if shape[1] == 60 else 1
+    real = RNG.uniform(size=shape)
+    boxes = tuple(slice(0, 2) if i == axis else slice(None) for i in range(len(shape)))
+    real[boxes] *= 640
+    int8 = np.where(real < 0.1, 0.9, real)  # what is below a tenth rises
+    scores = real.take([2, 3, 4], axis)
+    answers = compared(real[:1], int8[:1], images=1)
+    answers.add(1, {"y": real[1:]}, {"y": int8[1:]}, None)
+    high, low = int((scores >= 0.5).sum()), int((scores < 0.1).sum())
+    errors = answers.outputs["y"]
+    assert errors.kept == (high, high + low, high) and errors.score_channels == (3, 5)
+    assert f"in 3 of 5 channels {high} of {high} scores from 0.5 on kept and {low} more" in answer_line("x", answers)
+    assert answers_json(answers)["outputs"]["y"]["kept_both"] == high
 
 
 def test_detections_of_each_net_in_its_own_number_are_not_compared():
