@@ -55,7 +55,7 @@ def main(argv: list[str]) -> int:
     most = max(size / (row["weights"] + row["pair"]) for row in rows for size in row["memory"][1:])
     small = most <= MOST_MEMORY
     print(f"memory against weights and largest pair, at most: {most:.2f} times (bar {MOST_MEMORY}: {verdict(small)})")
-    for script in ("benchmark_int8.py", "benchmark_lut.py") if args.all else ():
+    for script in ("benchmark_int8.py", "benchmark_islands.py", "benchmark_lut.py") if args.all else ():
         print(f"\n{script}:\n", flush=True)
         subprocess.run([sys.executable, ROOT / "scripts" / script], check=True)
     return 1 if args.check and not (fast and small) else 0
