@@ -1068,13 +1068,514 @@ class Diffusion(nn.Module):
         return self.out(F.silu(self.norm(self.inp(x) + emb[:, :, None, None])))
 
 
+# --- text in images
+
+
+@architecture((1, 3, 64, 64), name="dbnet")
+class DbNet(nn.Module):
+    """Differentiable binarization (Liao 2020): a pyramid, joined, and maps of text and of thresholds."""
+
+    def __init__(self):
+        super().__init__()
+        self.stages = nn.ModuleList([conv(3, 8, 3, 4), conv(8, 16, 3, 2), conv(16, 24, 3, 2)])
+        self.sides = nn.ModuleList(nn.Conv2d(w, 16, 1) for w in (8, 16, 24))
+        self.smooth = nn.ModuleList(nn.Conv2d(16, 8, 3, padding=1) for _ in range(3))
+        self.text, self.threshold = self.head(), self.head()
+
+    def head(self):
+        up = (nn.ConvTranspose2d(24, 8, 2, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.ConvTranspose2d(8, 1, 2, 2))
+        return nn.Sequential(*up, nn.Sigmoid())
+
+    def forward(self, x):
+        maps = []
+        for stage, side in zip(self.stages, self.sides, strict=True):
+            x = stage(x)
+            maps.append(side(x))
+        for low in (1, 0):
+            maps[low] = maps[low] + F.interpolate(maps[low + 1], scale_factor=2.0, mode="nearest")
+        levels = [
+            F.interpolate(smooth(level), scale_factor=float(2**index), mode="nearest")
+            for index, (smooth, level) in enumerate(zip(self.smooth, maps, strict=True))
+        ]
+        joined = torch.cat(levels, 1)
+        text, threshold = self.text(joined), self.threshold(joined)
+        return torch.reciprocal(1 + torch.exp(-5 * (text - threshold)))
+
+
+@architecture((1, 3, 32, 64), name="svtr")
+class Svtr(nn.Module):
+    """Text without recurrence (Du 2022): attention within a neighbourhood and over all, then lines of pixels."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Sequential(conv(3, 8, 3, 2, act=nn.GELU), conv(8, 16, 3, 2, act=nn.GELU))
+        self.local, self.whole = Attention(16), Block(16)
+        rows, columns = torch.meshgrid(torch.arange(8), torch.arange(16), indexing="ij")
+        places = torch.stack([rows, columns], -1).flatten(0, 1)
+        far = ((places[:, None] - places[None]).abs() > torch.tensor([3, 5])).any(-1)
+        self.register_buffer("mask", torch.zeros(128, 128).masked_fill(far, -torch.inf))
+        self.norm, self.merge, self.out = nn.LayerNorm(16), nn.Conv2d(16, 16, 3, (2, 1), 1), nn.Linear(16, 12)
+
+    def forward(self, x):
+        x = self.embed(x).flatten(2).transpose(1, 2)
+        scores = self.norm(x) @ self.norm(x).transpose(1, 2) / 4 + self.mask
+        x = self.whole(x + scores.softmax(-1) @ x)
+        x = self.merge(x.transpose(1, 2).reshape(x.shape[0], 16, 8, 16))
+        return self.out(F.adaptive_avg_pool2d(x, (1, 16)).squeeze(2).transpose(1, 2)).log_softmax(-1)
+
+
+@architecture((1, 3, 32, 32), name="text_stn")
+class TextStn(nn.Module):
+    """Spatial transformer (Jaderberg 2015): a small network says how the image is to be turned upright."""
+
+    def __init__(self):
+        super().__init__()
+        self.where = nn.Sequential(conv(3, 8, 3, 4), nn.Flatten(), nn.Linear(512, 6))
+        self.read = nn.Sequential(conv(3, 8, 3, 2), classifier(8))
+
+    def forward(self, x):
+        theta = self.where(x).view(-1, 2, 3) * 0.1 + torch.tensor([[1.0, 0, 0], [0, 1, 0]])
+        return self.read(
+            F.grid_sample(x, F.affine_grid(theta, [1, 3, 32, 32], align_corners=False), align_corners=False)
+        )
+
+
+@architecture((1, 1, 16, 40), name="attention_reader")
+class AttentionReader(nn.Module):
+    """A decoder that looks at the image's columns, letter after letter, in recurrence (Shi 2016)."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.encode = conv(1, 16, 3, (4, 2)), nn.GRU(64, 8, bidirectional=True, batch_first=True)
+        self.cell, self.key, self.query = nn.LSTMCell(16 + 10, 16), nn.Linear(16, 16), nn.Linear(16, 16)
+        self.energy, self.out = nn.Linear(16, 1), nn.Linear(16, 10)
+
+    def forward(self, x):
+        columns = self.encode(self.stem(x).permute(0, 3, 1, 2).flatten(2))[0]
+        keys, h = self.key(columns), columns.new_zeros(x.shape[0], 16)
+        c, letter, letters = h, columns.new_zeros(x.shape[0], 10), []
+        for _ in range(4):
+            weights = self.energy(torch.tanh(keys + self.query(h).unsqueeze(1))).softmax(1)
+            h, c = self.cell(torch.cat([(weights * columns).sum(1), letter], 1), (h, c))
+            letter = self.out(h).softmax(-1)
+            letters.append(letter)
+        return torch.stack(letters, 1)
+
+
+# --- detection
+
+
+@architecture(name="yolo_x")
+class YoloX(nn.Module):
+    """Decoupled heads without anchors (Ge 2021), and the focus on every second pixel."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.down = conv(12, 16, act=nn.SiLU), conv(16, 16, 3, 2, act=nn.SiLU)
+        self.classes, self.boxes = nn.Conv2d(16, 3, 1), nn.Conv2d(16, 5, 1)
+
+    def forward(self, x):
+        x = torch.cat([x[..., a::2, b::2] for b in (0, 1) for a in (0, 1)], 1)
+        outputs = []
+        for stride in (2, 4):
+            x = self.stem(x) if stride == 2 else self.down(x)
+            boxes = self.boxes(x)
+            rows, columns = torch.meshgrid(torch.arange(x.shape[2]), torch.arange(x.shape[3]), indexing="ij")
+            grid = torch.stack([columns, rows])[None].float()
+            xy, wh = (boxes[:, :2] + grid) * stride, boxes[:, 2:4].exp() * stride
+            level = torch.cat([xy, wh, boxes[:, 4:].sigmoid(), self.classes(x).sigmoid()], 1)
+            outputs.append(level.flatten(2))
+        return torch.cat(outputs, 2).permute(0, 2, 1)
+
+
+@architecture(name="fcos")
+class Fcos(nn.Module):
+    """Distances to the box's sides at every place, and how near its middle that is (Tian 2019)."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = conv(3, 16, 3, 4), conv(16, 16, 3, 2)
+        self.tower = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.GroupNorm(4, 16), nn.ReLU())
+        self.logits, self.sides, self.centre = (nn.Conv2d(16, n, 3, padding=1) for n in (4, 4, 1))
+        self.scales = nn.Parameter(torch.ones(2))
+
+    def forward(self, x):
+        outputs, x = [], self.a(x)
+        for index, stride in enumerate((4, 8)):
+            x = self.b(x) if index else x
+            y = self.tower(x)
+            sides = F.relu(self.sides(y) * self.scales[index]) * stride
+            scores = torch.sqrt(self.logits(y).sigmoid() * self.centre(y).sigmoid())
+            outputs.append(torch.cat([sides, scores], 1).flatten(2).transpose(1, 2))
+        y = torch.cat(outputs, 1)
+        best, places = y[..., 4:].max(-1)[0].topk(6, dim=1)
+        return best, y.gather(1, places.unsqueeze(-1).expand(-1, -1, 8))
+
+
+@architecture(name="efficientdet")
+class BiFpn(nn.Module):
+    """Levels joined with weights that are learned and normalized (Tan 2020)."""
+
+    def __init__(self):
+        super().__init__()
+        self.levels = nn.ModuleList([conv(3, 16, 3, 2), conv(16, 16, 3, 2), conv(16, 16, 3, 2)])
+        self.down, self.up = nn.Parameter(torch.rand(2, 2)), nn.Parameter(torch.rand(3))
+        self.mix = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(16, 16, 3, 1, 1, groups=16), nn.Conv2d(16, 16, 1), nn.SiLU()) for _ in range(3)
+        )
+        self.head = nn.Conv2d(16, 6, 1)
+
+    def forward(self, x):
+        p = []
+        for level in self.levels:
+            x = level(x)
+            p.append(x)
+        weights = F.relu(self.down) / (F.relu(self.down).sum(1, keepdim=True) + 1e-4)
+        middle = self.mix[0](weights[0, 0] * p[1] + weights[0, 1] * F.interpolate(p[2], scale_factor=2.0))
+        low = self.mix[1](weights[1, 0] * p[0] + weights[1, 1] * F.interpolate(middle, scale_factor=2.0))
+        up = F.relu(self.up) / (F.relu(self.up).sum() + 1e-4)
+        again = self.mix[2](up[0] * p[1] + up[1] * middle + up[2] * F.max_pool2d(low, 3, 2, 1))
+        return torch.cat([self.head(level).flatten(2) for level in (low, again)], 2)
+
+
+@architecture(name="deformable_detr")
+class DeformableDetr(nn.Module):
+    """Attention that samples a few places around a reference point (Zhu 2021)."""
+
+    def __init__(self, heads: int = 2, points: int = 3):
+        super().__init__()
+        self.stem, self.value, self.out = conv(3, 16, 3, 4), nn.Linear(16, 16), nn.Linear(16, 4)
+        self.queries, self.reference = nn.Parameter(torch.randn(5, 16)), nn.Linear(16, 2)
+        self.offsets, self.weights = nn.Linear(16, heads * points * 2), nn.Linear(16, heads * points)
+        self.heads, self.points = heads, points
+
+    def forward(self, x):
+        x = self.stem(x)
+        n, _, h, w = x.shape
+        value = self.value(x.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(n * self.heads, -1, h, w)
+        queries = self.queries.expand(n, -1, -1)
+        places = self.offsets(queries).view(n, 5, self.heads, self.points, 2) / torch.tensor([w, h])
+        places = self.reference(queries).sigmoid()[:, :, None, None] + places
+        grid = (2 * places - 1).transpose(1, 2).flatten(0, 1)
+        seen = F.grid_sample(value, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        weights = self.weights(queries).view(n, 5, self.heads, self.points).softmax(-1).transpose(1, 2).flatten(0, 1)
+        joined = (seen * weights.unsqueeze(1)).sum(-1).view(n, 16, 5)
+        return self.out(joined.transpose(1, 2)).sigmoid()
+
+
+@architecture(name="cascade_points")
+class Refined(nn.Module):
+    """Features taken at points that the network found, and points moved by them (RepPoints, Yang 2019)."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.points, self.move = conv(3, 16, 3, 4), nn.Conv2d(16, 2, 1), nn.Linear(16, 2)
+
+    def forward(self, x):
+        x = self.stem(x)
+        first = self.points(x).tanh().permute(0, 2, 3, 1)
+        seen = F.grid_sample(x, first, mode="bilinear", padding_mode="border", align_corners=True)
+        return first + self.move(seen.permute(0, 2, 3, 1))
+
+
+# --- attention of further kinds
+
+
+@architecture(name="swin_v2")
+class SwinV2(nn.Module):
+    """Cosine attention with a temperature, the norm behind it, and biases of a small network (Liu 2022)."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.qkv, self.norm = conv(3, 16, 3, 4), nn.Linear(16, 48), nn.LayerNorm(16)
+        self.scale = nn.Parameter(torch.log(10 * torch.ones(2, 1, 1)))
+        self.bias = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2, bias=False))
+        far = torch.stack(torch.meshgrid(torch.arange(4.0), torch.arange(4.0), indexing="ij"), -1).flatten(0, 1)
+        apart = far[:, None] - far[None]
+        self.register_buffer("apart", torch.sign(apart) * torch.log2(apart.abs() + 1) / 3)
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x):
+        n = x.shape[0]
+        x = self.stem(x).view(n, 16, 2, 4, 2, 4).permute(0, 2, 4, 3, 5, 1).reshape(n * 4, 16, 16)
+        q, k, v = self.qkv(x).view(n * 4, 16, 3, 2, 8).permute(2, 0, 3, 1, 4).unbind(0)
+        scores = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1)
+        scores = scores * self.scale.clamp(max=4.6).exp() + 16 * self.bias(self.apart).permute(2, 0, 1).sigmoid()
+        x = x + self.norm((scores.softmax(-1) @ v).transpose(1, 2).reshape(n * 4, 16, 16))
+        return self.head(x.view(n, -1, 16).mean(1))
+
+
+@architecture(name="xcit")
+class Xcit(nn.Module):
+    """Attention between channels (El-Nouby 2021)."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.qkv, self.temperature = conv(3, 16, 3, 4), nn.Linear(16, 48), nn.Parameter(torch.ones(2, 1, 1))
+        self.mix, self.head = nn.Conv2d(16, 16, 3, padding=1, groups=16), classifier(16)
+
+    def forward(self, x):
+        x = self.stem(x)
+        n, c, h, w = x.shape
+        q, k, v = self.qkv(x.flatten(2).transpose(1, 2)).reshape(n, h * w, 3, 2, c // 2).permute(2, 0, 3, 4, 1)
+        shares = (F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1) * self.temperature).softmax(-1)
+        return self.head(x + self.mix((shares @ v).reshape(n, c, h, w)))
+
+
+@architecture(name="maxvit")
+class MaxVit(nn.Module):
+    """Attention in blocks, and on a grid that is spread over the whole map (Tu 2022)."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.gate, self.block, self.grid = conv(3, 16, 3, 4), Gate(16), Block(16), Block(16)
+        self.head = classifier(16)
+
+    def forward(self, x):
+        x = self.gate(self.stem(x))
+        n, c, h, w = x.shape
+        x = x.view(n, c, h // 4, 4, w // 4, 4).permute(0, 2, 4, 3, 5, 1).reshape(-1, 16, c)
+        x = self.block(x).view(n, h // 4, w // 4, 4, 4, c).permute(0, 3, 4, 1, 2, 5)
+        x = self.grid(x.reshape(-1, h * w // 16, c)).view(n, 4, 4, h // 4, w // 4, c)
+        return self.head(x.permute(0, 5, 3, 1, 4, 2).reshape(n, c, h, w))
+
+
+@architecture(name="mobilevit_v2")
+class MobileVitV2(nn.Module):
+    """Separable attention: one context vector (Mehta 2022), over pixels that unfold and fold."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.qkv, self.out, self.head = (
+            conv(3, 16, 3, 4),
+            nn.Conv2d(16, 33, 1),
+            nn.Conv2d(16, 16, 1),
+            classifier(16),
+        )
+        self.norm = nn.GroupNorm(1, 16)
+
+    def forward(self, x):
+        x = self.stem(x)
+        n, c, h, w = x.shape
+        y = F.unfold(self.norm(x), 2, stride=2).reshape(n, c, 4, -1)
+        q, k, v = self.qkv(y).split([1, 16, 16], 1)
+        context = (k * q.softmax(-1)).sum(-1, keepdim=True)
+        y = self.out(v.relu() * context).reshape(n, c * 4, -1)
+        return self.head(x + F.fold(y, (h, w), 2, stride=2))
+
+
+@architecture(name="segformer")
+class SegFormer(nn.Module):
+    """Attention with fewer keys, a convolution between the layers, and a decoder of single pixels (Xie 2021)."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = conv(3, 16, 7, 4), conv(16, 16, 3, 2)
+        self.attention, self.reduce, self.norm = Attention(16), nn.Conv2d(16, 16, 2, 2), nn.LayerNorm(16)
+        self.up, self.mid, self.down = nn.Linear(16, 32), nn.Conv2d(32, 32, 3, 1, 1, groups=32), nn.Linear(32, 16)
+        self.out = nn.Conv2d(32, 3, 1)
+
+    def stage(self, x):
+        n, c, h, w = x.shape
+        tokens = self.norm(x.flatten(2).transpose(1, 2))
+        x = tokens + self.attention(tokens, self.reduce(x).flatten(2).transpose(1, 2))
+        y = self.mid(self.up(x).transpose(1, 2).view(n, 32, h, w)).flatten(2).transpose(1, 2)
+        return (x + self.down(F.gelu(y))).transpose(1, 2).reshape(n, c, h, w)
+
+    def forward(self, x):
+        a = self.stage(self.a(x))
+        b = F.interpolate(self.stage(self.b(a)), size=a.shape[2:], mode="bilinear", align_corners=False)
+        return self.out(torch.cat([a, b], 1)).argmax(1), self.out(torch.cat([b, a], 1))
+
+
+@architecture((1, 40, 24), name="conformer")
+class Conformer(nn.Module):
+    """Speech (Gulati 2020): half steps, relative places, gated convolutions along the time."""
+
+    def __init__(self):
+        super().__init__()
+        self.inn, self.ff, self.attention = nn.Linear(24, 16), nn.Linear(16, 16), Attention(16)
+        self.first, self.depth = nn.Conv1d(16, 32, 1), nn.Conv1d(16, 16, 7, padding=3, groups=16)
+        self.batch, self.last, self.norm = nn.BatchNorm1d(16), nn.Conv1d(16, 16, 1), nn.LayerNorm(16)
+        self.out = nn.Linear(16, 6)
+
+    def forward(self, x):
+        x = self.inn(x)
+        x = x + F.silu(self.ff(self.norm(x))) * 0.5
+        x = x + self.attention(self.norm(x))
+        y = F.glu(self.first(self.norm(x).transpose(1, 2)), 1)
+        x = x + self.last(F.silu(self.batch(self.depth(y)))).transpose(1, 2)
+        return self.out(self.norm(x)).log_softmax(-1)
+
+
+@architecture((1, 8, 30), name="mamba")
+class Mamba(nn.Module):
+    """A state that is scanned, with steps that the input chooses (Gu 2023)."""
+
+    def __init__(self):
+        super().__init__()
+        self.inn, self.mix = nn.Linear(8, 32), nn.Conv1d(16, 16, 4, groups=16, padding=3)
+        self.parts, self.step = nn.Linear(16, 8 + 1), nn.Linear(1, 16)
+        self.a, self.out = nn.Parameter(torch.rand(16, 4)), nn.Linear(16, 8)
+
+    def forward(self, x):
+        x, gate = self.inn(x.transpose(1, 2)).chunk(2, -1)
+        x = F.silu(self.mix(x.transpose(1, 2))[..., :30]).transpose(1, 2)
+        b, c, step = self.parts(x).split([4, 4, 1], -1)
+        step = F.softplus(self.step(step))
+        state, ys = x.new_zeros(x.shape[0], 16, 4), []
+        for t in range(30):
+            state = torch.exp(-step[:, t, :, None] * self.a) * state + (step * x)[:, t, :, None] * b[:, t, None]
+            ys.append((state * c[:, t, None]).sum(-1))
+        return self.out(torch.stack(ys, 1) * F.silu(gate))
+
+
+@architecture((1, 1, 400), name="mel_spectrogram")
+class MelSpectrogram(nn.Module):
+    """A front end of speech: frames, a Fourier transform by convolutions, mel bands, their logarithm."""
+
+    def __init__(self):
+        super().__init__()
+        angle = 2 * torch.pi * torch.outer(torch.arange(33.0), torch.arange(64.0)) / 64
+        window = torch.hann_window(64)
+        self.register_buffer("waves", torch.cat([angle.cos(), angle.sin()])[:, None] * window)
+        self.register_buffer("bands", torch.rand(8, 33))
+        self.net = nn.Sequential(
+            nn.Conv1d(8, 16, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(16, 4)
+        )
+
+    def forward(self, x):
+        x = F.pad(x, (32, 32), mode="reflect")
+        real, imaginary = F.conv1d(x, self.waves, stride=16).chunk(2, 1)
+        return self.net(torch.log(self.bands @ (real**2 + imaginary**2) + 1e-6))
+
+
+# --- maps to maps
+
+
+@architecture(name="segnet")
+class SegNet(nn.Module):
+    """The decoder puts maxima back where they were (Badrinarayanan 2015): by comparison, as exports have it."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.out = conv(3, 8), conv(8, 8), nn.Conv2d(8, 2, 3, padding=1)
+
+    def forward(self, x):
+        a = self.a(x)
+        largest = F.max_pool2d(a, 2)
+        spread = F.interpolate(largest, scale_factor=2.0, mode="nearest")
+        up = F.interpolate(self.b(largest), scale_factor=2.0, mode="nearest")
+        return self.out(torch.where(a == spread, up, torch.zeros_like(up)))
+
+
+@architecture(name="hrnet")
+class HrNet(nn.Module):
+    """Several resolutions side by side, exchanged (Sun 2019)."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.halve = conv(3, 8, 3, 2), conv(8, 16, 3, 2)
+        self.a, self.b = conv(8, 8), conv(16, 16)
+        self.up, self.down = conv(16, 8, 1, act=None), conv(8, 16, 3, 2, act=None)
+        self.out = nn.Conv2d(24, 4, 1)
+
+    def forward(self, x):
+        a = self.stem(x)
+        b = self.b(self.halve(a))
+        a = self.a(a)
+        up = F.interpolate(self.up(b), size=a.shape[2:], mode="bilinear", align_corners=False)
+        a, b = F.relu(a + up), F.relu(b + self.down(a))
+        return self.out(torch.cat([a, F.interpolate(b, size=a.shape[2:], mode="bilinear", align_corners=False)], 1))
+
+
+@architecture(name="lraspp")
+class LrAspp(nn.Module):
+    """MobileNetV3's head: a gate of the whole map at the coarse level (Howard 2019)."""
+
+    def __init__(self):
+        super().__init__()
+        self.low, self.high = conv(3, 8, 3, 4, act=nn.Hardswish), conv(8, 16, 3, 2, act=nn.Hardswish)
+        self.scale = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(16, 16, 1, bias=False), nn.Sigmoid())
+        self.cbr, self.out_low, self.out_high = conv(16, 16, 1), nn.Conv2d(8, 3, 1), nn.Conv2d(16, 3, 1)
+
+    def forward(self, x):
+        low = self.low(x)
+        high = self.high(low)
+        high = F.interpolate(
+            self.cbr(high) * self.scale(high), size=low.shape[2:], mode="bilinear", align_corners=False
+        )
+        y = self.out_low(low) + self.out_high(high)
+        return F.interpolate(y, size=x.shape[2:], mode="bilinear", align_corners=False)
+
+
+@architecture((1, 3, 32, 32), (1, 3, 32, 32), name="raft")
+class Raft(nn.Module):
+    """Optical flow (Teed 2020): all pairs, looked up around where the flow points, refined by a gated unit."""
+
+    def __init__(self):
+        super().__init__()
+        self.features, self.context = conv(3, 8, 3, 4), conv(3, 16, 3, 4)
+        self.z, self.r, self.q = (nn.Conv2d(16 + 2 + 9, 16, 3, padding=1) for _ in range(3))
+        self.flow = nn.Conv2d(16, 2, 3, padding=1)
+
+    def forward(self, a, b):
+        a, b, h = self.features(a), self.features(b), torch.tanh(self.context(a))
+        n, c, height, width = a.shape
+        pairs = (a.flatten(2).transpose(1, 2) @ b.flatten(2) / c**0.5).view(n * height * width, 1, height, width)
+        rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        start = torch.stack([columns, rows])[None].float()
+        around = torch.stack(torch.meshgrid(torch.arange(-1.0, 2), torch.arange(-1.0, 2), indexing="ij"), -1)
+        places = start
+        for _ in range(2):
+            centre = places.permute(0, 2, 3, 1).reshape(-1, 1, 1, 2) + around
+            grid = 2 * centre / torch.tensor([width - 1.0, height - 1.0]) - 1
+            seen = F.grid_sample(pairs, grid, align_corners=True).view(n, height, width, 9).permute(0, 3, 1, 2)
+            x = torch.cat([seen, places - start], 1)
+            z, r = torch.sigmoid(self.z(torch.cat([h, x], 1))), torch.sigmoid(self.r(torch.cat([h, x], 1)))
+            h = (1 - z) * h + z * torch.tanh(self.q(torch.cat([r * h, x], 1)))
+            places = places + self.flow(h)
+        return places - start
+
+
+@architecture((1, 1, 8, 16, 16), name="unet_3d")
+class Unet3d(nn.Module):
+    """Volumes (Cicek 2016)."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv3d(1, 4, 3, padding=1), nn.Conv3d(4, 8, 3, padding=1)
+        self.norm, self.up, self.out = nn.BatchNorm3d(4), nn.ConvTranspose3d(8, 4, 2, 2), nn.Conv3d(8, 2, 1)
+
+    def forward(self, x):
+        a = F.leaky_relu(self.norm(self.a(x)), 0.01)
+        return self.out(torch.cat([a, self.up(F.relu(self.b(F.max_pool3d(a, 2))))], 1))
+
+
+@architecture((1, 3, 4, 16, 16), name="r2plus1d")
+class R2Plus1d(nn.Module):
+    """Films: a convolution over the image, then one over the time (Tran 2018)."""
+
+    def __init__(self):
+        super().__init__()
+        self.space, self.time = (
+            nn.Conv3d(3, 8, (1, 3, 3), (1, 2, 2), (0, 1, 1)),
+            nn.Conv3d(8, 8, (3, 1, 1), padding=(1, 0, 0)),
+        )
+        self.norm, self.pool, self.out = nn.BatchNorm3d(8), nn.AdaptiveAvgPool3d(1), nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.time(F.relu(self.norm(self.space(x))))
+        return self.out(self.pool(F.avg_pool3d(x, (1, 3, 3), (1, 2, 2), (0, 1, 1))).flatten(1))
+
+
 def make(name: str, seed: int = 0) -> tuple[nn.Module, Shapes]:
     """The module, with random weights and BatchNorm statistics, in eval mode; the shapes of its inputs."""
     build, shapes = ARCHITECTURES[name]
     torch.manual_seed(seed)
     module = build()
     for layer in module.modules():
-        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
             nn.init.uniform_(layer.running_mean, -0.5, 0.5)
             nn.init.uniform_(layer.running_var, 0.5, 2)
             nn.init.uniform_(layer.weight, 0.5, 1.5)

@@ -38,6 +38,22 @@ def grid_sample(node, x, grid, *, mode="linear", padding_mode="zeros", align_cor
     return node.add("Reshape", [y], shape=[0, x.fixed_dim(1), *output])
 
 
+@converts("AffineGrid", constants={1: "size"})
+def affine_grid(node, theta, *, size, align_corners=0):
+    """Places [N, *output, D] of the output's pixels, from -1 to 1, turned by theta [N, D, D + 1]."""
+    output = [int(extent) for extent in size[2:]]
+    steps = [np.arange(extent, dtype=np.float64) for extent in output]
+    sides = [
+        2 * step / max(extent - 1, 1) - 1 if align_corners else (2 * step + 1) / extent - 1
+        for step, extent in zip(steps, output, strict=True)
+    ]
+    mesh = np.meshgrid(*sides, indexing="ij")
+    places = np.stack([*(axis.ravel() for axis in mesh[::-1]), np.ones(math.prod(output))], axis=1)
+    weight, zeros = node.constant(np.float32(places)), node.constant(np.zeros(len(places), np.float32))
+    turned = node.add("Transpose", [node.add("FC", [theta, weight, zeros], axis=2)], axes=[0, 2, 1])
+    return node.add("Reshape", [turned], shape=[0, *output, len(output)])
+
+
 @converts("DeformConv")
 def deform_conv(node, x, weight, offset, bias=None, mask=None, *, kernel_shape=None, strides=None, pads=None,
                 dilations=None, group=1, offset_group=1):  # fmt: skip
