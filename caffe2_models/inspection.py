@@ -17,10 +17,10 @@ def find_problems(net: Net, inputs: Mapping[str, tuple[int, ...]]) -> list[str]:
     fit, scales that QNNPACK refuses. What follows from a problem is not told again; nor are the unknown
     parameters of a graph without its init net.
     """
-    problems, types = [], {}
+    problems: list[str] = []
+    types: dict[str, TensorType] = {}
     lost = set() if net.init_operators else set(net.predict.external_input) - set(inputs)
-    for name, shape in inputs.items():
-        types[name] = TensorType(tuple(shape))
+    types.update(net.input_types(inputs))
     for label, nodes in (("init", net.init_operators), ("predict", net.operators)):
         for node in nodes:
             if label == "init" and types.keys() & set(node.outputs):

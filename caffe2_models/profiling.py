@@ -124,10 +124,16 @@ def _row(step: Step, parameters: int, activation_bytes: int) -> OperatorCost:
     )
 
 
-def random_feeds(inputs: Mapping[str, tuple[int, ...]], seed: int = 0) -> dict[str, np.ndarray]:
-    """Standard normal values of these shapes, float32."""
+def random_feeds(inputs: Mapping[str, tuple[int, ...] | TensorType], seed: int = 0) -> dict[str, np.ndarray]:
+    """Standard normal values of these shapes, float32; of whole numbers 0 and 1, which are places in anything."""
     rng = np.random.default_rng(seed)
-    return {name: rng.normal(0, 1, shape).astype(np.float32) for name, shape in inputs.items()}
+    types = {name: given if isinstance(given, TensorType) else TensorType(given) for name, given in inputs.items()}
+    return {
+        name: (rng.normal(0, 1, kind.shape) if kind.dtype.kind == "f" else rng.integers(0, 2, kind.shape)).astype(
+            kind.dtype
+        )
+        for name, kind in types.items()
+    }
 
 
 def time_net(session: Session, feeds: Mapping[str, Value], runs: int, warmup: int = 1) -> float:

@@ -112,7 +112,7 @@ def benchmark(net: Source, options: BenchmarkOptions | None = None) -> Benchmark
     found = open_net(net)
     shapes = options.shapes(found)
     session = found.session(options.backend, options.threads, approximate=options.approximate)
-    feeds = random_feeds(shapes)
+    feeds = random_feeds(found.input_types(shapes))
     whole = time_net(session, feeds, options.runs, options.warmup)
     operators = [] if options.whole_only else time_operators(session, feeds, options.runs, options.warmup)
     return BenchmarkResult(

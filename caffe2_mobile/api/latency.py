@@ -103,5 +103,7 @@ def latency(net: Source, options: LatencyOptions | None = None, sources: Sources
 def input_types(net: Net, options: LatencyOptions) -> dict[str, TensorType]:
     """Types of the net's inputs: as the options say, or the net's own."""
     shapes = net.input_shapes(options.img_size, options.batch or 1, options.input_dims)
+    if options.input_dtype == CODE_OF_NUMPY["float32"]:
+        return net.input_types(shapes)
     dtype = NUMPY_OF_CODE[options.input_dtype]
     return {name: TensorType(shape, dtype) for name, shape in shapes.items()}

@@ -4,6 +4,7 @@ import dataclasses
 import os
 
 import numpy as np
+import onnx.parser
 import pytest
 import torch
 from PIL import Image
@@ -217,6 +218,25 @@ def test_a_crash_of_the_comparison_leaves_no_files(exported, monkeypatch):
     with pytest.raises(RuntimeError):
         convert_command.main(["model.onnx", "--c2-prefix", "net"])
     assert os.listdir() == ["model.onnx"]
+
+
+def test_tokens_go_all_the_way():
+    """The element types that the net records are those of every later command."""
+    model = onnx.parser.parse_model(
+        """
+        <ir_version: 8, opset_import: ["": 17]>
+        net (int64[N,12] ids, float[1,1] scale) => (float[N,12,4] y) <float[3,4] table = {0,1,2,3,4,5,6,7,8,9,10,11}> {
+            x = Gather(table, ids)
+            y = Mul(x, scale)
+        }
+        """
+    )
+    result = convert(model)
+    assert result.holds
+    assert "problem" not in str(caffe2_mobile.inspect(result.net))
+    assert caffe2_mobile.benchmark(result.net, caffe2_mobile.BenchmarkOptions(runs=1)).ms > 0
+    assert caffe2_mobile.latency(result.net) is not None
+    assert to_onnx(result.net).holds
 
 
 def test_every_public_name_is_there():
