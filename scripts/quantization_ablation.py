@@ -48,6 +48,9 @@ STEPS = [
     ("clipping", "+ clipping of weights"),
     ("compensation", "+ compensated rounding"),
     ("room", "+ room beyond what was seen"),
+    ("splitting", "+ copies in dead channels"),
+    ("fine_scores", "+ finer scores"),
+    ("refitting", "+ weights fitted to int8 inputs"),
 ]
 
 

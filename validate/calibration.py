@@ -43,6 +43,19 @@ class FolderImages:
         """Whether labels are indices into the standard order of 1000 classes."""
         return self.dataset.is_imagenet
 
+    def part(self, positions: np.ndarray) -> "FolderImages":
+        """Some of these images. positions: int64 [n], in their order."""
+        return self.at(self.indices[positions])
+
+    def others(self, limit: int) -> "FolderImages":
+        """At most `limit` of the folder's other images, evenly spaced."""
+        left = np.setdiff1d(np.arange(len(self.dataset)), self.indices)
+        return self.at(left[np.arange(limit) * len(left) // limit] if limit < len(left) else left)
+
+    def at(self, indices: np.ndarray) -> "FolderImages":
+        """Other images of the folder, read alike. indices: int64 [n], into the dataset."""
+        return FolderImages(self.dataset, indices, self.preprocessing, self.channels, self.max_pixels)
+
     def __iter__(self) -> Iterator[np.ndarray]:
         table = pixel_table(self.preprocessing)
         for position in range(len(self)):

@@ -5,6 +5,7 @@ import math
 import os
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,18 +24,21 @@ from caffe2_models.model_files import ModelFile
 from caffe2_models.preprocessing import get_preprocessing, set_preprocessing
 from exporters.int8 import quantizer
 from exporters.int8.calibration import Images
-from exporters.int8.measurement import compare_answers, layer_errors
+from exporters.int8.measurement import Answers, compare_answers, layer_errors
 from exporters.int8.quantizer import TARGETS, Quantized, Target
 from exporters.int8.recipe import DEFAULT, Recipe, find_recipe
 from exporters.int8.report import Latency, Report
 from exporters.int8.targets import make_file
 from runtime_lut.estimate import DEFAULT_DEVICE, Estimator
 from runtime_lut.latency import net_latency
-from validate.calibration import open_images
+from validate.calibration import FolderImages, open_images
 
 MEASURED_IMAGES = 16  # whose activations are compared layer by layer
 WORST_LAYERS = 5  # that a result prints; its report has all
 BACKGROUND_OUTPUTS = 1001  # ImageNet's 1000 classes behind one for the background
+HELD_OUT = 5  # every 5th image judges in place of calibrating, where the folder has no others
+LEAST_HELD_OUT = 10  # images, or else all calibrate, and judge
+MOST_HELD_OUT = 100  # of a folder's others
 
 Data = str | os.PathLike[str] | Images
 
@@ -47,8 +51,9 @@ class QuantizeOptions(PreprocessingOptions):
     weight. calibration_images: how many of the folder's, evenly spaced. recipe: what the quantizer does, by name (best,
     fast, minmax), from a file F.json, or as a Recipe. img_size: height and width in pixels, where the net does not
     record it. max_pixels: of an image that is read. threads: default all cores. evaluation_data: labelled images on
-    which both nets answer, evaluation_images of them (default: all). max_drop: points of top-1 (of agreement, without
-    labels) that int8 may lose.
+    which both nets answer, evaluation_images of them (default: all). hold_out: without those, let images judge that do
+    not calibrate: others of the folder or, where it has none, every 5th. max_drop: points of top-1 (of agreement,
+    without labels) that int8 may lose.
     """
 
     calibration_images: int = 100
@@ -59,6 +64,7 @@ class QuantizeOptions(PreprocessingOptions):
     threads: int | None = None
     evaluation_data: Data | None = None
     evaluation_images: int | None = None
+    hold_out: bool = True
     max_drop: float | None = None
 
     def __post_init__(self) -> None:
@@ -128,17 +134,19 @@ def quantize(
     shape = image_shape(net, options.img_size)
     preprocessing = options.applied_to(get_preprocessing(net.predict) or Preprocessing(), size_of(shape))
     images = _images(calibration_data, options.calibration_images, preprocessing, shape[1], options.max_pixels)
-    others = None
+    others = held_out = None
     if options.evaluation_data is not None:
         data, count = options.evaluation_data, options.evaluation_images
         others = _images(data, count, preprocessing, shape[1], options.max_pixels)
+    elif options.hold_out:
+        images, held_out = _hold_out(images)
     started = time.monotonic()
     shapes = {net.inputs[0]: shape}
     quantized = quantizer.quantize(net, images, recipe, shapes, options.threads, options.target)
     seconds = time.monotonic() - started
     set_preprocessing(quantized.net.predict, preprocessing)
     file = None if options.target == "qnnpack" else make_file(quantized, shapes, options.target)
-    report = _measure(net, quantized, file, recipe, images, others, seconds, options.threads)
+    report = _measure(net, quantized, file, recipe, (images, held_out, others), seconds, options.threads)
     report = dataclasses.replace(report, target=options.target)
     return QuantizeResult(net=quantized.net, report=report, max_drop=options.max_drop, file=file)
 
@@ -185,17 +193,54 @@ def _images(data: Data, limit: int | None, preprocessing: Preprocessing, channel
     return open_images(data, limit, preprocessing, channels, max_pixels)
 
 
+@dataclass(frozen=True)
+class _Part:
+    """Some of the images that a caller gave. positions: int64 [n], sorted."""
+
+    images: Images
+    positions: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        chosen = set(self.positions.tolist())
+        return (image for position, image in enumerate(self.images) if position in chosen)
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        labels = getattr(self.images, "labels", None)
+        return None if labels is None else labels[self.positions]
+
+    @property
+    def is_imagenet(self) -> bool:
+        return getattr(self.images, "is_imagenet", False)
+
+
+def _hold_out(images: Images) -> tuple[Images, Images | None]:
+    """The images that calibrate and, where there are enough, others that judge."""
+    if isinstance(images, FolderImages) and len(others := images.others(MOST_HELD_OUT)) >= LEAST_HELD_OUT:
+        return images, others
+    judges = np.arange(len(images)) % HELD_OUT == HELD_OUT - 1
+    if judges.sum() < LEAST_HELD_OUT:
+        return images, None
+    calibrating, judging = np.flatnonzero(~judges), np.flatnonzero(judges)
+    if isinstance(images, FolderImages):
+        return images.part(calibrating), images.part(judging)
+    return _Part(images, calibrating), _Part(images, judging)
+
+
 def _measure(
     net: Net,
     quantized: Quantized,
     file: ModelFile | None,
     recipe: Recipe,
-    images: Images,
-    others: Images | None,
+    parts: tuple[Images, Images | None, Images | None],
     seconds: float,
     threads: int | None,
 ) -> Report:
-    """The report of a quantization."""
+    """The report of a quantization. parts: the images that calibrate, those held out, others."""
+    images, held_out, others = parts
     int8, shape = quantized.net, image_shape(quantized.net)
     answering: Net | ModelFile = file or int8
     if file is None:
@@ -205,9 +250,10 @@ def _measure(
         costs = file.cost(file.input_shapes(size_of(shape)))
         kinds, nbytes = [row.type for row in costs.operators], costs.weight_bytes
     first = [image for image, _ in zip(images, range(MEASURED_IMAGES), strict=False)]
-    evaluation = None
-    if others is not None:
-        evaluation = compare_answers(net, answering, others, labels_for(net, others, shape), threads)
+
+    def answers(part: Images) -> Answers:
+        return compare_answers(net, answering, part, labels_for(net, part, shape), threads)
+
     return Report(
         model=net.name or "net",
         recipe=dataclasses.asdict(recipe),
@@ -217,13 +263,16 @@ def _measure(
         int8_bytes=nbytes,
         dead_channels=quantized.dead,
         absorbed_channels=quantized.absorbed,
+        split_channels=quantized.split,
         clamps=sum(0 < layer.high < math.inf for layer in quantized.graph.layers),
         equalized_layers=len(quantized.factors),
         seconds=seconds,
-        calibration=compare_answers(net, answering, images, labels_for(net, images, shape), threads),
-        evaluation=evaluation,
+        calibration=answers(images),
+        held_out=None if held_out is None else answers(held_out),
+        evaluation=None if others is None else answers(others),
         latency=_estimated_latency(int8) if file is None else None,
         layers=layer_errors(quantized, first, threads),
+        fine_scores=bool(quantized.scales.parts),
     )
 
 

@@ -26,6 +26,9 @@ SWITCHES = {
     "clipping": "narrow weight ranges where that errs less",
     "compensation": "round weights so that their errors cancel",
     "room": "let activation ranges be wider than what was seen",
+    "splitting": "make dead channels copies of others, whose steps are finer together",
+    "refitting": "change weights for what their inputs err by",
+    "fine_scores": "give scores of classes twice as many steps",
 }
 
 
@@ -145,6 +148,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--evaluation-data", type=Path, metavar="DIR", help="labelled images for the accuracy of both nets"
     )
     output.add_argument("--evaluation-images", type=positive, metavar="N", help="only N of them, evenly spaced")
+    output.add_argument(
+        "--hold-out",
+        action=argparse.BooleanOptionalAction,
+        default=defaults.hold_out,
+        help="without those, let images judge that do not calibrate: others of DIR, else every 5th (default: yes)",
+    )
     output.add_argument(
         "--max-drop",
         type=float,

@@ -1,6 +1,6 @@
 """The int8 net: every layer as its Int8 operator or, in an island, in float, and the operators between the two."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -11,7 +11,7 @@ from caffe2_models.build import add_operator, make_init
 from caffe2_models.operators.pooling import Pool
 from caffe2_models.proto import caffe2_pb2
 from exporters.int8.forms import FORMS, NO_BEND
-from exporters.int8.scales import Quantization, Scales, rescaling
+from exporters.int8.scales import Part, Quantization, Scales, rescaling
 from exporters.layers import Blob, Graph, Layer
 from exporters.layers.writer import add_clamp
 
@@ -65,9 +65,15 @@ class Writer:
             self.add_float(layer)
             return
         inputs = [self.requantized(layer, blob) for blob in layer.activations]
-        if weights is not None:
-            inputs += self._weights(layer, weights)
-        self.add_int8(layer, inputs)
+        if weights is None:
+            self.add_int8(layer, inputs)
+            return
+        weight = self._weight(layer, weights)
+        parts = self.scales.parts.get(layer.output)
+        if parts:
+            self._add_parts(layer, [*inputs, weight], weights, parts)
+        else:
+            self.add_int8(layer, [*inputs, weight, self._bias(layer, weights)])
 
     def finish(self) -> Net:
         """The net, whose outputs are float, NCHW."""
@@ -128,35 +134,46 @@ class Writer:
             self._rescale(self.int8(blob), self._copies[layer, blob], own, wanted)
         return self._copies[layer, blob]
 
-    def _weights(self, layer: Layer, weights: Weights) -> list[str]:
-        """The names of the layer's weight and bias, which become parameters."""
-        blob = layer.inputs[0]
-        names = [f"{layer.output}_w_int8", f"{layer.output}_b_int8"]
-        quantization = weights.weight.quantization
-        data = _weight_for(layer, weights.weight.data, blob.shape)
-        self.parameters[names[0]] = Int8Tensor(data, quantization.scale, quantization.zero_point)
-        read = self.scales.read(layer, blob)
-        self.parameters[names[1]] = quantize_bias(weights.bias, read.scale, quantization.scale)
-        return names
+    def _weight(self, layer: Layer, weights: Weights) -> str:
+        """The name of the layer's weight, which becomes a parameter."""
+        name, quantization = f"{layer.output}_w_int8", weights.weight.quantization
+        data = _weight_for(layer, weights.weight.data, layer.inputs[0].shape)
+        self.parameters[name] = Int8Tensor(data, quantization.scale, quantization.zero_point)
+        return name
+
+    def _bias(self, layer: Layer, weights: Weights, edge: float = 0.0, part: str = "") -> str:
+        """The name of the layer's bias, less an edge, which becomes a parameter."""
+        name, read = f"{layer.output}{part}_b_int8", self.scales.read(layer, layer.inputs[0])
+        self.parameters[name] = quantize_bias(weights.bias - edge, read.scale, weights.weight.scale)
+        return name
 
     def add_int8(self, layer: Layer, inputs: list[str]) -> None:
-        form, blob = FORMS[layer.type], layer.output
+        blob = layer.output
         name, wide = f"{blob}_int8", self.scales.wide.get(blob)
+        self._add_operator(layer, inputs, name if wide is None else f"{blob}_wide_int8", wide or self.scales[blob])
+        if wide is not None:
+            self._rescale(f"{blob}_wide_int8", name, wide, self.scales[blob])
+        self._int8[blob] = name
+
+    def _add_operator(self, layer: Layer, inputs: list[str], output: str, quantization: Quantization) -> None:
+        form = FORMS[layer.type]
         arguments = form.arguments(layer)
         if form.ordered:
             arguments["order"] = "NHWC"
-        made = name if wide is None else f"{blob}_wide_int8"
-        add_operator(
-            self.predict,
-            form.type_for(layer),
-            inputs,
-            [made],
-            **arguments,
-            **_output(wide or self.scales[blob]),
-        )
-        if wide is not None:
-            self._rescale(made, name, wide, self.scales[blob])
-        self._int8[blob] = name
+        add_operator(self.predict, form.type_for(layer), inputs, [output], **arguments, **_output(quantization))
+
+    def _add_parts(self, layer: Layer, inputs: list[str], weights: Weights, parts: Sequence[Part]) -> None:
+        """The layer once for each part of its range, all with one weight; in float, the sum of what they make."""
+        blob, names = layer.output, []
+        for number, part in enumerate(parts):
+            suffix = f"_part_{number}"
+            bias = self._bias(layer, weights, part.edge, suffix)
+            self._add_operator(layer, [*inputs, bias], f"{blob}{suffix}_int8", part.quantization)
+            names.append(f"{blob}{suffix}")
+            add_operator(self.predict, "Int8Dequantize", [f"{blob}{suffix}_int8"], [names[-1]])
+        forms = self._nhwc if blob.is_image else self._nchw
+        forms[blob] = self.float_name(blob, nhwc=True)
+        add_operator(self.predict, "Sum", names, [forms[blob]])
 
     def add_float(self, layer: Layer) -> None:
         """An operator of an island, in NHWC where it computes the same there."""

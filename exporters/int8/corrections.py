@@ -46,7 +46,7 @@ def absorb_biases(graph: Graph, calibration: Calibration) -> tuple[Graph, Calibr
         readers = find_readers(graph, layer.output)
         if layer.low != 0 or statistics.values < ENOUGH_VALUES or not readers:
             continue
-        if any(_pads(reader.layer) or _is_far(reader, layer) for reader in readers):
+        if any(pads(reader.layer) or _is_far(reader, layer) for reader in readers):
             continue
         capped = statistics.channel_high >= layer.high if layer.high < np.inf else np.zeros(len(layer.bias), bool)
         shift = np.where(capped, 0, np.maximum(statistics.channel_low, 0)).astype(np.float64)
@@ -55,7 +55,7 @@ def absorb_biases(graph: Graph, calibration: Calibration) -> tuple[Graph, Calibr
         absorbed += int((shift > 0).sum())
         layer.bias = (layer.bias - shift).astype(np.float32)
         for reader in readers:
-            _add_constant(reader, shift)
+            add_constants(reader, shift)
         samples = calibration.samples[layer.output]
         samples.values = samples.values - shift.astype(np.float32)
         samples.high = samples.high - shift
@@ -98,7 +98,7 @@ def _zeroed(array: np.ndarray, entries: np.ndarray) -> np.ndarray:
     return flat.reshape(array.shape)
 
 
-def _add_constant(reader: Reader, values: np.ndarray) -> None:
+def add_constants(reader: Reader, values: np.ndarray) -> None:
     """Add to the reader's bias what constants [C] in its channels contribute."""
     weight = np.zeros(reader.layer.weight.size)
     flat = reader.layer.weight.astype(np.float64).ravel()
@@ -108,7 +108,7 @@ def _add_constant(reader: Reader, values: np.ndarray) -> None:
     reader.layer.bias = (reader.layer.bias + summed.sum(axis=axes)).astype(np.float32)
 
 
-def _pads(layer: Layer) -> bool:
+def pads(layer: Layer) -> bool:
     return layer.type == "ConvTranspose" or (layer.type == "Conv" and any(layer.window.pads)) or (
         layer.type == "Conv" and layer.window.legacy_pad != 0)  # fmt: skip
 

@@ -1,7 +1,7 @@
 """Measuring an int8 net against the float net that it came from: layer by layer, and by what it answers."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from exporters.int8.calibration import Images, batch_size
 from exporters.int8.forms import FORMS
 from exporters.int8.quantizer import Quantized
 from exporters.int8.ranges import log_probabilities
-from exporters.layers import write_net
+from exporters.layers import Layer, write_net
 
 BATCH = 8
 KEPT_FROM = 0.5  # the threshold on scores, by which detections are counted
@@ -216,16 +216,16 @@ def layer_errors(result: Quantized, images: Iterable[np.ndarray], threads: int |
     """Of every layer that is computed in int8, in order; images: as many as shall be looked at."""
     graph, int8 = result.graph, result.net
     written = {name for node in int8.operators for name in node.outputs}
-    layers = [layer for layer in graph.layers if layer.type in FORMS and f"{layer.output}_int8" in written]
-    names = [layer.output.name for layer in layers]
+    likes = {layer: name for layer in graph.layers if (name := _name_in_int8(result, layer, written)) is not None}
+    layers, names = list(likes), [layer.output.name for layer in likes]
     sums = {name: Errors() for name in names}
     float_session = write_net(graph).session("onnxruntime", threads)
     int8_session = _session(int8, result.layout, threads)
     for batch in batches(images, min(batch_size(graph), BATCH)):
         real = float_session.run({graph.inputs[0].name: batch}, outputs=names)
-        quantized = int8_session.run({graph.inputs[0].name: batch}, outputs=[f"{name}_int8" for name in names])
-        for name in names:
-            sums[name].add(real[name], as_float(quantized[f"{name}_int8"], result.layout))
+        quantized = int8_session.run({graph.inputs[0].name: batch}, outputs=list(likes.values()))
+        for layer, like in likes.items():
+            sums[layer.output.name].add(real[layer.output.name], as_float(quantized[like], result.layout))
     return list(_layer_errors(result, layers, sums))
 
 
@@ -303,15 +303,23 @@ def _session(int8: Net, layout: str, threads: int | None) -> Any:
     return int8.session(backend, threads, approximate=backend != "auto")
 
 
-def as_float(value: Int8Tensor, layout: str = "NHWC") -> np.ndarray:
+def _name_in_int8(result: Quantized, layer: Layer, written: Container[str]) -> str | None:
+    """What the int8 net calls the output of a layer that it computes in int8; of one in parts, their sum in float."""
+    if layer.output in result.scales.parts:
+        image = f"{layer.output}_NHWC"
+        return image if image in written else layer.output.name
+    name = f"{layer.output}_int8"
+    return name if layer.type in FORMS and name in written else None
+
+
+def as_float(value: Int8Tensor | np.ndarray, layout: str = "NHWC") -> np.ndarray:
     """The real values, NCHW, of an image in this layout."""
-    real = value.dequantize()
+    real = value.dequantize() if isinstance(value, Int8Tensor) else value
     return real.transpose(0, 3, 1, 2) if real.ndim == 4 and layout == "NHWC" else real
 
 
 def _layer_errors(result: Quantized, layers, sums: dict[str, Errors]) -> Iterator[LayerError]:
     original = {layer.output: layer for layer in result.original.weighted}
-    parameters = {node.outputs[0]: node for node in result.net.operators}
     for layer in layers:
         own = sums[layer.output.name]
         before = [sums[blob.name].noise_to_signal for blob in layer.inputs if blob.name in sums]
@@ -319,7 +327,7 @@ def _layer_errors(result: Quantized, layers, sums: dict[str, Errors]) -> Iterato
         weight = result.weights.get(layer.output)
         yield LayerError(
             name=layer.output.name,
-            type=parameters[f"{layer.output}_int8"].type if result.layout == "NHWC" else layer.type,
+            type=FORMS[layer.type].type_for(layer) if result.layout == "NHWC" else layer.type,
             shape=layer.output.shape,
             sqnr_db=own.sqnr_db,
             cosine=own.cosine,

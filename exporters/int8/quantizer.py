@@ -18,11 +18,13 @@ from exporters.int8.forms import plan
 from exporters.int8.per_channel import ChannelWeight, round_channels
 from exporters.int8.preparation import clamp_of, prepare
 from exporters.int8.qdq import QdqLayer, QdqWriter, assemble_qdq
-from exporters.int8.ranges import METHODS, of_pixels, of_scores, with_room
+from exporters.int8.ranges import METHODS, of_pixels, of_scores, whole_of_scores, with_room
 from exporters.int8.recipe import Recipe
 from exporters.int8.reconstruction import reconstruct
-from exporters.int8.scales import Quantization, Range, Scales
+from exporters.int8.scales import MARGIN, Quantization, Range, Scales
+from exporters.int8.scores import find_scores_layer, parts_of_scores
 from exporters.int8.simulation import images_that_fit
+from exporters.int8.splitting import split_channels
 from exporters.int8.weights import QuantizedWeight, native_range, round_to_nearest, weight_range
 from exporters.layers import Blob, Graph, Layer
 
@@ -34,9 +36,9 @@ TARGETS: tuple[Target, ...] = get_args(Target)
 class Quantized:
     """What came out, and of what: the int8 net, the float graph before and after corrections, its calibration.
 
-    weights: output blob -> those of each int8 layer; dead, absorbed: channels; factors: output blob -> those of each
-    channel that was scaled. layout: of quantized images in the net. layers: of a target other than QNNPACK, what its
-    file holds of each layer with weights, by the name of its quantized output.
+    weights: output blob -> those of each int8 layer; dead, absorbed, split: channels; factors: output blob -> those of
+    each channel that was scaled. layout: of quantized images in the net. layers: of a target other than QNNPACK, what
+    its file holds of each layer with weights, by the name of its quantized output.
     """
 
     net: Net
@@ -47,6 +49,7 @@ class Quantized:
     weights: dict[Blob, Weights]
     dead: int
     absorbed: int
+    split: int
     factors: dict[Blob, np.ndarray]
     layout: str = Writer.layout
     layers: dict[str, QdqLayer] = field(default_factory=dict)
@@ -68,10 +71,13 @@ def quantize(
     recipe = recipe or Recipe()
     shapes = input_shapes or net.input_shapes()
     original = prepare(net, {name: (1, *shape[1:]) for name, shape in shapes.items()})
-    choices = plan(original)
+    for_qnnpack = target == "qnnpack"
+    choices, fine = plan(original), find_scores_layer(original) if for_qnnpack and recipe.fine_scores else None
+    if fine is not None:
+        choices = [chosen and layer not in fine[1] for layer, chosen in zip(original.layers, choices, strict=True)]
     sampled = min(len(images), images_that_fit(original, choices))
     graph, calibration = original, calibrate(original, images, sampled, threads)
-    dead, absorbed = 0, 0
+    dead, absorbed, split = 0, 0, 0
     factors: dict[Blob, np.ndarray] = {}
     if recipe.dead_channels:
         graph, calibration, dead = remove_dead_channels(graph, calibration)
@@ -79,16 +85,24 @@ def quantize(
         graph, calibration, factors = equalize(graph, calibration)
     if recipe.absorption:
         graph, calibration, absorbed = absorb_biases(graph, calibration)
-    importance = importances(graph, calibration)
     if factors or absorbed:
         calibration = dataclasses.replace(calibration, blobs=calibrate(graph, images, 0, threads).blobs)
-    scales = Scales(graph, choices, _ranges(graph, calibration, recipe))
+    ranges = _ranges(graph, calibration, recipe, fine is not None)
+    if recipe.splitting:
+        steps = {blob: chosen.scale for blob, chosen in Scales(graph, choices, ranges).blobs.items()}
+        graph, calibration, split = split_channels(graph, calibration, steps)
+    importance = importances(graph, calibration)
+    scales = Scales(graph, choices, ranges)
     layers = [layer for layer, chosen in zip(graph.layers, choices, strict=True) if chosen and layer.is_weighted]
-    for_qnnpack = target == "qnnpack"
     if for_qnnpack:
         scales.legalize({layer.output: Quantization.of_range(weight_range(layer.weight)).scale for layer in layers})
     else:
         scales.bound()
+    if fine is not None and calibration.scores is not None:
+        layer = next(layer for layer in layers if layer.output is fine[0].output)
+        finest = scales.read(layer, layer.inputs[0]).scale * Quantization.of_range(weight_range(layer.weight)).scale
+        if parts := parts_of_scores(calibration.scores, ranges[layer.output], MARGIN * finest):
+            scales.parts[layer.output] = parts
     if recipe.simulates:
         first = np.stack([image for image, _ in zip(images, range(sampled), strict=False)])
         limits = {layer.output: native_range(layer.weight) for layer in original.weighted}
@@ -107,6 +121,7 @@ def quantize(
         weights=weights,
         dead=dead,
         absorbed=absorbed,
+        split=split,
         factors=factors,
     )
     if for_qnnpack:
@@ -121,10 +136,11 @@ def _nearest(layer: Layer, scales: Scales, for_qnnpack: bool) -> QuantizedWeight
     return round_channels(layer, scales.finest_channel_scales(layer), scales.coarsest_channel_scale(layer))
 
 
-def _ranges(graph: Graph, calibration: Calibration, recipe: Recipe) -> dict[Blob, Range]:
+def _ranges(graph: Graph, calibration: Calibration, recipe: Recipe, fine_scores: bool) -> dict[Blob, Range]:
     """Of every blob, as the recipe says; but the net's answers keep their extremes: the largest of them counts.
 
-    With `mse`, the input and the scores of classes have measures of their own.
+    With `mse`, the input and the scores of classes have measures of their own. fine_scores: whether these have steps
+    for all of their range.
     """
     methods = dict.fromkeys(calibration.blobs, recipe.ranges) | dict.fromkeys(_answers(graph), "minmax")
     ranges = {blob: METHODS[method](calibration.blobs[blob]) for blob, method in methods.items()}
@@ -136,7 +152,7 @@ def _ranges(graph: Graph, calibration: Calibration, recipe: Recipe) -> dict[Blob
     if recipe.ranges == "mse":
         ranges[graph.inputs[0]] = of_pixels(calibration.pixels)
         if calibration.scores is not None and (scores := find_scores(graph)) is not None:
-            ranges[scores] = of_scores(calibration.scores)
+            ranges[scores] = (whole_of_scores if fine_scores else of_scores)(calibration.scores)
     return ranges
 
 

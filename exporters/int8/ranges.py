@@ -102,21 +102,29 @@ def of_scores(scores: np.ndarray) -> Range:
     """The range with which probabilities diverge least from those of these scores [n, C], before a softmax.
 
     What is far below the largest score is no probable answer wherever it is clipped to, and leaves finer steps to
-    those that compete. But the scores stay what they are, all in all: no range errs by more than LARGEST_LOSS. The high
-    end has room for larger ones, as `with_room` gives it: two that are clipped to it would tie.
+    those that compete. But the scores stay what they are, all in all: no range errs by more than LARGEST_LOSS.
     """
-    exact = log_probabilities(scores)
-    probabilities = np.exp(exact)
-    low, high = float(scores.min(initial=0)), float(scores.max(initial=0)) * (1 + len(scores) ** -0.5)
-    best, least = Range(low, high), np.inf
+    whole = whole_of_scores(scores)
+    best, least = whole, np.inf
     for share in SCORE_SHARES:
-        quantization = Quantization.of_range(Range(low * share, high))
+        quantization = Quantization.of_range(Range(whole.low * share, whole.high))
         rounded = quantization.dequantize(quantization.quantize(scores))
-        divergence = float((probabilities * (exact - log_probabilities(rounded))).sum())
+        divergence = divergence_of_scores(scores, rounded)
         loss = np.square(rounded - scores).sum() / np.square(scores).sum(initial=1e-30)
         if loss <= LARGEST_LOSS and divergence < NEEDED_GAIN * least:
             best, least = quantization.range, divergence
     return best
+
+
+def whole_of_scores(scores: np.ndarray) -> Range:
+    """All of these scores [n, C], with room for larger ones: two that are clipped to the high end would tie."""
+    return Range(float(scores.min(initial=0)), float(scores.max(initial=0)) * (1 + len(scores) ** -0.5))
+
+
+def divergence_of_scores(scores: np.ndarray, others: np.ndarray) -> float:
+    """Kullback-Leibler, of the probabilities that scores [n, C] stand for from those of others; nats, summed."""
+    exact = log_probabilities(scores)
+    return float((np.exp(exact) * (exact - log_probabilities(others))).sum())
 
 
 def log_probabilities(scores: np.ndarray) -> np.ndarray:

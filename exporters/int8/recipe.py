@@ -16,7 +16,9 @@ class Recipe:
     The rest are corrections: dead_channels zeroes weights around channels that never fire; equalization scales
     channels between layers; absorption moves constant parts of activations into biases; bias_correction gives every
     channel its mean back; clipping narrows weight ranges; compensation rounds weights so that errors cancel;
-    room makes activation ranges wider than what was seen.
+    room makes activation ranges wider than what was seen; splitting makes dead channels copies of others, whose
+    steps are finer together; fine_scores gives scores of classes twice as many steps;
+    refitting changes weights for what their inputs err by.
     seconds: time after which remaining layers are rounded to nearest; None: however long it takes, and the same
     every time.
     """
@@ -29,12 +31,15 @@ class Recipe:
     clipping: bool = True
     compensation: bool = True
     room: bool = True
+    splitting: bool = True
+    fine_scores: bool = True
+    refitting: bool = True
     seconds: float | None = None
 
     @property
     def simulates(self) -> bool:
         """Whether the int8 net is run on the images while it is made."""
-        return self.bias_correction or self.clipping or self.compensation
+        return self.bias_correction or self.clipping or self.compensation or self.refitting
 
 
 SWITCHES = [field.name for field in dataclasses.fields(Recipe) if field.type is bool]
@@ -43,7 +48,7 @@ OFF = dict.fromkeys(SWITCHES, False)
 
 RECIPES = {
     "best": Recipe(),
-    "fast": Recipe(compensation=False, clipping=False),
+    "fast": Recipe(compensation=False, clipping=False, refitting=False),
     "minmax": Recipe(ranges="minmax", **OFF),
 }
 DEFAULT = "best"

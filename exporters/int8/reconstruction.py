@@ -4,6 +4,7 @@ The int8 net is run as far as it is written. So each layer is rounded for the in
 its bias makes up for the shift that all errors before it have caused.
 """
 
+import dataclasses
 import math
 import time
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from exporters.int8.per_channel import (
 )
 from exporters.int8.qdq import QdqWriter
 from exporters.int8.recipe import Recipe
+from exporters.int8.refitting import refit
 from exporters.int8.sampling import apply_rows, read_inputs
 from exporters.int8.scales import Quantization, Range, Scales
 from exporters.int8.simulation import BATCH, Simulation
@@ -102,6 +104,10 @@ class _Rounding:
         self.scales, self.importance, self.limits, self.recipe = scales, importance, limits, recipe
         self._deadline = time.monotonic() + (math.inf if recipe.seconds is None else recipe.seconds)
 
+    @property
+    def _is_late(self) -> bool:
+        return time.monotonic() > self._deadline
+
     def of_layer(self, layer: Layer, value: Int8Tensor, samples: Samples | None) -> Weights:
         """value: the layer's int8 input on all images."""
         if samples is None:
@@ -111,16 +117,28 @@ class _Rounding:
             data = data.transpose(0, 3, 1, 2)
         inputs = read_inputs(data, layer, samples.positions, value.zero_point)
         inputs = (inputs.astype(np.float32) - np.float32(value.zero_point)) * np.float32(value.scale)
+        target = np.minimum(samples.values, samples.high.astype(np.float32))
+        if self.recipe.refitting and not self._is_late:
+            layer = self._refitted(layer, inputs, target, samples.positions.image % 2 == 0)
         weight = self._round(layer, inputs)
         if not self.recipe.bias_correction:
             return Weights(weight, layer.bias)
         rows = weight.values.swapaxes(0, layer.weight_axis)
         outputs = apply_rows(rows.reshape(len(layer.bias), -1), inputs) + layer.bias
-        target = np.minimum(samples.values, samples.high.astype(np.float32))
         return Weights(weight, layer.bias + correct_bias(outputs, target, layer))
 
+    def _refitted(self, layer: Layer, inputs: np.ndarray, target: np.ndarray, fold: np.ndarray) -> Layer:
+        """The layer with weights that mend what its inputs err by, as far as the clamp lets it through."""
+        outputs = apply_rows(layer.rows, inputs) + layer.bias
+        outputs += correct_bias(outputs, target, layer).astype(np.float32)
+        residuals = np.clip(target, layer.low, layer.high) - np.clip(outputs, layer.low, layer.high)
+        change = refit(inputs, residuals, fold)
+        fitted = dataclasses.replace(layer, inputs=[*layer.inputs])
+        fitted.weight = layer.weight + change.reshape(layer.weight.shape)
+        return fitted
+
     def _round(self, layer: Layer, inputs: np.ndarray) -> QuantizedWeight | ChannelWeight:
-        if time.monotonic() > self._deadline or not (self.recipe.clipping or self.recipe.compensation):
+        if self._is_late or not (self.recipe.clipping or self.recipe.compensation):
             return self._nearest(layer)
         return self._best(layer, estimate_covariance(split_inputs(inputs)))
 

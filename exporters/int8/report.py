@@ -33,8 +33,8 @@ class Latency:
 class Report:
     """What was made, and how well it answers.
 
-    clamps: layers that are clamped from above (ReLU6). calibration: answers on the calibration images; evaluation: on
-    other images, where there are any.
+    clamps: layers that are clamped from above (ReLU6). calibration: answers on the calibration images; held_out: on
+    images of the same folder that did not calibrate; evaluation: on other images; each where there are any.
     """
 
     model: str
@@ -45,14 +45,17 @@ class Report:
     int8_bytes: int
     dead_channels: int
     absorbed_channels: int
+    split_channels: int
     clamps: int
     equalized_layers: int
     seconds: float
     calibration: Answers
+    held_out: Answers | None
     evaluation: Answers | None
     latency: Latency | None
     layers: list[LayerError]
     target: str = "qnnpack"
+    fine_scores: bool = False
 
     @property
     def islands(self) -> int:
@@ -61,13 +64,16 @@ class Report:
 
     @property
     def float_operators(self) -> dict[str, int]:
-        """Operators that QNNPACK has not."""
-        return {kind: n for kind, n in self.operators.items() if is_float(kind)}
+        """Operators that QNNPACK has not; what adds the parts of scores is none of them."""
+        counts = {kind: n for kind, n in self.operators.items() if is_float(kind)}
+        if self.fine_scores:
+            counts["Sum"] -= 1
+        return {kind: n for kind, n in counts.items() if n}
 
     @property
     def judged(self) -> Answers:
         """The answers that the drop is measured on."""
-        return self.evaluation or self.calibration
+        return self.evaluation or self.held_out or self.calibration
 
     @property
     def guilty(self) -> list[LayerError]:
@@ -89,6 +95,10 @@ class Report:
             lines.append(
                 f"in float, for QNNPACK lacks them: {_listed(self.float_operators)}; {self.islands} returns to int8"
             )
+        if self.fine_scores:
+            lines.append(
+                "scores of classes: their layer is there twice, for either end of their range, in twice as many steps"
+            )
         if self.clamps:
             lines.append(
                 f"clamps from above (ReLU6): {self.clamps}, all kept: a layer's last step is at its clamp or below"
@@ -96,9 +106,11 @@ class Report:
         lines += [
             f"parameters: {self.float_bytes / 1e6:.2f} MB float, {self.int8_bytes / 1e6:.2f} MB int8",
             f"corrections: {self.dead_channels} dead channels removed, {self.equalized_layers} layers equalized, "
-            f"{self.absorbed_channels} channels absorbed; {self.seconds:.0f} s",
+            f"{self.absorbed_channels} channels absorbed, {self.split_channels} made copies; {self.seconds:.0f} s",
             answer_line("calibration images", self.calibration),
         ]
+        if self.held_out is not None:
+            lines.append(answer_line("held-out images", self.held_out))
         if self.evaluation is not None:
             lines.append(answer_line("other images", self.evaluation))
         if self.latency is not None:
@@ -126,7 +138,7 @@ class Report:
     def to_json(self) -> str:
         """All fields, and what follows from them."""
         values = dataclasses.asdict(self)
-        for name in ("calibration", "evaluation"):
+        for name in ("calibration", "held_out", "evaluation"):
             answers = getattr(self, name)
             if answers is not None:
                 values[name] = answers_json(answers)

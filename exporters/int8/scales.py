@@ -73,12 +73,28 @@ class Quantization:
 PROBABILITY = Quantization(1 / 256, 0)
 
 
+@dataclass(frozen=True)
+class Part:
+    """One of the parts of a range that have steps of their own: what of the values lies above the edge, saturating.
+
+    The values are the sum of what their parts stand for.
+    """
+
+    edge: float
+    quantization: Quantization
+
+    def round(self, values: np.ndarray) -> np.ndarray:
+        """float32"""
+        return self.quantization.dequantize(self.quantization.quantize(values - self.edge))
+
+
 class Scales:
     """Quantization of the blobs of a graph.
 
     blobs: blob -> Quantization. wide: outputs of layers that must be made with a coarser scale than the blob has, and
     are brought to the blob's scale by an operator of their own. copies: (output of a layer, blob) -> Quantization,
-    where the layer must read the blob with a coarser scale than the blob has.
+    where the layer must read the blob with a coarser scale than the blob has. parts: of blobs that are made in parts,
+    and are read in float only.
     """
 
     def __init__(self, graph: Graph, choices: list[bool], ranges: Mapping[Blob, Range]):
@@ -87,6 +103,7 @@ class Scales:
         self.layers = [layer for layer, chosen in zip(graph.layers, choices, strict=True) if chosen]
         self.wide: dict[Blob, Quantization] = {}
         self.copies: dict[tuple[Blob, Blob], Quantization] = {}
+        self.parts: dict[Blob, tuple[Part, ...]] = {}
         self._rigid = False  # whether blobs keep their scales, and only copies get others
         self._class: dict[Blob, Blob] = {}
         self._fixed: set[Blob] = set()
@@ -105,7 +122,9 @@ class Scales:
         return self.copies.get((layer.output, blob), self.blobs[blob])
 
     def made(self, layer: Layer) -> Quantization:
-        """How the layer makes its output."""
+        """How the layer makes its output; of parts, the one with the finest steps."""
+        if parts := self.parts.get(layer.output):
+            return min((part.quantization for part in parts), key=lambda quantization: quantization.scale)
         return self.wide.get(layer.output, self.blobs[layer.output])
 
     def finest_weight_scale(self, layer: Layer) -> float:

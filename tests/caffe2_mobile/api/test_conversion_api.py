@@ -1,6 +1,7 @@
 """Export, conversion and quantization from Python: results that print and save themselves, as the commands do."""
 
 import dataclasses
+import json
 import os
 
 import numpy as np
@@ -147,6 +148,32 @@ def test_quantizing_gives_what_both_commands_give(exported, photographs, capsys)
     assert quantize_command.main(["model.onnx", "-o", "onnx", *flags]) == 0
     for name in ("verb", "flag", "onnx"):
         assert_same_files("python", name)
+
+
+def test_images_that_did_not_calibrate_judge(exported):
+    """Every fifth of enough, where no others are given."""
+    images = list(np.random.default_rng(0).standard_normal((50, 3, 32, 32), np.float32))
+    net = convert(exported.model).net
+    options = QuantizeOptions(recipe="minmax", threads=1)
+    report = quantize(net, images, options).report
+    assert (report.calibration_images, report.calibration.images) == (40, 40)
+    assert report.held_out is not None and report.held_out.images == 10
+    assert report.judged is report.held_out
+    assert f"held-out images: 10, of which {report.held_out.agreement:.1f} % get the same class" in report.to_text()
+    assert json.loads(report.to_json())["held_out"]["images"] == 10
+    for other in (dataclasses.replace(options, hold_out=False), dataclasses.replace(options, evaluation_data=images)):
+        report = quantize(net, images, other).report
+        assert report.calibration_images == 50 and report.held_out is None
+
+
+def test_others_of_the_folder_judge_where_there_are_some(exported, photographs, tmp_path):
+    first = next(path for path in sorted(photographs.rglob("*.*")) if path.is_file())
+    for number in range(20):
+        (tmp_path / f"{number}{first.suffix}").write_bytes(first.read_bytes())
+    options = QuantizeOptions(recipe="minmax", threads=1, calibration_images=8)
+    report = quantize(convert(exported.model).net, tmp_path, options).report
+    assert report.calibration_images == 8
+    assert report.held_out is not None and report.held_out.images == 12
 
 
 def test_images_may_be_arrays_and_a_recipe_may_be_made(exported):
