@@ -18,16 +18,13 @@ def find_problems(net: Net, inputs: Mapping[str, tuple[int, ...]]) -> list[str]:
     parameters of a graph without its init net.
     """
     problems: list[str] = []
-    types: dict[str, TensorType] = {}
+    types = net.input_types(inputs)
     lost = set() if net.init_operators else set(net.predict.external_input) - set(inputs)
-    types.update(net.input_types(inputs))
     for label, nodes in (("init", net.init_operators), ("predict", net.operators)):
         for node in nodes:
             if label == "init" and types.keys() & set(node.outputs):
                 continue  # a stand-in for an input
-            problem = _step(node, types, lost)
-            if problem is not None:
-                problems.append(f"{label}: {problem}")
+            problems += [f"{label}: {problem}" for problem in _problems_of(node, types, lost)]
     problems += [f"output {name} is never written" for name in net.outputs if name not in types and name not in lost]
     return problems
 
@@ -65,6 +62,25 @@ def task_of(net: Net, inputs: Mapping[str, tuple[int, ...]] | None = None) -> st
     if len(rest) == 3 and min(rest[1], rest[2]) > 1:
         return f"maps of scores ({'x'.join(map(str, rest))})"
     return f"classification ({math.prod(rest)} classes)"
+
+
+def _problems_of(node: Node, types: dict[str, TensorType], lost: set[str]) -> list[str]:
+    """Of an operator, then of the nets that it holds; those that run among the blobs around it are inferred too."""
+    inside: list[str] = []
+    for name, body in node.bodies.items():
+        if OPERATORS[node.type].shares_workspace:
+            found = _problems_of_all(body.nodes, dict(types), set(lost))
+        else:
+            unknown = [inner for inner in all_nodes(body.nodes) if inner.type not in OPERATORS]
+            found = [f"{inner}: operator {inner.type} is not supported" for inner in unknown]
+        inside += [f"{node}, {name}: {problem}" for problem in found]
+    problem = _step(node, types, lost)
+    is_new = problem is not None and not any(found.endswith(problem.partition("): ")[2]) for found in inside)
+    return [*([problem] if problem is not None and is_new else []), *inside]
+
+
+def _problems_of_all(nodes: list[Node], types: dict[str, TensorType], lost: set[str]) -> list[str]:
+    return [problem for node in nodes for problem in _problems_of(node, types, lost)]
 
 
 def _step(node: Node, types: dict[str, TensorType], lost: set[str]) -> str | None:

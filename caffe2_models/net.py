@@ -139,8 +139,11 @@ class Net:
         return shapes
 
     def input_types(self, shapes: Mapping[str, Sequence[int] | TensorType]) -> dict[str, TensorType]:
-        """Of inputs of these shapes, with the element types that the net records (float32 where it does not)."""
-        dtypes = get_input_dtypes(self.predict)
+        """Of inputs of these shapes, with the element types that the net records.
+
+        Where it does not, they are float32, or else what the first operator that reads one takes.
+        """
+        dtypes = self._taken_dtypes | get_input_dtypes(self.predict)
         return {
             name: given if isinstance(given, TensorType) else TensorType(tuple(given), dtypes.get(name, FLOAT32))
             for name, given in shapes.items()
@@ -208,6 +211,17 @@ class Net:
     @functools.cached_property
     def _read(self) -> set[str]:
         return {name for node in self.operators for name in node.inputs}
+
+    @functools.cached_property
+    def _taken_dtypes(self) -> dict[str, np.dtype]:
+        """Of blobs that are read as something other than float32: what their first reader takes."""
+        found: dict[str, np.dtype] = {}
+        for node in reversed(self.operators):
+            traits = traits_of(node.type)
+            for position, name in enumerate(node.inputs):
+                taken = None if traits.takes_quantized else traits.takes(position)
+                found[name] = FLOAT32 if taken is None or FLOAT32.name in taken else np.dtype(min(taken))
+        return found
 
     @functools.cached_property
     def _undefined(self) -> list[str]:

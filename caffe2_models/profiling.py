@@ -10,6 +10,7 @@ import numpy as np
 
 from caffe2_models.build import make_init
 from caffe2_models.net import Net, Node, Step, last_uses, peak_bytes
+from caffe2_models.operators import traits_of
 from caffe2_models.operators.node import defined, flat, update
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.runtimes import create_session
@@ -136,6 +137,17 @@ def random_feeds(inputs: Mapping[str, tuple[int, ...] | TensorType], seed: int =
     }
 
 
+def feeds_for(net: Net, shapes: Mapping[str, tuple[int, ...]], seed: int = 0) -> dict[str, np.ndarray]:
+    """The same of the types that the net takes; a detector is told its image's size."""
+    feeds = random_feeds(net.input_types(shapes), seed)
+    image = next((shape for shape in shapes.values() if len(shape) == 4), (1, 1, 1, 1))
+    for node in net.operators:
+        place = traits_of(node.type).image_info
+        if place is not None and place < len(node.inputs) and node.inputs[place] in feeds:
+            feeds[node.inputs[place]][..., :] = (*image[2:], 1)
+    return feeds
+
+
 def time_net(session: Session, feeds: Mapping[str, Value], runs: int, warmup: int = 1) -> float:
     """Median ms of a whole run."""
     return median_ms(lambda: session.run(feeds), runs, warmup)
@@ -163,7 +175,10 @@ def _operator_call(session: Session, node: Node, values: list[Value]) -> Callabl
     feeds = {name: value for name, value in inputs.items() if name not in parameters}
     predict = caffe2_pb2.NetDef(op=[node.proto], external_input=list(inputs))
     alone = create_session(Net(predict, make_init(parameters)), session.backend, session.threads, approximate=True)
-    return lambda: alone.run(feeds)
+    written = None
+    if node.operator.shares_workspace:  # a branch leaves unwritten what the other writes
+        written = [name for name, value in zip(node.outputs, node.compute(values), strict=True) if value is not None]
+    return lambda: alone.run(feeds, written)
 
 
 def _moments(net: Net, feeds: Mapping[str, Value]) -> Iterator[tuple[Node, list[Value]]]:

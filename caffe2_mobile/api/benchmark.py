@@ -11,7 +11,7 @@ from caffe2_mobile.api.inspect import MIB, InputOptions, Shapes
 from caffe2_mobile.api.nets import Source, open_file, open_net
 from caffe2_mobile.api.options import require_one_of, require_positive
 from caffe2_models.model_files import ModelFile
-from caffe2_models.profiling import NetCost, cost, median_ms, random_feeds, time_net, time_operators
+from caffe2_models.profiling import NetCost, cost, feeds_for, median_ms, random_feeds, time_net, time_operators
 from caffe2_models.runtimes import BACKENDS, KERNELS, missing_kernels
 
 
@@ -112,7 +112,7 @@ def benchmark(net: Source, options: BenchmarkOptions | None = None) -> Benchmark
     found = open_net(net)
     shapes = options.shapes(found)
     session = found.session(options.backend, options.threads, approximate=options.approximate)
-    feeds = random_feeds(found.input_types(shapes))
+    feeds = feeds_for(found, shapes)
     whole = time_net(session, feeds, options.runs, options.warmup)
     operators = [] if options.whole_only else time_operators(session, feeds, options.runs, options.warmup)
     return BenchmarkResult(

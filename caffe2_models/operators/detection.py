@@ -70,6 +70,7 @@ class GenerateProposals(Operator):
     min_size: float = 16.0
 
     ranks = True
+    image_info = 2
 
     def infer(self, scores, deltas, im_info, anchors):
         if len(scores.shape) != 4 or len(anchors.shape) != 2 or anchors.shape[1] not in (4, 5):
@@ -137,6 +138,8 @@ class BBoxTransform(Operator):
     weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
     apply_scale: bool = True
     rotated: bool = False
+
+    image_info = 2
 
     def infer(self, rois, deltas, im_info):
         box = 5 if self.rotated else 4

@@ -125,6 +125,7 @@ class Operator:
     stands_in: typing.ClassVar[bool] = False  # a fill without content, in the place of data that a user feeds
     shares_workspace: typing.ClassVar[bool] = False  # runs nets that it holds among the blobs around it
     nets_as_text: typing.ClassVar[frozenset[str]] = frozenset()  # arguments that may hold a net as text
+    image_info: typing.ClassVar[int | None] = None  # the input that is (height, width, scale) of each image
     implicit_inputs: typing.ClassVar[tuple[str, ...]] = ()  # blobs that it reads though no net names them, last
 
     @classmethod
@@ -150,6 +151,12 @@ class Operator:
         """What makes the implicit inputs where nothing else does."""
         return []
 
+    @classmethod
+    def takes(cls, position: int) -> Dtypes:
+        """What the input at this place may hold."""
+        each = cls.dtypes if isinstance(cls.dtypes, tuple) else (cls.dtypes,)
+        return each[min(position, len(each) - 1)]
+
     def check_inputs(self, *inputs: TensorType) -> None:
         """Raises ModelError for another number of inputs, or other types, than Caffe2's operator takes."""
         fewest, most = self.arity()
@@ -158,11 +165,10 @@ class Operator:
                 f"{fewest}" if fewest == most else f"{fewest} to {most}" if most < math.inf else f"{fewest} or more"
             )
             raise ModelError(f"{len(inputs)} inputs; {expected} are expected")
-        each = self.dtypes if isinstance(self.dtypes, tuple) else (self.dtypes,)
         for i, x in enumerate(inputs):
             if x.is_unknown:
                 continue
-            allowed = each[min(i, len(each) - 1)]
+            allowed = self.takes(i)
             if x.is_quantized and not self.takes_quantized:
                 raise ModelError("a quantized input, which it does not take (Int8Dequantize makes it float32)")
             if allowed is not None and name_of(x.dtype) not in allowed:

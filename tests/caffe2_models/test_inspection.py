@@ -15,7 +15,7 @@ from caffe2_models import Int8Tensor, Net, load_net
 from caffe2_models.build import add_operator, make_init
 from caffe2_models.files import write_net
 from caffe2_models.inspection import find_idle, find_problems, task_of
-from caffe2_models.profiling import cost, random_feeds, time_net, time_operators
+from caffe2_models.profiling import cost, feeds_for, random_feeds, time_net, time_operators
 from caffe2_models.proto import caffe2_pb2
 
 CHAIN = text_format.Parse(
@@ -157,6 +157,52 @@ def test_caffe2_benchmark(root, chain, tmp_path):
     assert times["ms"] > 0 and all(row["ms"] > 0 for row in times["operators"])
     done = script(root, "scripts/caffe2_benchmark.py", *flags, "--runs", 0)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
+
+
+NESTED = """
+    op { type: "If" input: "c" output: "y"
+         arg { name: "then_net" n { op { type: "Nope" input: "x" output: "y" } } }
+         arg { name: "else_net" n {
+             op { type: "Conv" input: "x" input: "w" output: "y" arg { name: "kernel" i: 3 } }
+             op { type: "Relu" input: "nothing" output: "z" } } } }
+    op { type: "RecurrentNetwork" input: "x" output: "h" arg { name: "step_net" n { op { type: "Never" } } } }
+    external_input: "c" external_input: "x" external_input: "w" external_output: "y"
+"""
+
+
+def test_inputs_are_of_the_type_that_the_net_takes():
+    text = """op { type: "PackedInt8BGRANHWCToNCHWCStylizerPreprocess" input: "bgra" input: "mean" output: "y"
+                   arg { name: "noise_std" f: 0 } } external_input: "bgra" external_input: "mean" """
+    net = Net(text_format.Parse(text, caffe2_pb2.NetDef()), make_init({"mean": np.zeros(3, np.float32)}))
+    shapes = {"bgra": (1, 8, 8, 4)}
+    assert net.inputs == ["bgra"] and not find_problems(net, shapes)
+    assert feeds_for(net, shapes)["bgra"].dtype == np.uint8
+
+
+def test_random_feeds_of_a_detector_tell_it_the_size_of_its_image():
+    shapes = {name: value.shape for name, value in feeds_of(np.random.default_rng(0), 1).items()}
+    feeds = feeds_for(detector(), {"image": (1, 3, 48, 56), **shapes})
+    assert feeds["info"].tolist() == [[48, 56, 1]]
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_operators_are_timed_whichever_branch_is_taken(kept):
+    net, feeds = detector(), feeds_of(np.random.default_rng(0), kept)
+    assert len(time_operators(net.session("onnxruntime", threads=1), feeds, runs=1)) == len(net.operators)
+
+
+def test_problems_within_nets_that_operators_hold_are_listed():
+    init = make_init({"w": np.zeros((2, 3, 3, 3), np.float32), "c": np.array([True])})
+    net = Net(text_format.Parse(NESTED, caffe2_pb2.NetDef()), init)
+    assert find_problems(net, {"x": (1, 4, 8, 8)}) == [
+        "predict: operator 0 (If -> y, z), then_net: operator 0 (Nope -> y): operator Nope is not supported",
+        "predict: operator 0 (If -> y, z), else_net: operator 0 (Conv -> y): weight [2, 3, 3, 3] does not fit "
+        "4 channels, kernel (3, 3), group 1",
+        "predict: operator 0 (If -> y, z), else_net: operator 1 (Relu -> z): blob nothing is read before anything "
+        "writes it",
+        "predict: operator 1 (RecurrentNetwork -> h), step_net: operator 0 (Never -> nothing): operator Never is not "
+        "supported",
+    ]
 
 
 def test_every_case_has_a_cost():
