@@ -3,11 +3,11 @@
 MobileNetV2.
 
 All run in turn within each round, so that a busy machine is equally busy for all; a figure is the median of
-a runtime's rounds, in ms (with --fastest the minimum: on a machine where others work, what it costs when
-they let it). Weights come from a seed: time does not depend on them. Caffe2 takes part where
-CAFFE2_PYTHON names an interpreter that has it. ONNX Runtime runs the net's QDQ form with its weights signed,
-which is the same function and, with its kernels, the faster one; it is not what Caffe2 computes. The exact ONNX form,
-in ONNX Runtime too, is. With --instruction-sets the kernels for each of this machine's take turns instead.
+a runtime's rounds, in ms. Where others work on the machine, --processor-time counts this work only (two threads are
+left out), and --fastest takes minima instead of medians. Weights come from a seed: time does not depend on them. Caffe2
+takes part where CAFFE2_PYTHON names an interpreter that has it. ONNX Runtime runs the net's QDQ form with its weights
+signed, which is the same function and, with its kernels, the faster one; it is not what Caffe2 computes. The exact ONNX
+form, in ONNX Runtime too, is. With --instruction-sets the kernels for each of this machine's take turns instead.
 """
 
 import argparse
@@ -53,6 +53,7 @@ BLOCKS = [
 CAFFE2, ONNX_RUNTIME, EXACT_ONNX = "Caffe2", "ONNX Runtime", "exact ONNX"
 EXACT, TWO_THREADS = "exact", "exact, 2 threads"
 
+Clock = Callable[[], float]  # seconds
 Runners = dict[str, Callable[[], float]]  # of each label: runs the net once, warm, and returns its ms
 
 # What the geometric means must reach: how many times faster the first is than the second, over which nets.
@@ -70,6 +71,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--models", default="", help="names, separated by commas (default: all thirteen)")
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--fastest", action="store_true", help="minima instead of medians")
+    parser.add_argument("--processor-time", action="store_true", help="instead of the time that passes")
     parser.add_argument("--check", action="store_true", help="exit with 1 where a bar is not reached")
     parser.add_argument("--instruction-sets", action="store_true", help="compare the kernels with each other only")
     args = parser.parse_args(argv)
@@ -78,7 +80,10 @@ def main(argv: list[str]) -> int:
         raise ModelError("--rounds must be at least 1")
     figure = min if args.fastest else statistics.median
     make = instruction_set_runners if args.instruction_sets else make_runners
-    rows = [measure(name, args.rounds, figure, make) for name in progress(names, desc="nets")]
+    clock = time.process_time if args.processor_time else time.perf_counter
+    rows = [
+        measure(name, args.rounds, figure, lambda *case: make(*case, clock)) for name in progress(names, desc="nets")
+    ]
     if args.instruction_sets:
         fastest, *others = kernels.instruction_sets()
         print_table(rows, [(fastest, other) for other in others])
@@ -108,39 +113,44 @@ def measure(
     return {"name": name, "macs": sum(step.macs for step in net.walk({"data": shape})), **figures}
 
 
-def make_runners(net: Net, feeds: dict[str, np.ndarray]) -> Runners:
+def make_runners(net: Net, feeds: dict[str, np.ndarray], clock: Clock) -> Runners:
     """Each runtime."""
+    in_processor_time = clock is time.process_time
     runners = {}
     if os.environ.get("CAFFE2_PYTHON"):
         caffe2 = net.session("caffe2", threads=1)
-        runners[CAFFE2] = lambda: caffe2.benchmark(feeds, warmup=1, runs=1)[0]
+        runners[CAFFE2] = (
+            (lambda: caffe2.processor_time(feeds))
+            if in_processor_time
+            else (lambda: caffe2.benchmark(feeds, warmup=1, runs=1)[0])
+        )
     for label, in_qdq in ((ONNX_RUNTIME, True), (EXACT_ONNX, False)):
         onnx_session = open_onnx(net, feeds, in_qdq)
-        runners[label] = warm(lambda session=onnx_session: session.run(None, feeds))
-    for label, threads in ((EXACT, 1), (TWO_THREADS, 2)):
+        runners[label] = warm(lambda session=onnx_session: session.run(None, feeds), clock)
+    for label, threads in ((EXACT, 1), (TWO_THREADS, 2))[: 1 if in_processor_time else 2]:
         session = net.session("exact", threads=threads)
-        runners[label] = warm(lambda session=session: session.run(feeds))
+        runners[label] = warm(lambda session=session: session.run(feeds), clock)
     return runners
 
 
-def instruction_set_runners(net: Net, feeds: dict[str, np.ndarray]) -> Runners:
+def instruction_set_runners(net: Net, feeds: dict[str, np.ndarray], clock: Clock) -> Runners:
     """The exact runtime on each instruction set, one thread."""
     runners = {}
     for name in kernels.instruction_sets():
         os.environ[kernels.VARIABLE] = name
         session = net.session("exact", threads=1)
-        runners[name] = warm(lambda session=session: session.run(feeds))
+        runners[name] = warm(lambda session=session: session.run(feeds), clock)
     return runners
 
 
-def warm(call: Callable) -> Callable[[], float]:
+def warm(call: Callable, clock: Clock) -> Callable[[], float]:
     """A function that times a second call after a first, in ms: what ran before it has filled the caches."""
 
     def timed() -> float:
         call()
-        start = time.perf_counter()
+        start = clock()
         call()
-        return 1000 * (time.perf_counter() - start)
+        return 1000 * (clock() - start)
 
     return timed
 
@@ -227,7 +237,7 @@ def mobilenet_v2() -> Net:
 def print_table(rows: list[dict], ratios: list[tuple[str, str]]) -> None:
     """Markdown: a net's times in ms, and for each pair of labels how many times faster the first is."""
     labels = [label for label in rows[0] if label not in ("name", "macs")]
-    ratios = [(fast, slow) for fast, slow in ratios if slow in labels]
+    ratios = [(fast, slow) for fast, slow in ratios if {fast, slow} <= set(labels)]
     titles = ["net", "M MAdds", *(f"{label}, ms" for label in labels)]
     titles += [f"{slow} / {fast}" for fast, slow in ratios]
     print(f"| {' | '.join(titles)} |\n|---{'|---:' * (len(titles) - 1)}|")
@@ -244,7 +254,7 @@ def geometric_mean(rows: list[dict], fast: str, slow: str) -> float:
 
 def print_bar(rows: list[dict], fast: str, slow: str, bar: float, least_macs: float) -> bool:
     """One line on a geometric mean; whether it reaches its bar (or cannot be taken)."""
-    counted = [row for row in rows if slow in row and row["macs"] > least_macs]
+    counted = [row for row in rows if {fast, slow} <= row.keys() and row["macs"] > least_macs]
     over = f"the nets above {least_macs / 1e6:.0f} M multiply-adds" if least_macs else "all nets"
     if not counted:
         print(f"{fast} against {slow}, over {over}: not measured")
