@@ -407,7 +407,8 @@ void Program::average_floats(int x, int y, const FloatPooling& pooling, const fl
   const Window& w = pooling.window;
   const int64_t channels = pooling.channels, outputs = product({w.images, w.out_h, w.out_w, channels});
   require(x, product({w.images, w.in_h, w.in_w, channels}));
-  require_writable(y, product({outputs, 4}));
+  require_floats(y, outputs);
+  require_writable(y, 4 * outputs);
   check(w.dilation_h == 1 && w.dilation_w == 1, "a pool with dilation");
   auto own = std::make_shared<std::vector<float>>(table, table + 256);
   const int64_t rows = w.images * w.out_h;
