@@ -94,14 +94,15 @@ def compare(
     tolerance: float = TOLERANCE,
 ) -> Comparison:
     """Of all outputs that `expected` names, the one that is furthest off by its own scale."""
-    found = [Comparison(what, str(sample), 0.0, 0.0, tolerance)]
+    found: list[Comparison] = []
     for name, want in expected.items():
         have = np.asarray(got[name])
         if have.shape != want.shape:
             return Comparison(f"{what}: {name} {have.shape} is not {want.shape}", str(sample), np.inf, 1.0, tolerance)
         gap, largest = _difference(want, have)
         found.append(Comparison(what, str(sample), gap, largest, tolerance if want.dtype.kind == "f" else 0.0))
-    return max(found, key=lambda comparison: comparison.max_difference / comparison.limit)
+    nothing = Comparison(what, str(sample), 0.0, 0.0, tolerance)
+    return max(found, key=lambda comparison: comparison.max_difference / comparison.limit, default=nothing)
 
 
 def _difference(want: np.ndarray, have: np.ndarray) -> tuple[float, float]:

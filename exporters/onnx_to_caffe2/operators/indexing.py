@@ -151,19 +151,24 @@ def _rounds(places: np.ndarray) -> list[np.ndarray]:
 
 
 def _flat_places(node: Node, x: Blob, indices: Blob, first: int = 0) -> Blob:
-    """Indices [..., depth] of the dimensions from `first` on as places among all of them together, [...]."""
+    """Indices [..., depth] of the dimensions from `first` on as places among all of them together, [...].
+
+    Of a first dimension of free size they must be counted from its beginning, where they are computed.
+    """
     depth = indices.fixed_dim(indices.rank - 1)
-    shape = [x.fixed_dim(i) for i in range(first, first + depth)]
-    strides = _strides(shape)
+    axes = range(first, first + depth)
+    strides = [math.prod(x.fixed_dim(i) for i in axes[n + 1 :]) for n in range(depth)]
     if indices.is_constant:
-        wrapped = np.where(indices.value < 0, indices.value + np.array(shape), indices.value)
-        return node.constant((wrapped * strides).sum(axis=-1))
+        sizes = [x.fixed_dim(i) if (indices.value < 0).any() else x.shape[i] for i in axes]
+        wrapped = np.where(indices.value < 0, indices.value + np.array(sizes), indices.value)
+        return node.constant((wrapped * np.array(strides)).sum(axis=-1))
     parts = []
-    for i, dim in enumerate(shape):
-        part = node.add("Squeeze", [slice_axis(node, indices, indices.rank - 1, i, i + 1)], dims=[indices.rank - 1])
-        negative = as_type(node, node.add("LT", [part, node.constant(part.dtype.type(0))]), part.dtype)
-        part = node.add("Add", [part, _times(node, negative, dim)])
-        parts.append(_times(node, part, int(strides[i])))
+    for n, axis in enumerate(axes):
+        part = node.add("Squeeze", [slice_axis(node, indices, indices.rank - 1, n, n + 1)], dims=[indices.rank - 1])
+        if x.is_fixed(axis):
+            negative = as_type(node, node.add("LT", [part, node.constant(part.dtype.type(0))]), part.dtype)
+            part = node.add("Add", [part, _times(node, negative, x.shape[axis])])
+        parts.append(_times(node, part, strides[n]))
     return functools.reduce(lambda a, b: node.add("Add", [a, b]), parts)
 
 
@@ -208,14 +213,23 @@ def compress(node, x, condition, *, axis=None):
 
 @converts("NonZero")
 def non_zero(node, x):
-    """The places of each dimension, masked alike."""
-    shape = [x.fixed_dim(i) for i in range(x.rank)]
+    """BooleanMask's second output are places among all elements; of these, those in each dimension."""
     flat = as_type(node, node.add("Reshape", [x], shape=[-1]), np.dtype(np.bool_))
+    places = node.add_many("BooleanMask", [flat, flat], 2)[1]
+    places.dtype = INT64
     rows = []
-    for places in np.indices(shape).reshape(len(shape), -1):
-        kept = node.add_many("BooleanMask", [node.constant(places), flat], 2)[0]
-        rows.append(node.add("ExpandDims", [kept], dims=[0]))
+    for axis in range(x.rank):
+        stride = math.prod(x.fixed_dim(i) for i in range(axis + 1, x.rank))
+        row = _divided(node, places, stride)
+        if axis:
+            size = x.fixed_dim(axis)
+            row = node.add("Sub", [row, node.add("Mul", [_divided(node, row, size), node.constant(np.int64(size))])])
+        rows.append(node.add("ExpandDims", [row], dims=[0]))
     return node.add_many("Concat", rows, 1, axis=0)[0] if len(rows) > 1 else rows[0]
+
+
+def _divided(node: Node, places: Blob, by: int) -> Blob:
+    return places if by == 1 else node.add("Div", [places, node.constant(np.int64(by))])
 
 
 @converts("Unique")
