@@ -41,6 +41,7 @@ class Names:
 
     def __init__(self, graph: Graph):
         self._taken: set[str] = set()
+        self._numbers: dict[str, int] = {}  # the last ones of names that are not enough
         self._names: dict[Blob, str] = {}
         for blob in [*graph.inputs, *graph.outputs]:
             self._names[blob] = blob.name
@@ -61,12 +62,11 @@ class Names:
         return self._unique(f"{layer.name}_{role}", "")
 
     def _unique(self, name: str, kind: str) -> str:
-        candidates = [name, f"{name}_{kind}"] if kind else [name]
-        number = 2
-        while candidates[0] in self._taken:
-            candidates.pop(0)
-            if not candidates:
-                candidates.append(f"{name}_{kind}_{number}" if kind else f"{name}_{number}")
-                number += 1
-        self._taken.add(candidates[0])
-        return candidates[0]
+        """The name, else with its kind, else numbered from 2 on."""
+        stem = f"{name}_{kind}" if kind else name
+        chosen = name if name not in self._taken else stem
+        while chosen in self._taken:
+            self._numbers[stem] = self._numbers.get(stem, 1) + 1
+            chosen = f"{stem}_{self._numbers[stem]}"
+        self._taken.add(chosen)
+        return chosen
