@@ -9,6 +9,7 @@ images that were not fitted; rows that gain nothing there stay.
 import numpy as np
 
 RIDGES = np.array([0.003, 0.03, 0.3, 3.0])  # of the mean variance of inputs, added to each direction's
+LEAST_VARIANCE = 1e-30  # of inputs that never vary
 SAMPLES_PER_INPUT = 2  # of a row, below which nothing can be fitted
 NEEDED_GAIN = 0.97  # squared error on images not fitted, as a share of that before, from which a row is changed
 
@@ -46,10 +47,11 @@ class _Ridge:
     def __init__(self, x: np.ndarray, y: np.ndarray):
         x, y = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
         transposed = x.swapaxes(1, 2)
-        self._values, self._vectors = np.linalg.eigh((transposed @ x / x.shape[1]).astype(np.float64))
-        self._values = np.maximum(self._values, 0)
-        self._products = self._vectors.swapaxes(1, 2) @ (transposed @ y / x.shape[1])
+        self._covariance = (transposed @ x / x.shape[1]).astype(np.float64)
+        self._products = (transposed @ y / x.shape[1]).astype(np.float64)
+        self._mean = np.einsum("gkk->g", self._covariance)[:, None] / x.shape[2]
 
     def __call__(self, ridge: float) -> np.ndarray:
-        damped = self._values + np.maximum(ridge * self._values.mean(axis=1, keepdims=True), 1e-30)
-        return (self._vectors @ (self._products / damped[:, :, None])).astype(np.float32)
+        damped = self._covariance.copy()
+        np.einsum("gkk->gk", damped)[...] += np.maximum(ridge * self._mean, LEAST_VARIANCE)
+        return np.linalg.solve(damped, self._products).astype(np.float32)
