@@ -100,7 +100,7 @@ class GivenScales(Scales):
     def __init__(self, graph: Graph, choices: list[bool], found: Quantizations):
         self.graph = graph
         self.layers = [layer for layer, chosen in zip(graph.layers, choices, strict=True) if chosen]
-        self.blobs, self.wide, self.copies = dict(found.blobs), {}, dict(found.copies)
+        self.blobs, self.wide, self.copies, self.parts = dict(found.blobs), {}, dict(found.copies), {}
         self._rigid = True
         self._class, self._fixed = {}, set()
 

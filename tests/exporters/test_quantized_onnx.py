@@ -227,13 +227,15 @@ def test_scales_that_qnnpack_refuses_are_computed_beside():
     np.testing.assert_allclose(got[0, 0], [[0, 6], [12, 18]], atol=1.0)  # half a step of the coarser scale
 
 
-def test_scales_that_are_computed_are_refused():
-    constants = {"w": np.ones((2, 3), np.uint8), "wz": np.uint8(0)}
+def test_scales_that_are_computed_are_arithmetic():
+    """Of a dynamically quantized model: bytes and their products are whole numbers in float32."""
+    rng = np.random.default_rng(0)
+    constants = {"w": rng.integers(0, 256, (2, 3), np.uint8), "wz": np.uint8(100)}
     nodes = [("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]), ("MatMulInteger", ["q", "w", "z", "wz"], ["i"]),
              ("Cast", ["i"], ["f"], {"to": TensorProto.FLOAT}), ("Mul", ["f", "s"], ["y"])]  # fmt: skip
-    model = quantized(nodes, {"x": (np.float32, [1, 2])}, {"y": (np.float32, [1, 3])}, constants)
-    with pytest.raises(UnsupportedError, match="MatMulInteger"):
-        convert(model)
+    model = quantized(nodes, {"x": (np.float32, [4, 2])}, {"y": (np.float32, [4, 3])}, constants)
+    assert not convert(model).net.is_quantized
+    assert convert(model).holds
 
 
 def test_command(tmp_path, capsys, quantized_by_onnxruntime):
