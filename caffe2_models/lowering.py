@@ -5,8 +5,9 @@ In QDQ form (DequantizeLinear, float operator, QuantizeLinear) Int8 operators ro
 faster in some runtimes, and near, not equal.
 """
 
+import contextlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from onnx import TensorProto, helper
 
 from caffe2_common.errors import ModelError, UnsupportedError
 from caffe2_models.net import Net, Part
+from caffe2_models.operators.node import Step, all_nodes, listing, read_by
 from caffe2_models.tensors import Int8Tensor, TensorType
 
 OPSET = 17
@@ -134,6 +136,19 @@ class Graph:
         """Channels from second to last place."""
         return self.add("Transpose", x, perm=[0, *range(2, rank), 1])
 
+    @contextlib.contextmanager
+    def apart(self) -> Iterator[list[onnx.NodeProto]]:
+        """Within this block, nodes are added to a list of their own, which it gives: a graph within the graph."""
+        kept, self.nodes = self.nodes, []
+        try:
+            yield self.nodes
+        finally:
+            self.nodes = kept
+
+    def add_name(self, name: str) -> str:
+        """A name that nothing else has."""
+        return self._unique(name)
+
     def rename(self, old: str, new: str, since: int) -> None:
         """Give the output `old`, written by a node at or after position `since`, its blob's name."""
         for node in self.nodes[since:]:
@@ -178,7 +193,7 @@ class Lowered:
 
     def weights(self) -> dict[str, np.ndarray]:
         """The initializers that nodes read, by name."""
-        read = {name for node in self.graph.nodes for name in node.input}
+        read = set(_reads(self.graph.nodes))
         return {name: array for name, array in self.graph.initializers.items() if name in read}
 
     def to_model(self, outside: Collection[str] = ()) -> onnx.ModelProto:
@@ -223,7 +238,7 @@ def lower(
     count: int | None = None,
 ) -> Lowered:
     """The net as a graph; see lower_net. count: of what only a run counts; without one, that is refused."""
-    absent = sorted({node.type for node in net.operators if not node.operator.is_in_onnx()})
+    absent = sorted({node.type for node in all_nodes(net.operators) if not node.operator.is_in_onnx()})
     if absent:
         raise UnsupportedError(f"{', '.join(absent)}: ONNX cannot say what the operator computes")
     symbols = {name: Symbol(name, TensorType.of(value)) for name, value in net.parameters.items()}
@@ -231,19 +246,16 @@ def lower(
     writers = Counter(name for node in net.operators for name in node.outputs)
     graph = Graph(reserved=[*symbols, *writers])
     taken = set(symbols)
-    for step in net.walk(input_types, count):
+    wanted = net.outputs if outputs is None else outputs
+    for position, step in enumerate(net.walk(input_types, count)):
         node, since = step.node, len(graph.nodes)
-        with node.context():
-            if not step.is_exact:
-                raise UnsupportedError("its sizes are known only when the net runs, which ONNX is not told")
-            if all(found.value is not None for found in step.outputs):
-                names = tuple(graph.constant(found.value) for found in step.outputs)
-            else:
-                to_onnx = node.operator.lower_qdq if qdq else node.operator.lower
-                names = to_onnx(graph, *(symbols[name] for name in node.inputs))
-        names = names if isinstance(names, tuple) else (names,)
-        for blob, name, found in zip(node.outputs, names, step.outputs, strict=False):
+        needed = {*wanted, *read_by(net.operators[position + 1 :])} if step.within is not None else set()
+        written = _lower_step(graph, step, symbols, needed, qdq)
+        for blob in node.outputs:
             writers[blob] -= 1
+            if blob not in written:
+                continue
+            name, found = written[blob].name, written[blob].type
             if any(name in added.output for added in graph.nodes[since:]):
                 final = writers[blob] == 0 and blob not in taken
                 new = blob if final else f"{blob}/before/{writers[blob] + 1}"
@@ -251,8 +263,81 @@ def lower(
                 taken.add(new)
                 name = new
             symbols[blob] = Symbol(name, found)
-    wanted = net.outputs if outputs is None else outputs
     return Lowered(graph, input_types, {blob: _output(graph, symbols, blob) for blob in wanted}, net.name or "net")
+
+
+def _lower_step(
+    graph: Graph, step: Step, symbols: Mapping[str, Symbol], needed: Collection[str], qdq: bool
+) -> dict[str, Symbol]:
+    """What an operator writes; of one that runs a net among the blobs around it, what others need of that."""
+    node = step.node
+    with node.context():
+        if step.within is not None:
+            return _lower_branches(graph, step, symbols, needed, qdq)
+        if not step.is_exact:
+            raise UnsupportedError("its sizes are known only when the net runs, which ONNX is not told")
+        if all(found.value is not None for found in step.outputs):
+            names = tuple(graph.constant(found.value) for found in step.outputs)
+        else:
+            to_onnx = node.operator.lower_qdq if qdq else node.operator.lower
+            names = to_onnx(graph, *(symbols[name] for name in node.inputs))
+    names = names if isinstance(names, tuple) else (names,)
+    written = zip(node.outputs, names, step.outputs, strict=False)
+    return {blob: Symbol(name, found) for blob, name, found in written}
+
+
+def _lower_branches(
+    graph: Graph, step: Step, symbols: Mapping[str, Symbol], needed: Collection[str], qdq: bool
+) -> dict[str, Symbol]:
+    """One of several nets as ONNX's If, whose branches see the names around them; where it is known which, that one."""
+    node, condition = step.node, symbols[step.node.inputs[0]]
+    results = {name: found for name, found in zip(node.outputs, step.outputs, strict=True) if name in needed}
+    bodies = node.choices([condition.type])
+    if unsized := [name for name, found in results.items() if not found.is_exact]:
+        raise UnsupportedError(f"its nets leave {listing(unsized)} in different forms, which ONNX is not told")
+    if len(step.within or ()) != sum(len(body.nodes) for body in bodies if body is not None):
+        raise UnsupportedError("one of its nets cannot run")
+    rest, branches = list(step.within or ()), []
+    for body in bodies:
+        size = len(body.nodes) if body is not None else 0
+        steps, rest = rest[:size], rest[size:]
+        with graph.apart() as nodes:
+            after = _lower_steps(graph, steps, symbols, results, qdq)
+            found = {name: Symbol(graph.add("Identity", after[name]), results[name]) for name in results}
+        branches.append((nodes, found))
+    if len(branches) == 1:
+        nodes, found = branches[0]
+        graph.nodes += nodes
+        return found
+    if not results:
+        return {}
+    graphs = [
+        helper.make_graph(nodes, graph.add_name("branch"), [], _value_infos({s.name: s.type for s in found.values()}))
+        for nodes, found in branches
+    ]
+    holds = graph.add("Reshape", condition, graph.ints([]))
+    names = graph.add("If", holds, outputs=len(results), then_branch=graphs[0], else_branch=graphs[1])
+    names = names if isinstance(names, tuple) else (names,)
+    return {blob: Symbol(name, results[blob]) for blob, name in zip(results, names, strict=True)}
+
+
+def _lower_steps(
+    graph: Graph, steps: Sequence[Step], around: Mapping[str, Symbol], results: Collection[str], qdq: bool
+) -> dict[str, Symbol]:
+    """All blobs after these operators, those around them included."""
+    symbols = dict(around)
+    for position, step in enumerate(steps):
+        needed = {*results, *read_by([later.node for later in steps[position + 1 :]])}
+        symbols |= _lower_step(graph, step, symbols, needed, qdq)
+    return symbols
+
+
+def _reads(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:
+    """Names that nodes read, and those in graphs that they hold."""
+    for node in nodes:
+        yield from node.input
+        for attribute in node.attribute:
+            yield from _reads(attribute.g.node)
 
 
 def _output(graph: Graph, symbols: Mapping[str, Symbol], blob: str) -> Symbol:

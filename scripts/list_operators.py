@@ -22,6 +22,12 @@ A *window* is given as `kernel`, `stride`, `pad`, `dilation`, as their `_h _w` a
 the lists `kernels`, `strides`, `pads`, `dilations`; `legacy_pad` 1 (VALID), 2 (SAME) and 3 (Caffe's pooling)
 are known, and `global_pooling`. Images are in NCHW order, or in NHWC where `order` says so.
 
+`If` becomes ONNX's `If` where its nets leave what others read in one form, or the net that is chosen where the
+condition is known. ONNX's `NonMaxSuppression` does not say what `GenerateProposals` and `BoxWithNMSLimit` compute: it
+takes sides of x2 - x1 and not x2 - x1 + 1, knows no rotated boxes and no soft suppression, orders equal scores its own
+way, and how many boxes stay is not known before a run. `RecurrentNetwork` holds a step net of any operators; it has no
+lowering, though ONNX has `Loop` and, for the usual steps, `LSTM` and `GRU`.
+
 ## Equal to the last bit, and not
 
 Int8 operators give Caffe2's bytes. Sums of float32 products (convolutions, FC, matrix products) are

@@ -22,6 +22,11 @@ class If(Operator):
     takes_quantized = True
     shares_workspace = True
 
+    @classmethod
+    def is_in_onnx(cls):
+        """The nets become ONNX's branches (caffe2_models.lowering)."""
+        return True
+
     def infer(self, condition, *others):
         if condition.size != 1:
             raise ModelError(f"a condition of {condition.size} values; one is expected")

@@ -122,7 +122,7 @@ class Node:
         before = dict(zip(self.inputs, inputs, strict=True))
         branches: list[dict[str, TensorType]] = []
         steps: list[Step] = []
-        for body in self._choices(known):
+        for body in self.choices(known):
             after = dict(before)
             try:
                 steps.extend(body.walk(after) if body is not None else ())
@@ -132,7 +132,7 @@ class Node:
         outputs = [_agreed([branch.get(name) for branch in branches]) for name in self.outputs]
         return Step(self, inputs, outputs, steps)
 
-    def _choices(self, inputs: Sequence[TensorType]) -> "list[Body | None]":
+    def choices(self, inputs: Sequence[TensorType]) -> "list[Body | None]":
         """The nets of which one runs; None for doing nothing."""
         known = [x.value for x in inputs if x.value is not None]
         if len(known) == len(inputs):

@@ -4,19 +4,20 @@ import subprocess
 import sys
 
 import numpy as np
+import onnx
 import pytest
 from google.protobuf import text_format
 from operator_cases import CASES
 from PIL import Image
 
-from caffe2_models import Int8Tensor, ModelError, Net, kernels
+from caffe2_models import Int8Tensor, ModelError, Net, UnsupportedError, kernels
 from caffe2_models.build import make_init
 from caffe2_models.detection import ordering
 from caffe2_models.lowering import lower_net
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.runtimes.onnx_runtime import open_session
 from caffe2_models.runtimes.session import input_types
-from caffe2_models.tensors import Sizes
+from caffe2_models.tensors import Sizes, TensorType
 
 BACKENDS = ["reference", "onnxruntime"] + (["exact"] if kernels.is_available() else [])
 
@@ -182,3 +183,46 @@ def test_the_example_draws_boxes_and_masks(root, tmp_path):
     assert not colored[:, 0].any() and colored[19:99, 39:119].mean() > 0.9  # the box, at twice the size that was fed
     done = draw("none.png")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
+
+
+BRANCHES = """
+    op { type: "ReduceMean" input: "x" output: "mean" arg { name: "keepdims" i: 0 } }
+    op { type: "GT" input: "mean" input: "zero" output: "positive" }
+    op { type: "Copy" input: "x" output: "kept" }
+    op { type: "If" input: "positive"
+         arg { name: "then_net" n { op { type: "Relu" input: "x" output: "aside" }
+                                    op { type: "Sum" input: "aside" input: "w" output: "y" }
+                                    op { type: "Sqr" input: "x" output: "kept" } } }
+         arg { name: "else_net" n {
+             op { type: "If" input: "fixed"
+                  arg { name: "then_net" n { op { type: "Sum" input: "x" input: "kept" output: "y" } } }
+                  arg { name: "else_net" n { op { type: "Copy" input: "x" output: "y" } } } } } } }
+    op { type: "Sum" input: "y" input: "kept" output: "end" }
+    external_input: "x" external_input: "w" external_input: "zero" external_input: "fixed" external_output: "end"
+"""
+
+
+def branches(fixed: bool) -> Net:
+    parameters = {"w": np.ones((2, 3), np.float32), "zero": np.zeros((), np.float32), "fixed": np.array([fixed])}
+    return Net(text_format.Parse(BRANCHES, caffe2_pb2.NetDef()), make_init(parameters))
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_branches_become_those_of_onnx(fixed):
+    net = branches(fixed)
+    model, names = lower_net(net, {"x": TensorType((2, 3))}, ["end"])
+    onnx.checker.check_model(model, full_check=True)
+    session = open_session(model.SerializeToString())
+    for sign in (1, -1):
+        x = sign * np.arange(1, 7, dtype=np.float32).reshape(2, 3)
+        [found] = session.run([names["end"]], {"x": x})
+        np.testing.assert_array_equal(found, net.session("reference").run({"x": x})["end"])
+
+
+def test_branches_of_different_forms_are_refused_in_onnx():
+    net = branches(True)
+    net.predict.op[3].arg[0].n.op[1].CopyFrom(text_format.Parse("""type: "Flatten" input: "x" output: "y"
+        arg { name: "axis" i: 0 }""", caffe2_pb2.OperatorDef()))  # fmt: skip
+    net = Net(net.predict, net.init)
+    with pytest.raises(UnsupportedError, match=r"If .*: its nets leave y in different forms"):
+        lower_net(net, {"x": TensorType((2, 3))}, ["end"])
