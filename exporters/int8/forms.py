@@ -199,7 +199,7 @@ def plan(graph: Graph) -> list[bool]:
     """
     quantized: set[Blob] = set()
     consumers = graph.consumers()
-    used = _lead_to_weights(graph)
+    used = lead_to_weights(graph)
     choices = []
     for layer in graph.layers:
         form = FORMS.get(layer.type)
@@ -214,7 +214,7 @@ def plan(graph: Graph) -> list[bool]:
     return choices
 
 
-def _lead_to_weights(graph: Graph) -> set[Blob]:
+def lead_to_weights(graph: Graph) -> set[Blob]:
     """The blobs on which a layer with weights depends."""
     blobs: set[Blob] = set()
     for layer in reversed(graph.layers):

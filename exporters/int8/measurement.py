@@ -91,8 +91,10 @@ class OutputErrors(Errors):
     """
 
     _axis: int | None = None
-    _are_scores: np.ndarray = field(default_factory=lambda: np.ones(1, bool))  # [channels]
-    _kept: np.ndarray = field(default_factory=lambda: np.zeros((3, 1), np.int64))  # float, int8, both; [3, channels]
+    _are_scores: np.ndarray = field(default_factory=lambda: np.ones(1, bool), compare=False)  # [channels]
+    _kept: np.ndarray = field(
+        default_factory=lambda: np.zeros((3, 1)), compare=False
+    )  # float, int8, both; [3, channels]
 
     def add(self, real: np.ndarray, int8: np.ndarray) -> None:
         super().add(real, int8)

@@ -15,6 +15,7 @@ from exporters.int8.channels import importances
 from exporters.int8.corrections import absorb_biases, remove_dead_channels
 from exporters.int8.equalization import equalize
 from exporters.int8.forms import plan
+from exporters.int8.heads import split_heads
 from exporters.int8.per_channel import ChannelWeight, round_channels
 from exporters.int8.preparation import clamp_of, prepare
 from exporters.int8.qdq import QdqLayer, QdqWriter, assemble_qdq
@@ -76,7 +77,11 @@ def quantize(
     if fine is not None:
         choices = [chosen and layer not in fine[1] for layer, chosen in zip(original.layers, choices, strict=True)]
     sampled = min(len(images), images_that_fit(original, choices))
-    graph, calibration = original, calibrate(original, images, sampled, threads)
+    calibration = calibrate(original, images, sampled, threads)
+    if find_scores(original) is None:  # of no classes, which are one kind
+        original, calibration = split_heads(original, calibration)
+        choices = plan(original)
+    graph = original
     dead, absorbed, split = 0, 0, 0
     factors: dict[Blob, np.ndarray] = {}
     if recipe.dead_channels:

@@ -1,5 +1,7 @@
 """What calibration records of a blob, image by image, in memory that does not grow with their number."""
 
+import copy
+import dataclasses
 import math
 from dataclasses import dataclass, field
 
@@ -83,6 +85,14 @@ class Statistics:
         self.histogram.add(sampled)
         self._squares += np.einsum("ncp,ncp->c", sampled, sampled, dtype=np.float64)
         self._count += sampled.shape[0] * sampled.shape[2]
+
+    def of_channels(self, channels: slice) -> "Statistics":
+        """What is known of some of the channels alone: the averages and the histogram stay those of all."""
+        part = dataclasses.replace(self, channels=channels.stop - channels.start, histogram=copy.copy(self.histogram))
+        for name in ("channel_low", "channel_high", "_squares"):
+            setattr(part, name, getattr(self, name)[channels].copy())
+        part._count = self._count
+        return part
 
     @property
     def low(self) -> float:
