@@ -10,7 +10,9 @@ root=${1:?usage: scripts/build_wheels.sh ARM_ROOT [FOLDER]}
 cd "$(dirname "$0")/.."
 folder=${2:-dist}
 python=${PYTHON:-python3}
-"$python" -m ziglang version >/dev/null || { echo "build_wheels.sh: no ziglang; pip install ziglang auditwheel" >&2; exit 2; }
+"$python" -c 'import auditwheel, pybind11, setuptools, ziglang
+int(setuptools.__version__.split(".")[0]) >= 77 or exit(1)' 2>/dev/null || # older ones compile C++ by CC
+    { echo 'build_wheels.sh: pip install ziglang auditwheel pybind11 "setuptools>=77"' >&2; exit 2; }
 
 tools=$(mktemp -d)
 trap 'rm -rf "$tools"' EXIT
