@@ -110,7 +110,7 @@ def _clamped(rows: Sequence[Row], activations: Mapping[str, Activation], errors:
 
     Where the float net's own values stay within the range, those at its ends are no loss (ReLU6).
     """
-    whole = {error.name for error in errors if _covers(error)}
+    whole = {error.name for error in errors if _covers(error)} | _parts(rows)
     shares = {}
     for row in rows:
         seen = activations.get(row.output)
@@ -124,8 +124,19 @@ def _clamped(rows: Sequence[Row], activations: Mapping[str, Activation], errors:
     return [Finding("warning", text, tuple(places))] if shares else []
 
 
+def _parts(rows: Sequence[Row]) -> set[str]:
+    """What layers write that read one blob through one weight: each covers a part of one range."""
+    layers: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        if len(row.inputs) == 3 and row.inputs[1].is_parameter:
+            layers.setdefault(tuple(blob.name for blob in row.inputs[:2]), []).append(row.output)
+    return {name for names in layers.values() if len(names) > 1 for name in names}
+
+
 def _covers(error: LayerError) -> bool:
     """Whether a blob's range holds all of the float net's values, to a step."""
+    if error.covered_range is None:
+        return True
     (low, high), (lowest, highest) = error.activation_range, error.covered_range
     step = (highest - lowest) / 255
     return lowest - step <= low and high <= highest + step and not error.is_aligned

@@ -41,7 +41,7 @@ class LayerError:
     noise: float
     added: float
     activation_range: tuple[float, float]
-    covered_range: tuple[float, float]
+    covered_range: tuple[float, float] | None  # none of real values
     original_weight_range: tuple[float, float] | None
     weight_range: tuple[float, float] | None
     weight_scale: float | None

@@ -73,7 +73,7 @@ class _Sums:
 def pair_errors(
     net: Net, int8: Net, images: Iterable[np.ndarray], shape: tuple[int, ...], threads: int | None = None
 ) -> list[LayerError]:
-    """As layer_errors, of two nets from files: of every blob of the int8 net that has its like in the float net.
+    """As layer_errors, of two nets from files: of the int8 blobs that have their like in the float net, and outputs.
 
     shape: of the one input of both, for one image. The like of X_int8 is X, else it is the blob of the same name; rows
     have the int8 net's names. Raises ModelError for nets that do not take such an input.
@@ -91,7 +91,10 @@ def pair_errors(
 def _find_likes(
     net: Net, types: Mapping[str, TensorType], int8: Net, int8_types: Mapping[str, TensorType]
 ) -> dict[str, str]:
-    """Blob of the int8 net -> its like in the float net, of those that are written once in either."""
+    """Blob of the int8 net -> its like in the float net, of those that are written once in either.
+
+    Of the int8 net's real values, only outputs have one, where they are no int8 blob's: sums of parts, joined maps.
+    """
     once, int8_once = _written_once(net), _written_once(int8)
     likes = {}
     for name in int8_once:
@@ -99,6 +102,11 @@ def _find_likes(
             if like in once and _is_like(types[like], int8_types[name]):
                 likes[name] = like
                 break
+    for name in int8.outputs:
+        if name in once and name in int8_once and name not in likes.values():
+            real, other = int8_types[name], types[name]
+            if not real.is_quantized and real.is_exact and other.is_exact and real.shape == other.shape:
+                likes[name] = name
     return likes
 
 
@@ -114,7 +122,6 @@ def _error(
 ) -> LayerError:
     own, node = sums[name], writers[name]
     before = max((sums[x].left for x in _likes_before(node, likes, writers)), default=0.0)
-    scale, zero_point = kind.quantization()
     weight = _weight_of(node, int8)
     return LayerError(
         name=name,
@@ -125,12 +132,20 @@ def _error(
         noise=own.left,
         added=max(own.left - before, 0.0),
         activation_range=(own.low, own.high),
-        covered_range=(-scale * zero_point, scale * (255 - zero_point)),
+        covered_range=_covered(kind),
         original_weight_range=original_range,
         weight_range=extent(weight.dequantize()) if weight is not None else None,
         weight_scale=weight.scale if weight is not None else None,
         is_aligned=own.is_aligned,
     )
+
+
+def _covered(kind: TensorType) -> tuple[float, float] | None:
+    """From the lowest to the highest value that a byte stands for."""
+    if not kind.is_quantized:
+        return None
+    scale, zero_point = kind.quantization()
+    return -scale * zero_point, scale * (255 - zero_point)
 
 
 def _summed(
@@ -143,7 +158,8 @@ def _summed(
         real = first.run({net.inputs[0]: batch}, outputs=[*dict.fromkeys(likes.values())])
         quantized = second.run({int8.inputs[0]: batch}, outputs=list(likes))
         for name, like in likes.items():
-            sums[name].add(real[like], as_float(quantized[name]))
+            value = quantized[name]
+            sums[name].add(real[like], as_float(value) if isinstance(value, Int8Tensor) else value)
     return sums
 
 
