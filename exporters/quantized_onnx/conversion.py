@@ -16,7 +16,7 @@ from exporters.layers.reader import normalize_weights
 from exporters.layers.rules import DropFlattening, FuseChannelShuffle
 from exporters.onnx_to_caffe2 import read_layers
 from exporters.quantized_onnx.qdq import dequantized, to_qdq
-from exporters.quantized_onnx.scales import GivenScales, Quantizations, plan, take_pairs
+from exporters.quantized_onnx.scales import FuseClampOfBytes, GivenScales, Quantizations, plan, take_pairs
 from exporters.quantized_onnx.transposes import TRANSPOSE_RULES
 from exporters.quantized_onnx.weights import Constants, WeightCost, quantize_weights
 
@@ -80,7 +80,7 @@ def convert_quantized(
     rewrite(graph, TRANSPOSE_RULES)
     to_qnnpack_layers(graph)
     found = take_pairs(graph)
-    rewrite(graph, [FuseChannelShuffle(), DropFlattening()])
+    rewrite(graph, [FuseClampOfBytes(found), FuseChannelShuffle(), DropFlattening()])
     _name(graph)
     choices = plan(graph, found)
     scales = GivenScales(graph, choices, found)

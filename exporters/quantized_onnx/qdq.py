@@ -183,11 +183,17 @@ def _as_floats(node: onnx.NodeProto, graph: onnx.GraphProto, held: dict[str, np.
 
 
 def _constants_to_initializers(graph: onnx.GraphProto) -> None:
+    """Constant nodes become initializers; other names of an initializer, which PyTorch's exports have, are that."""
+    own = {tensor.name: tensor.name for tensor in graph.initializer}
+    outputs = {value.name for value in graph.output}
     kept = []
     for node in graph.node:
+        node.input[:] = [own.get(name, name) for name in node.input]
         if node.op_type == "Constant" and node.attribute[0].name == "value":
             graph.initializer.add().CopyFrom(node.attribute[0].t)
             graph.initializer[-1].name = node.output[0]
+        elif node.op_type == "Identity" and node.input[0] in own and node.output[0] not in outputs:
+            own[node.output[0]] = own[node.input[0]]
         else:
             kept.append(node)
     del graph.node[:]
@@ -217,6 +223,9 @@ class _Rewriter:
         """In place."""
         self._open_inputs()
         for node in self.graph.node:
+            if node.op_type == "Cast" and _attributes(node)["to"] == self._element_of(node.input[0]):
+                node.op_type = "Identity"
+                del node.attribute[:]
             if node.domain == MICROSOFT and node.op_type in (QUANTIZE, DEQUANTIZE):
                 node.domain = ""
             if node.op_type in READERS:
@@ -230,6 +239,13 @@ class _Rewriter:
         self._close_outputs()
         del self.graph.node[:], self.graph.value_info[:]
         self.graph.node.extend(self.nodes)
+
+    def _element_of(self, name: str) -> int | None:
+        """The type of an activation of bytes, which PyTorch's exports cast to what it is."""
+        if name not in self.bytes:
+            return None
+        zero_point = self.bytes[name].zero_point
+        return self.initializers[zero_point].data_type if zero_point in self.initializers else onnx.TensorProto.UINT8
 
     def _open_inputs(self) -> None:
         """Inputs of bytes are fed as real values, and quantized here."""

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 from caffe2_models.operators.quantized import OutputScale
 from exporters.int8.forms import FORMS
+from exporters.int8.preparation import FuseClamp, clamp_of
 from exporters.int8.scales import PROBABILITY, STEPS, Quantization, Scales
-from exporters.layers import Blob, Graph, Layer
+from exporters.layers import Blob, Graph, Layer, View
 
 QUANTIZE, DEQUANTIZE = "Int8Quantize", "Int8Dequantize"
 
@@ -86,12 +87,33 @@ def _is_made_so(layer: Layer, quantization: Quantization) -> bool:
     form = FORMS[layer.type]
     if form.output is OutputScale.PROBABILITY:
         return quantization == PROBABILITY
-    relu = form.relu is not None and layer.low == 0
+    return _clamps_so(form.relu is not None or form.type == "Int8Relu", *clamp_of(layer), quantization)
+
+
+def _clamps_so(has_relu: bool, low: float, high: float, quantization: Quantization) -> bool:
+    """Whether values are clamped to low...high by an operator's ReLU, if it has one, and the ends of the bytes."""
+    relu = has_relu and low == 0
     if relu and quantization.zero_point == STEPS:  # QNNPACK refuses a ReLU of one value
         return False
-    lowest = -math.inf if layer.low == -math.inf else layer.low / quantization.scale + quantization.zero_point
-    highest = math.inf if layer.high == math.inf else layer.high / quantization.scale + quantization.zero_point
+    lowest = -math.inf if low == -math.inf else low / quantization.scale + quantization.zero_point
+    highest = math.inf if high == math.inf else high / quantization.scale + quantization.zero_point
     return (relu or lowest < 1) and highest > STEPS - 1
+
+
+class FuseClampOfBytes(FuseClamp):
+    """A ReLU or Clip between bytes of one kind becomes the clamp of what made them: rounding keeps the order of values.
+
+    Requires that this layer can clamp so. PyTorch's quantized models have a Clip behind each convolution with ReLU6.
+    """
+
+    def __init__(self, found: Quantizations):
+        self.blobs = {blob: kind for blob, kind in found.blobs.items() if blob not in found.real}
+
+    def check(self, view: View, before: Layer, targets: list[Layer], layer: Layer) -> bool:
+        kind, form = self.blobs.get(layer.output), FORMS.get(before.type)
+        if kind is None or self.blobs.get(layer.inputs[0]) != kind or targets != [before] or form is None:
+            return False
+        return _clamps_so(form.relu is not None, *clamp_of(layer), kind)
 
 
 class GivenScales(Scales):

@@ -245,3 +245,82 @@ def test_command(tmp_path, capsys, quantized_by_onnxruntime):
     assert "converted at its own scales: 0 of 4 weights keep their integers" in printed
     assert "against ONNX Runtime" in printed and "signal over noise" in printed
     assert load_net(tmp_path / "net.predict.pb", tmp_path / "net.init.pb").is_quantized
+
+
+CLAMPED_NET = """
+<ir_version: 8, opset_import: ["" : 13]>
+net (float[N,2,4,4] x) => (float[N,2,4,4] y) {
+    a = QuantizeLinear(x, scale, middle)
+    b = DequantizeLinear(a, scale, middle)
+    c = Conv(b, weight)
+    d = QuantizeLinear(c, scale, middle)
+    e = DequantizeLinear(d, scale, middle)
+    f = Clip(e, low, high)
+    g = QuantizeLinear(f, scale, middle)
+    y = DequantizeLinear(g, scale, middle)
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "form"),
+    [(0.0, 6.0, "Int8ConvRelu"), (-0.5, 0.25, "Clip"), (0.0, 0.25, "Clip"), (-9.0, 9.0, "Int8Conv")],
+)
+def test_a_clamp_between_bytes_is_the_layers_own_where_that_can_clamp_so(low, high, form):
+    model = onnx.parser.parse_model(CLAMPED_NET)
+    weight = np.array([[1, -0.5], [0.25, 1]], np.float32).reshape(2, 2, 1, 1)
+    values = {"scale": np.float32(1 / 128), "middle": np.uint8(100), "weight": weight}
+    for name, value in (values | {"low": np.float32(low), "high": np.float32(high)}).items():
+        model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+    conversion = convert_quantized(model)
+    assert form in [node.type for node in conversion.net.operators]
+    assert bool(conversion.islands) == (form == "Clip")
+    samples = make_samples({"x": (2, 2, 4, 4)}, None)
+    for want, got in zip(run_onnx(model, samples), run_net(conversion.net, samples), strict=True):
+        np.testing.assert_allclose(got["y"], want["y"], rtol=0, atol=1.01 / 128)  # weights are in steps of their own
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.filterwarnings("ignore")  # of PyTorch, about itself
+@pytest.mark.parametrize("engine", ["qnnpack", "x86"])
+def test_models_of_pytorch(engine, tmp_path):
+    """What torch.ao.quantization quantizes: convolutions fused with batch normalization and ReLU, not with ReLU6."""
+    import torch
+    from torch import nn
+    from torch.ao.quantization import get_default_qconfig_mapping
+    from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+            self.depthwise = nn.Sequential(nn.Conv2d(16, 16, 3, 1, 1, groups=16), nn.BatchNorm2d(16), nn.ReLU6())
+            self.pointwise = nn.Sequential(nn.Conv2d(16, 16, 1), nn.BatchNorm2d(16))
+            self.pool, self.classifier = nn.AdaptiveAvgPool2d(1), nn.Linear(16, 5)
+
+        def forward(self, x):
+            x = self.stem(x)
+            x = x + self.pointwise(self.depthwise(x))
+            return self.classifier(torch.flatten(self.pool(x), 1))
+
+    if engine not in torch.backends.quantized.supported_engines:
+        pytest.skip(f"this PyTorch has no {engine}")
+    torch.manual_seed(0)
+    torch.backends.quantized.engine = engine
+    images = torch.rand(8, 3, 32, 32) * 2 - 1
+    prepared = prepare_fx(Network().eval(), get_default_qconfig_mapping(engine), (images,))
+    prepared(images)
+    path = tmp_path / "quantized.onnx"
+    torch.onnx.export(convert_fx(prepared), (images[:1],), path, dynamo=False, opset_version=17)
+    model = onnx.load(path)
+    conversion = convert_quantized(model)
+    kinds = [node.type for node in conversion.net.operators]
+    assert kinds.count("Int8ConvRelu") == 2 and kinds.count("Int8Conv") == 1 and not conversion.islands
+    assert all(cost.is_exact for cost in conversion.weights) is (engine == "qnnpack")  # x86 has a scale a channel
+    (name,) = conversion.net.inputs
+    samples = [sample for seed in range(4) for sample in make_samples({name: (1, 3, 32, 32)}, None, seed)]
+    want, got = (
+        np.stack([next(iter(values.values())) for values in run(computed, samples)])
+        for run, computed in ((run_onnx, model), (run_net, conversion.net))
+    )
+    assert ((got - want) ** 2).sum() < 1e-3 * (want**2).sum()  # 30 dB: steps of two nets that round
