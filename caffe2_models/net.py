@@ -199,7 +199,7 @@ class Net:
     def save(self, prefix: str | os.PathLike) -> None:
         """Write PREFIX.init.pb and PREFIX.predict.pb."""
         init = self.init
-        if not init.ByteSize():  # no parameters: an empty file would look like one that was cut off
+        if not init.ListFields():  # an empty file would look cut off; ByteSize would serialize all weights to know
             init = caffe2_pb2.NetDef(name=f"{self.predict.name}_init")
         write_net(f"{os.fspath(prefix)}.init.pb", init)
         write_net(f"{os.fspath(prefix)}.predict.pb", self.predict)
