@@ -6,6 +6,7 @@ from random_nets import RandomNet, grow
 from caffe2_models import Int8Tensor, Net
 from caffe2_models.build import make_init
 from exporters.int8 import quantize
+from exporters.int8.batching import batches, mixes_images
 from exporters.int8.quantizer import Quantized
 from exporters.int8.recipe import RECIPES, Recipe
 from exporters.layers import Blob, Layer, constant
@@ -14,6 +15,18 @@ from exporters.layers import Blob, Layer, constant
 def images(rng: np.random.Generator, shape: tuple[int, ...], count: int = 8) -> np.ndarray:
     """[count, C, H, W], normal."""
     return rng.normal(size=(count, *shape[1:])).astype(np.float32)
+
+
+def fitting_batches(net: Net, x: np.ndarray) -> list[np.ndarray]:
+    """Of the images [N, C, H, W] all at once; for a net that mixes several, each by itself, [1, C, H, W]."""
+    return list(batches(x, 1 if mixes_images(net, x.shape) else len(x)))
+
+
+def outputs_on(net: Net, x: np.ndarray) -> dict[str, np.ndarray]:
+    """Of all images [N, C, H, W]; of a net that mixes several, one after the other along the first axis."""
+    session = net.session("reference", threads=1)
+    answers = [session.run({net.inputs[0]: batch}) for batch in fitting_batches(net, x)]
+    return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
 
 def weighted_layer(kind: str, weight: np.ndarray, bias: np.ndarray | None = None, **arguments) -> Layer:

@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 import torch
-from float_nets import blobs_of, differing_blobs, images, random_float_net, sqnr_db, stretched
+from float_nets import (
+    blobs_of,
+    differing_blobs,
+    fitting_batches,
+    images,
+    outputs_on,
+    random_float_net,
+    sqnr_db,
+    stretched,
+)
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from test_net import CLASSIFIERS, classifier
@@ -12,7 +21,6 @@ from caffe2_common.errors import ModelError
 from caffe2_models import Int8Tensor, Net, kernels, load_net
 from exporters import torch_to_onnx
 from exporters.int8 import quantize
-from exporters.int8.batching import mixes_images
 from exporters.int8.recipe import RECIPES
 from exporters.onnx_to_caffe2 import convert
 
@@ -41,19 +49,15 @@ def quantize_or_reject(net: Net, calibration, recipe: str, shape) -> Net:
         raise
 
 
-def together(net: Net, x: np.ndarray) -> np.ndarray:
-    """The images [N, C, H, W], or the first of them for a net that mixes several."""
-    return x[:1] if mixes_images(net, x.shape) else x
-
-
 def assert_runs_alike(int8: Net, backends: list[str], x: np.ndarray):
     """x: a batch [N, C, H, W] for the net's one input."""
-    x = together(int8, x)
-    feeds, blobs = {int8.inputs[0]: x}, blobs_of(int8)
-    want = int8.session("reference", threads=1).run(feeds, blobs)
-    for backend in backends:
-        session = int8.session(backend, threads=1)
-        assert differing_blobs(session.run(feeds, blobs), want) == []
+    blobs, reference = blobs_of(int8), int8.session("reference", threads=1)
+    sessions = [int8.session(backend, threads=1) for backend in backends]
+    for batch in fitting_batches(int8, x):
+        feeds = {int8.inputs[0]: batch}
+        want = reference.run(feeds, blobs)
+        for session in sessions:
+            assert differing_blobs(session.run(feeds, blobs), want) == []
 
 
 @pytest.mark.slow
@@ -64,7 +68,7 @@ def test_random_nets(seed, steps, recipe):
     seen = images(rng, shape, 6)
     int8 = quantize_or_reject(net, seen, recipe, shape)
     assert_runs_alike(int8, EXACT, images(rng, shape, 2))
-    real, quantized = (n.session("reference", threads=1).run({"data": together(net, seen)}) for n in (net, int8))
+    real, quantized = (outputs_on(n, seen) for n in (net, int8))
     assert quantized.keys() == real.keys()
     for name, value in real.items():
         assert quantized[name].shape == value.shape
