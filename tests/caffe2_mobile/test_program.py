@@ -21,7 +21,7 @@ run(main)
 
 def call(body, *argv, **options):
     command = [sys.executable, "-c", PROGRAM.format(body=body), *argv]
-    return subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=60, **options)
+    return subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=600, **options)
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def test_a_session_survives_a_fork():
     queue = context.Queue()
     child = context.Process(target=_run_in_child, args=(queue, session, data))
     child.start()
-    assert_same(queue.get(timeout=60), want)
+    assert_same(queue.get(timeout=600), want)
     child.join(60)
     assert child.exitcode == 0
     assert_same(session.run({"data": data}), want)

@@ -25,6 +25,6 @@ def command(root):
 
     def run(script: str, *flags) -> subprocess.CompletedProcess:
         words = [sys.executable, str(root / script), *map(str, flags)]
-        return subprocess.run(words, capture_output=True, text=True, timeout=120)
+        return subprocess.run(words, capture_output=True, text=True, timeout=600)
 
     return run
