@@ -43,6 +43,8 @@ def test_real_caffe2_computes_what_onnx_computes(name, caffe2_python):
 def test_newest_opset_gives_the_same_net(name):
     """softmax_flattening aside, which onnx itself has to rewrite, since the operator's meaning changed."""
     model = build(CASES[name])
+    if model.opset_import[0].version > onnx.defs.onnx_opset_version():
+        pytest.skip(f"onnx {onnx.__version__} does not know opset {model.opset_import[0].version} yet")
     newest = onnx.version_converter.convert_version(model, onnx.defs.onnx_opset_version())
     expected, got = convert(model).predict, convert(newest).predict
     assert [(op.type, op.arg) for op in got.op] == [(op.type, op.arg) for op in expected.op]
