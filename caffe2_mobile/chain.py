@@ -82,18 +82,15 @@ class Chain:
         checkpoint: Path,
         images: ImageFolders,
         latency_flags: Sequence[str] = (),
-        int8_flags: Sequence[str] = (),
         show: bool = False,
         ways_out: bool = False,
     ):
-        """latency_flags: those of `caffe2-mobile latency` that tell the device and its table. int8_flags: of
-        `caffe2-mobile quantize`.
+        """latency_flags: those of `caffe2-mobile latency` that tell the device and its table.
 
         show: print the commands with what they print, in place of the log.
         """
         self.definition, self.checkpoint = definition.resolve(), checkpoint.resolve()
-        self.images, self.show = images, show
-        self.latency_flags, self.int8_flags = latency_flags, int8_flags
+        self.images, self.latency_flags, self.show = images, latency_flags, show
         self.ways_out = ways_out
         self.out, self.name = self.definition.parent, self.definition.stem
         self.log = self.out / "commands.log"
@@ -108,7 +105,6 @@ class Chain:
         self.command(
             *("quantize", onnx, "--c2-prefix", int8),
             *("--calibration-data", self.images.calibration, "--calibration-images", CALIBRATION_IMAGES),
-            *self.int8_flags,
         )
         forms: dict[str, tuple[list[Path], list[object]]] = {
             "PyTorch": ([self.checkpoint], [*weights]),

@@ -312,8 +312,7 @@ def _finish(task: _Task, found: Found, training: Training, rivals: list[Rival]) 
     flags += ["--db_dir", str(Path(options.db_dir).resolve())] if options.db_dir is not None else []
     flags += [] if options.strict else ["--estimate"]
     images = write_images(task.data, out / "images")
-    # The latency that was searched for is that of a net with one layer of scores.
-    forms = Chain(out / "network.json", out / "network.pth", images, flags, ["--no-fine-scores"]).run()
+    forms = Chain(out / "network.json", out / "network.pth", images, flags).run()
     latency_ms = next(row.latency_ms for row in forms if row.form == f"Caffe2 {options.form}")
     within = latency_ms is not None and latency_ms <= (1 + TOLERANCE) * task.target_ms
     result = SearchResult(
