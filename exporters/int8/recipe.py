@@ -32,7 +32,7 @@ class Recipe:
     compensation: bool = True
     room: bool = True
     splitting: bool = True
-    fine_scores: bool = True
+    fine_scores: bool = False
     refitting: bool = True
     seconds: float | None = None
 

@@ -1,11 +1,23 @@
 """What a page is made of: rows, blocks, times, noise, findings; and the command."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
-from caffe2_mobile import InspectOptions, LatencyOptions, ModelError, ViewOptions, inspect, latency, load_net, view
+from caffe2_mobile import (
+    InspectOptions,
+    LatencyOptions,
+    ModelError,
+    QuantizeOptions,
+    ViewOptions,
+    inspect,
+    latency,
+    load_net,
+    quantize,
+    view,
+)
 from caffe2_mobile.api.quantize import labels_for
 from caffe2_mobile.commands import view as view_command
 from caffe2_mobile.pages.operators import list_operators
@@ -14,6 +26,7 @@ from caffe2_models.preprocessing import get_preprocessing
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.published import published_net
 from exporters.int8.measurement import compare_answers
+from exporters.int8.recipe import find_recipe
 from validate.calibration import open_images
 
 OFF = ViewOptions(runs=0)
@@ -48,9 +61,9 @@ def test_noise_and_ranges_are_what_the_nets_compute(result, pair, images):
     chosen = open_images(images, 100, get_preprocessing(int8.predict), 3)
     batch = np.stack([image for image, _ in zip(chosen, range(8), strict=False)])
     real = float_net.session().run({"data": batch}, ["scores"])["scores"]
-    quantized = int8.session().run({"data": batch}, ["scores", "stem_relu_int8"])
-    error = {error.name: error for error in result.errors}["scores"]
-    noise = ((quantized["scores"] - real) ** 2).sum() / (real**2).sum()
+    quantized = int8.session().run({"data": batch}, ["scores_int8", "stem_relu_int8"])
+    error = {error.name: error for error in result.errors}["scores_int8"]
+    noise = ((quantized["scores_int8"].dequantize() - real) ** 2).sum() / (real**2).sum()
     assert error.sqnr_db == pytest.approx(-10 * np.log10(noise), abs=0.01) and not error.is_aligned
     seen, stem = result.activations["stem_relu_int8"], quantized["stem_relu_int8"]
     assert (seen.low, seen.high) == (0, pytest.approx(stem.dequantize().max()))
@@ -64,12 +77,16 @@ def test_equalized_channels_are_no_noise(pair, images):
     result = view(*pair, ViewOptions(images=images, runs=0))
     aligned = [error for error in result.errors if error.is_aligned]
     noise = {error.name: error.sqnr_db for error in result.errors}
-    assert noise.pop("scores") > 15  # improbable classes are clipped, to leave finer steps to the others
+    assert noise.pop("scores_int8") > 15  # improbable classes are clipped, to leave finer steps to the others
     assert min(noise.values()) > 20, noise
     assert all(error.noise < 0.01 for error in aligned)
 
 
-def test_parts_of_scores_are_at_their_ends_on_purpose(result, pair):
+def test_parts_of_scores_are_at_their_ends_on_purpose(pair, images):
+    recipe = dataclasses.replace(find_recipe("fast"), fine_scores=True)
+    int8 = quantize(pair[0], images, QuantizeOptions(recipe=recipe, calibration_images=8)).net
+    result = view(pair[0], int8, ViewOptions(images=images, runs=0))
+    assert {error.name: error.sqnr_db for error in result.errors}["scores"] > 15
     parts = [row.place for row in result.rows if row.type == "Int8FC"]
     assert len(parts) == 2 and any(result.activations[result.rows[place].output].clamped for place in parts)
     assert not any(

@@ -17,7 +17,8 @@ from exporters.int8.splitting import split_channels
 from exporters.layers import write_net
 
 RNG = np.random.default_rng(0)
-PLAIN = Recipe(splitting=False, fine_scores=False)
+PLAIN = Recipe(splitting=False)
+FINE = Recipe(fine_scores=True)
 
 
 def with_dead_channels(depthwise: bool, clip: float | None = None) -> FloatNet:
@@ -140,7 +141,7 @@ def scored(kind: str) -> FloatNet:
 def test_scores_are_made_twice_with_one_weight(kind, tmp_path):
     net = scored(kind)
     calibration, x = net.images(40), net.images(12)
-    plain, fine = net.quantized(PLAIN, calibration), net.quantized("best", calibration)
+    plain, fine = net.quantized(PLAIN, calibration), net.quantized(FINE, calibration)
     made = [op for op in fine.net.predict.op if op.type == f"Int8{kind}"][-2:]
     assert made[0].input[1] == made[1].input[1] and made[0].input[2] != made[1].input[2]
     assert [op.type for op in fine.net.predict.op].count("Sum") == 1
