@@ -77,10 +77,8 @@ class Im2Col(Columns):
         y = graph.add(
             "Conv",
             *(x if self.order == "NCHW" else graph.to_nchw(x), graph.constant(np.tile(taps, (channels, 1, 1, 1)))),
-            kernel_shape=fit.kernel,
-            strides=fit.stride,
+            **fit.attributes,
             dilations=fit.dilation,
-            pads=fit.pads,
             group=channels,
         )
         if self.order == "NCHW":

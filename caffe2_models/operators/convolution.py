@@ -171,15 +171,7 @@ class Conv(Windowed):
         fit = self.window.fit(*image_shape(x.type, self.order, self.window.dims)[2:])
         if self.order == "NHWC":
             x, weight = graph.to_nchw(x, rank), graph.to_nchw(weight, rank)
-        y = graph.add(
-            "Conv",
-            *(x, weight, bias),
-            kernel_shape=fit.kernel,
-            strides=fit.stride,
-            dilations=fit.dilation,
-            pads=fit.pads,
-            group=self.group,
-        )
+        y = graph.add("Conv", x, weight, bias, **fit.attributes, dilations=fit.dilation, group=self.group)
         return graph.to_nhwc(y, rank) if self.order == "NHWC" else y
 
     def macs(self, x, weight, bias=None):

@@ -214,7 +214,7 @@ class Int8MaxPool(Int8Pool):
         return graph.to_nhwc(graph.at_least(y, self.Y_zero_point if self.relu else 0))
 
     def lower_real(self, graph, image, fit):
-        return graph.add("MaxPool", image, kernel_shape=fit.kernel, strides=fit.stride, pads=fit.pads)
+        return graph.add("MaxPool", image, **fit.attributes)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -111,7 +111,7 @@ class MaxPool(Pool):
     def lower_pool(self, graph, x, fit):
         if self.window.global_pooling:
             return graph.add("GlobalMaxPool", x)
-        return graph.add("MaxPool", x, kernel_shape=fit.kernel, strides=fit.stride, pads=fit.pads)
+        return graph.add("MaxPool", x, **fit.attributes)
 
 
 @operator("AveragePool", "AveragePool1D", "AveragePool2D", "AveragePool3D")
@@ -131,15 +131,7 @@ class AveragePool(Pool):
     def lower_pool(self, graph, x, fit):
         if self.window.global_pooling:
             return graph.add("GlobalAveragePool", x)
-        include = int(self.count_include_pad)
-        return graph.add(
-            "AveragePool",
-            x,
-            kernel_shape=fit.kernel,
-            strides=fit.stride,
-            pads=fit.pads,
-            count_include_pad=include,
-        )
+        return graph.add("AveragePool", x, **fit.attributes, count_include_pad=int(self.count_include_pad))
 
 
 @operator("LpPool")
@@ -160,8 +152,6 @@ class LpPool(Pool):
 
     def lower_pool(self, graph, x, fit):
         powers = graph.add("Pow", graph.add("Abs", x), graph.constant(np.float32(self.p)))
-        mean = graph.add(
-            "AveragePool", powers, kernel_shape=fit.kernel, strides=fit.stride, pads=fit.pads, count_include_pad=1
-        )
+        mean = graph.add("AveragePool", powers, **fit.attributes, count_include_pad=1)
         total = graph.add("Mul", mean, graph.constant(np.float32(fit.area)))
         return graph.add("Pow", total, graph.constant(np.float32(1 / self.p)))

@@ -34,6 +34,11 @@ class Fit:
         return math.prod(self.kernel)
 
     @property
+    def attributes(self) -> dict[str, tuple[int, ...]]:
+        """Of ONNX's operators on windows; dilations, which not all of them have, stand apart."""
+        return {"kernel_shape": self.kernel, "strides": self.stride, "pads": self.pads}
+
+    @property
     def margins(self) -> list[tuple[int, int]]:
         """(before, behind) for each dimension of [N, C, *size], as numpy pads."""
         return [(0, 0), (0, 0), *zip(self.pads[: len(self.kernel)], self.pads[len(self.kernel) :], strict=True)]
