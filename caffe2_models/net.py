@@ -104,8 +104,11 @@ class Net:
         """The net's own input shapes: those it records, of its recorded preprocessing, or its stand-in fills (NCHW).
 
         size: height and width of the one input. given: shapes that are told, of which size and batch change nothing.
-        Raises ModelError where neither these nor the files tell a shape.
+        Raises ModelError where neither these nor the files tell a shape, and for one given of no input.
         """
+        for name in given or {}:
+            if name not in self._filled and name not in [*self.inputs, *self.predict.external_input]:
+                raise ModelError(f"{name} is no input; the net's inputs are {listing(self.inputs)}")
         dims, preprocessing = get_input_dims(self.predict), get_preprocessing(self.predict)
         stand_ins = {
             name: node.infer({})[1][0].shape

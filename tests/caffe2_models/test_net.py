@@ -58,6 +58,8 @@ def test_shapes_that_are_told_stand_beside_those_that_are_recorded():
     assert net.input_shapes(batch=3, given={"b": (3, 4)}) == {"a": (3, 4), "b": (3, 4)}
     with pytest.raises(ModelError, match="shape of input b is not recorded"):
         net.input_shapes()
+    with pytest.raises(ModelError, match="d is no input; the net's inputs are a, b"):
+        net.input_shapes(given={"d": (3, 4)})
 
 
 def test_a_net_without_parameters_is_saved_and_read(tmp_path):
