@@ -106,9 +106,7 @@ class Net:
         size: height and width of the one input. given: shapes that are told, of which size and batch change nothing.
         Raises ModelError where neither these nor the files tell a shape, and for one given of no input.
         """
-        for name in given or {}:
-            if name not in self._filled and name not in [*self.inputs, *self.predict.external_input]:
-                raise ModelError(f"{name} is no input; the net's inputs are {listing(self.inputs)}")
+        self.require_inputs(given or ())
         dims, preprocessing = get_input_dims(self.predict), get_preprocessing(self.predict)
         stand_ins = {
             name: node.infer({})[1][0].shape
@@ -141,6 +139,12 @@ class Net:
             shapes[name] = tuple(known[axis] for axis in range(len(known)))
         return shapes
 
+    def require_inputs(self, names: Iterable[str]) -> None:
+        """Raises ModelError for a name that is neither an input of the net nor a parameter."""
+        for name in names:
+            if name not in self._filled and name not in [*self.inputs, *self.predict.external_input]:
+                raise ModelError(f"{name} is no input; the net's inputs are {listing(self.inputs)}")
+
     def input_types(self, shapes: Mapping[str, Sequence[int] | TensorType]) -> dict[str, TensorType]:
         """Of inputs of these shapes, with the element types that the net records.
 
@@ -166,10 +170,8 @@ class Net:
         missing = [name for name in self.inputs if name not in input_shapes]
         if missing:
             raise ModelError(f"no shape for {listing(missing)} (is the init net the right one?)")
-        for name, given in self.input_types(input_shapes).items():
-            if name not in types and name not in [*self.inputs, *self.predict.external_input]:
-                raise ModelError(f"{name} is no input; the net's inputs are {listing(self.inputs)}")
-            types[name] = given
+        self.require_inputs(input_shapes)
+        types.update(self.input_types(input_shapes))
         return walk(self.operators, types, count)
 
     def infer_types(self, input_shapes: Mapping[str, tuple[int, ...] | TensorType]) -> dict[str, TensorType]:

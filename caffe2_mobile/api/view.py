@@ -143,11 +143,13 @@ def check_path(path: str | os.PathLike[str]) -> None:
 def view(source: Source, other: Source | None = None, options: ViewOptions | None = None) -> ViewResult:
     """Look at a net (anything open_net takes), or at a float net and its int8 form, in either order.
 
-    Raises ModelError for what is no net, images that cannot be read, and a pair of which not one is int8. What else
-    cannot be told (a runtime that refuses, sizes that are not known) is left out and stands in the notes.
+    Raises ModelError for what is no net, a shape of what is no input, images that cannot be read, and a pair of which
+    not one is int8. What else cannot be told (a runtime that refuses, sizes that are not known) is left out and stands
+    in the notes.
     """
     options = options or ViewOptions()
     net, float_net = _pair(open_net(source), None if other is None else open_net(other))
+    net.require_inputs(options.input_dims or ())
     notes: list[str] = []
     shapes = _shapes(net, options, notes)
     inspected = inspect(net, InspectOptions(input_dims=shapes)) if shapes is not None else _unshaped(net)

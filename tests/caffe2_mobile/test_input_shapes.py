@@ -71,6 +71,15 @@ def test_a_wrong_shape_is_one_line(shape, said, two_inputs, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_every_command_refuses_the_shape_of_no_input(verb, two_inputs, tmp_path):
+    if verb == "to-tflite":
+        pytest.importorskip("ai_edge_litert")
+    done = run(verb, two_inputs, *COMMANDS[verb], *SHAPES[0], "--shape", "d=2x3", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, f"caffe2-mobile {verb}: d is no input; the net's inputs are a, b\n")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_net_is_written_as_onnx_in_either_order_of_words(two_inputs, tmp_path):
     for arguments in ([two_inputs, "-o", "one.onnx"], ["--c2-prefix", two_inputs, "two.onnx"]):
         done = run("to-onnx", *arguments, *SHAPES[0], cwd=tmp_path)
