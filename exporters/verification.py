@@ -162,15 +162,18 @@ def real_caffe2_is_at_hand() -> bool:
 def verify_net(net: Net, model, samples: Sequence[Sample], tolerance: float = TOLERANCE) -> list[Comparison]:
     """Compare a net with the ONNX model (or file) it came from; in the real Caffe2 too, if at hand."""
     expected = run_onnx(model, samples)
-    runtimes = {"our runtime": "reference"}
-    if real_caffe2_is_at_hand():
-        runtimes["the real Caffe2"] = "caffe2"
     comparisons = []
-    for name, backend in runtimes.items():
+    for what, backend in judges().items():
         got = run_net(net, samples, backend)
         for sample, want, have in zip(samples, expected, got, strict=True):
-            comparisons.append(compare(f"Caffe2 net in {name} against ONNX Runtime", sample, want, have, tolerance))
+            comparisons.append(compare(f"{what} against ONNX Runtime", sample, want, have, tolerance))
     return comparisons
+
+
+def judges() -> dict[str, str]:
+    """The backends that tell what a Caffe2 net computes, by what is said of them: the real one too, if at hand."""
+    found = {"Caffe2 net in our runtime": "reference"}
+    return found | {"Caffe2 net in the real Caffe2": "caffe2"} if real_caffe2_is_at_hand() else found
 
 
 def input_shapes(

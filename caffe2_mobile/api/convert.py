@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import onnx
@@ -15,10 +16,10 @@ from caffe2_models import Net
 from caffe2_models.preprocessing import get_preprocessing
 from exporters import onnx_to_caffe2
 from exporters.onnx_files import input_dtypes, load_onnx
-from exporters.quantized_onnx import QuantizedConversion, convert_quantized, is_quantized
-from exporters.quantized_onnx.comparison import Agreement, compare_answers
+from exporters.quantized_onnx import QuantizedConversion, convert_quantized, is_quantized, is_quantized_anew
+from exporters.quantized_onnx.comparison import LEAST_SNR, SAME_STEPS_SNR, Agreement, compare_answers
 from exporters.quantized_onnx.qdq import QUANTIZED_TYPES, to_qdq, without_quantization
-from exporters.verification import Sample, input_shapes, make_samples, run_onnx, verify_net
+from exporters.verification import Sample, input_shapes, judges, make_samples, run_onnx, verify_net
 
 Run = Callable[[Sequence[Sample]], Sequence[Mapping[str, np.ndarray]]]
 
@@ -46,7 +47,8 @@ class ConvertOptions:
 class ConvertResult(Verified):
     """A Caffe2 net, and how near it computes what the model computes that it came from.
 
-    quantized, agreements: of a model that was quantized already: what its int8 net has otherwise, and how it answers.
+    quantized, agreements: of a model that was quantized already: what its int8 net has otherwise, and how it answers
+    (agreements of one too whose scales are computed while it runs).
     """
 
     net: Net = field(repr=False)
@@ -72,7 +74,7 @@ class ConvertResult(Verified):
 
     def _agreement_lines(self) -> list[str]:
         lines = [str(agreement) for agreement in self.agreements]
-        if not all(agreement.holds for agreement in self.agreements):
+        if self.quantized is not None and not all(agreement.holds for agreement in self.agreements):
             lines.append("its weights need a scale for each channel: quantize anew, --int8 --calibration-data DIR")
         return lines
 
@@ -102,6 +104,9 @@ def _convert_float(
     model: onnx.ModelProto, source: str | os.PathLike[str] | onnx.ModelProto, options: ConvertOptions
 ) -> ConvertResult:
     net = onnx_to_caffe2.convert(model, options.img_size, options.shapes)
+    if is_quantized_anew(model):
+        agreements = _agreements(net, model, options, judges(), "ONNX Runtime", partial(run_onnx, source))
+        return ConvertResult(net=net, comparisons=(), agreements=agreements)
     samples = _samples(net, model, options)
     del model  # a file is read once more, by ONNX Runtime, so that large weights are in memory once
     return ConvertResult(net=net, comparisons=tuple(verify_net(net, source, samples)))
@@ -109,12 +114,29 @@ def _convert_float(
 
 def _convert_quantized(model: onnx.ModelProto, options: ConvertOptions, runtime: str, run: Run) -> ConvertResult:
     quantized = convert_quantized(model, options.img_size, options.shapes)
-    drawn = [_samples(quantized.net, to_qdq(model), options, seed) for seed in range(DRAWN_SAMPLES)]
+    judged = {"Caffe2 int8 net": "auto"}
+    agreements = _agreements(quantized.net, to_qdq(model), options, judged, runtime, run, LEAST_SNR)
+    return ConvertResult(net=quantized.net, comparisons=(), quantized=quantized, agreements=agreements)
+
+
+def _agreements(
+    net: Net,
+    model: onnx.ModelProto,
+    options: ConvertOptions,
+    judged: Mapping[str, str],
+    runtime: str,
+    run: Run,
+    least_snr: float = SAME_STEPS_SNR,
+) -> tuple[Agreement, ...]:
+    """How the net answers to inputs of each kind. judged: backends, by what is said of them; run: what is right."""
+    drawn = [_samples(net, model, options, seed) for seed in range(DRAWN_SAMPLES)]
     agreements = []
     for samples in zip(*drawn, strict=True):
-        what = f"Caffe2 int8 net against {runtime}, {samples[0].label}"
-        agreements.append(compare_answers(what, quantized.net, samples, run(samples)))
-    return ConvertResult(net=quantized.net, comparisons=(), quantized=quantized, agreements=tuple(agreements))
+        expected = run(samples)
+        for what, backend in judged.items():
+            what = f"{what} against {runtime}, {samples[0].label}"
+            agreements.append(compare_answers(what, net, samples, expected, backend, least_snr))
+    return tuple(agreements)
 
 
 def _convert_tflite(source: str | os.PathLike[str], options: ConvertOptions) -> ConvertResult:

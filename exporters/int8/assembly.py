@@ -16,6 +16,7 @@ from exporters.layers import Blob, Graph, Layer
 from exporters.layers.writer import add_clamp
 
 INT32 = np.iinfo(np.int32)
+FLOAT32 = np.dtype(np.float32)
 
 
 Weight = TypeVar("Weight")  # QuantizedWeight for QNNPACK, else ChannelWeight
@@ -209,10 +210,15 @@ class Writer:
 
 
 def computes_in_nhwc(layer: Layer) -> bool:
-    """Whether a float operator computes the same on NHWC blobs: pools told so, and what goes element by element."""
+    """Whether a float operator computes the same on NHWC blobs: pools told so, and what goes element by element.
+
+    Conditions and whole numbers stay NCHW: Caffe2 brings only float32 into the other order.
+    """
     if issubclass(layer.traits, Pool):
         return True
     if not layer.traits.elementwise or len(layer.outputs) > 1:
+        return False
+    if any(blob.dtype != FLOAT32 for blob in (*layer.inputs, *layer.outputs)):
         return False
     legacy = layer.arguments.get("broadcast", 0)  # it lays a blob along the other's dimensions, in their order
     return len(layer.inputs) == 1 or (not legacy and all(blob.is_image for blob in layer.inputs))

@@ -96,7 +96,7 @@ class SplitToSlices(Rule):
             end = start + part.shape[axis]
             bounds = {"starts": [0] * x.rank, "ends": [-1] * x.rank}
             bounds["starts"][axis], bounds["ends"][axis] = start, end if end < x.shape[axis] else -1
-            slices.append(Layer("Slice", [x], [part], bounds, part.name))
+            slices.append(Layer("Slice", [x], [part], bounds, part.name or layer.name))
             start = end
         graph.replace(layer, *slices)
 

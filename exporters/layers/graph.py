@@ -46,8 +46,9 @@ class Unsupported(Exception):
 class Blob:
     """A value of the net: its shapes, where they are known, and its value, where it is a constant.
 
-    varies says that the value is known but depends on the input's shape, is_zero that it
-    is zero throughout all the same. scale and zero_point are set for bytes that stand for real values.
+    varies says that the value is known but depends on the input's shape, is_zero that it is zero throughout all the
+    same, row what it repeats along the dimensions that vary (of 1 in it). scale and zero_point are set for bytes that
+    stand for real values.
     """
 
     known_shapes: Shapes | None = None
@@ -56,6 +57,7 @@ class Blob:
     is_zero: bool = False
     dtype: np.dtype = FLOAT32
     name: str = ""
+    row: np.ndarray | None = None
     scale: float | None = None
     zero_point: int | None = None
 

@@ -10,7 +10,7 @@ import numpy as np
 from caffe2_models.operators.arithmetic import Binary
 from caffe2_models.operators.normalization import SpatialBN
 from caffe2_models.operators.window import SIDES
-from exporters.layers.graph import AFFINE, Blob, Graph, Layer
+from exporters.layers.graph import AFFINE, FLOAT32, Blob, Graph, Layer
 from exporters.layers.rewriting import Rule, View
 
 ARITHMETIC = ("Mul", "Div", "Add", "Sub")
@@ -27,6 +27,8 @@ def batch_norm_factors(scale, bias, mean, variance, epsilon: float) -> tuple[np.
 def affine_input(layer: Layer) -> Blob | None:
     """The one activation of a layer that may be scale * x + shift, or None."""
     if layer.type not in (*ARITHMETIC, "SpatialBN", "AffineChannel", AFFINE) or len(layer.activations) != 1:
+        return None
+    if layer.output.dtype != FLOAT32:  # whole numbers are divided otherwise, and stay whole
         return None
     (x,) = layer.activations
     commutes = layer.type in ("Mul", "Add") and not layer.arguments.get("broadcast")

@@ -8,6 +8,7 @@ import onnx
 from caffe2_common.errors import ModelError, UnsupportedError
 from caffe2_common.sizes import Dims, Size
 from caffe2_models import Net
+from caffe2_models.preprocessing import set_input_dims
 from exporters.layers import Blob, Graph, Unsupported, rewrite, write_net
 from exporters.layers.naming import layer_name
 from exporters.layers.rules import RULES
@@ -15,6 +16,7 @@ from exporters.onnx_files import get_onnx_preprocessing
 from exporters.onnx_to_caffe2 import operators  # noqa: F401  fills CONVERSIONS
 from exporters.onnx_to_caffe2.missing import lack
 from exporters.onnx_to_caffe2.registry import CONVERSIONS, Node, convert_node
+from exporters.onnx_to_caffe2.repetition import repeated_row
 from exporters.onnx_to_caffe2.source import Source, SourceNode, read_source
 
 
@@ -30,7 +32,9 @@ def convert(model: onnx.ModelProto, size: Size | None = None, shapes: Mapping[st
     graph = read_layers(model, size, shapes)
     del model  # its weights need not stay in memory twice, where the caller does not keep it either
     rewrite(graph, RULES)
-    return write_net(graph, release=True)
+    net = write_net(graph, release=True)
+    _record_batch(net, graph)
+    return net
 
 
 def read_layers(model: onnx.ModelProto, size: Size | None = None, shapes: Mapping[str, Dims] | None = None) -> Graph:
@@ -46,6 +50,18 @@ def _recorded(blob: Blob) -> Dims:
     """The input's shape, with None for what is free; the batch always is, as far as anyone can tell."""
     rest = tuple(dim if blob.is_fixed(axis) else None for axis, dim in enumerate(blob.shape))
     return (None, *rest[1:]) if blob.rank == 4 else rest
+
+
+def _record_batch(net: Net, graph: Graph) -> None:
+    """Record the model's batch where the net has become one for no other."""
+    images = [blob for blob in graph.inputs if blob.rank == 4 and blob.is_fixed(0)]
+    if all(blob.shape[0] == 1 for blob in images):
+        return
+    try:
+        net.infer_shapes({blob.name: (1, *blob.shape[1:]) if blob in images else blob.shape for blob in graph.inputs})
+    except ModelError:
+        fixed = {blob.name: (blob.shape[0], *graph.input_dims[blob.name][1:]) for blob in images}
+        set_input_dims(net.predict, {**graph.input_dims, **fixed})
 
 
 def _convert_nodes(source: Source) -> Graph:
@@ -140,10 +156,11 @@ def _blob(name: str, source: Source) -> Blob:
     first, second = source.first.types[name], source.second.types[name]
     if first is None or second is None:
         return Blob(name=name)
-    varies = first.content is not None and not _same_value(first.content, second.content)
-    value = None if varies else first.content
-    is_zero = all(known.content is not None and not known.content.any() for known in (first, second))
-    return Blob((first.shape, second.shape), value, varies, is_zero, first.dtype, name)
+    shapes, known = (first.shape, second.shape), (first.content, second.content)
+    varies = known[0] is not None and not _same_value(known[0], known[1])
+    is_zero = all(content is not None and not content.any() for content in known)
+    row = repeated_row(*known) if varies else None
+    return Blob(shapes, None if varies else known[0], varies, is_zero, first.dtype, name, row)
 
 
 def _same_value(first: np.ndarray, second: np.ndarray | None) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from exporters.layers import Blob, Graph, Unsupported, constant
+from exporters.onnx_to_caffe2.repetition import repeat
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,12 @@ class Node:
 
     def add(self, kind: str, inputs: Iterable[Blob | None], **arguments) -> Blob:
         """Add a Caffe2 operator with one output; arguments that are None are left out."""
-        return self.graph.add(kind, inputs, self.layer, 1, arguments).output
+        return self.add_many(kind, inputs, 1, **arguments)[0]
 
     def add_many(self, kind: str, inputs: Iterable[Blob | None], outputs: int, **arguments) -> list[Blob]:
         """Add a Caffe2 operator with several outputs."""
-        return self.graph.add(kind, inputs, self.layer, outputs, arguments).outputs
+        read = [repeat(self.graph, blob) if blob is not None and blob.varies else blob for blob in inputs]
+        return self.graph.add(kind, read, self.layer, outputs, arguments).outputs
 
     def constant(self, value: np.ndarray, name: str = "") -> Blob:
         """A parameter."""

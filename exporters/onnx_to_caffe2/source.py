@@ -47,6 +47,8 @@ FREE_BATCH = (2, 3)
 FREE_SIZE_STEP = 32
 DEFAULT_SIZE = 224
 
+MICROSOFT = "com.microsoft"  # whose operators ONNX Runtime's tools write
+
 Number = np.integer | np.floating
 
 # The version from which the reference evaluator has operators whose earlier versions say the same.
@@ -167,7 +169,7 @@ class _Tracer:
                 self._set(proto.output[0], _range(proto, *(value.reshape(1)[0] for value in values)))
             elif constant and known and self._is_pure(proto):
                 self._fold(proto)
-            elif (others := self._as_cast(proto) or self._as_gather(proto)) is not None:
+            elif (others := self._as_cast(proto) or self._as_gather(proto) or self._as_lstm(proto)) is not None:
                 self.visit(others, depth)
             elif depth < MAX_DEPTH and (body := self._function(proto)) is not None:
                 self.visit(body, depth + 1)
@@ -345,6 +347,24 @@ class _Tracer:
         for name, value in writer.constants.items():
             self._set(name, value)
         return writer.nodes
+
+    def _as_lstm(self, proto: onnx.NodeProto) -> list[onnx.NodeProto] | None:
+        """ONNX Runtime's DynamicQuantizeLSTM of constant weights, as the LSTM of their real values."""
+        if proto.op_type != "DynamicQuantizeLSTM" or proto.domain != MICROSOFT:
+            return None
+        inputs = [*proto.input[:8], *[""] * (8 - len(proto.input))]
+        for place, first in ((1, 8), (2, 10)):
+            parts = [self._content(name) for name in (proto.input[place], *proto.input[first : first + 2])]
+            integers, scale, zero_point = (None if part is None else part.astype(np.float32) for part in parts)
+            if integers is None or scale is None or zero_point is None:
+                return None
+            column = (len(integers), 1, -1)  # a scale for each direction, or for each of its outputs
+            real = (integers - zero_point.reshape(column)) * scale.reshape(column)
+            inputs[place] = f"{_name_of(proto)}/{place}"
+            self._set(inputs[place], real.swapaxes(1, 2))
+        lstm = onnx.helper.make_node("LSTM", inputs, proto.output, name=proto.name)
+        lstm.attribute.extend(proto.attribute)
+        return [lstm]
 
     def _as_cast(self, proto: onnx.NodeProto) -> list[onnx.NodeProto] | None:
         """A CastLike of a constant, to a type that is known, as a Cast."""

@@ -138,6 +138,11 @@ def is_quantized(model: onnx.ModelProto) -> bool:
     )
 
 
+def is_quantized_anew(model: onnx.ModelProto) -> bool:
+    """Whether activations are rounded to steps of a scale that each run computes."""
+    return any(node.op_type in ("DynamicQuantizeLinear", "DynamicQuantizeLSTM") for node in model.graph.node)
+
+
 def to_qdq(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with floats between QuantizeLinear and DequantizeLinear, in one graph of ONNX's own operators.
 

@@ -227,15 +227,50 @@ def test_scales_that_qnnpack_refuses_are_computed_beside():
     np.testing.assert_allclose(got[0, 0], [[0, 6], [12, 18]], atol=1.0)  # half a step of the coarser scale
 
 
-def test_scales_that_are_computed_are_arithmetic():
+@pytest.mark.parametrize("zero_points", [100, [100, 3, 200]])
+def test_scales_that_are_computed_are_arithmetic(zero_points):
     """Of a dynamically quantized model: bytes and their products are whole numbers in float32."""
     rng = np.random.default_rng(0)
-    constants = {"w": rng.integers(0, 256, (2, 3), np.uint8), "wz": np.uint8(100)}
+    constants = {"w": rng.integers(0, 256, (2, 3), np.uint8), "wz": np.asarray(zero_points, np.uint8)}
     nodes = [("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]), ("MatMulInteger", ["q", "w", "z", "wz"], ["i"]),
              ("Cast", ["i"], ["f"], {"to": TensorProto.FLOAT}), ("Mul", ["f", "s"], ["y"])]  # fmt: skip
     model = quantized(nodes, {"x": (np.float32, [4, 2])}, {"y": (np.float32, [4, 3])}, constants)
-    assert not convert(model).net.is_quantized
-    assert convert(model).holds
+    result = convert(model)
+    assert not result.net.is_quantized and result.holds
+    assert all(agreement.snr > 100 for agreement in result.agreements)  # no value so near the middle of two steps
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_dynamically_quantized_lstm_is_one_of_its_weights(tmp_path, per_channel):
+    quantization = pytest.importorskip("onnxruntime.quantization")
+    rng = np.random.default_rng(0)
+    weights = {"w": (2, 12, 4), "r": (2, 12, 3), "b": (2, 24)}
+    constants = {name: rng.normal(size=shape).astype(np.float32) for name, shape in weights.items()}
+    nodes = [("LSTM", ["x", "w", "r", "b"], ["y"], {"hidden_size": 3, "direction": "bidirectional"})]
+    ends = {"x": (np.float32, [5, 2, 4])}, {"y": (np.float32, [5, 2, 2, 3])}
+    onnx.save(quantized(nodes, *ends, constants), tmp_path / "float.onnx")
+    quantization.quantize_dynamic(tmp_path / "float.onnx", tmp_path / "int8.onnx", per_channel=per_channel)
+    model = onnx.load(tmp_path / "int8.onnx")
+    assert [node.op_type for node in model.graph.node] == ["DynamicQuantizeLSTM"]
+    result = convert(model)
+    assert result.holds and all(agreement.snr > 30 for agreement in result.agreements)
+
+
+def test_steps_of_16_bits_are_arithmetic():
+    """Around a convolution of images, which no rewrite for int8 may take for factors of channels."""
+    model = onnx.parser.parse_model("""
+        <ir_version: 10, opset_import: ["" : 21]>
+        net (float[N,2,4,4] x) => (float[N,3,4,4] y)
+        <float scale = {0.001}, uint16 middle = {32768}, float[3,2,1,1] weight = {1.0, -2.0, 0.5, 1.0, 3.0, -1.0}> {
+            a = QuantizeLinear(x, scale, middle)
+            b = DequantizeLinear(a, scale, middle)
+            c = Conv(b, weight)
+            d = QuantizeLinear(c, scale, middle)
+            y = DequantizeLinear(d, scale, middle)
+        }""")
+    result = convert(model)
+    assert result.holds and all(agreement.snr > 60 for agreement in result.agreements)
+    assert {"Clip", "Conv"} <= {node.type for node in result.net.operators}
 
 
 def test_command(tmp_path, capsys, quantized_by_onnxruntime):

@@ -70,13 +70,13 @@ def conv_of_bytes(node, x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero,
 @converts("MatMulInteger")
 def matmul_of_integers(node, a, b, a_zero=None, b_zero=None):
     _require_exact_sums(b.fixed_dim(max(b.rank - 2, 0)))
-    return as_type(node, matmul(node, _centred(node, a, a_zero), _centred(node, b, b_zero)), INT32)
+    return as_type(node, matmul(node, _centred(node, a, a_zero, -2), _centred(node, b, b_zero, -1)), INT32)
 
 
 @converts("ConvInteger")
 def conv_of_integers(node, x, w, x_zero=None, w_zero=None, **attributes):
     _require_exact_sums(int(np.prod(w.shape[1:])))
-    return as_type(node, conv(node, _centred(node, x, x_zero), _centred(node, w, w_zero), **attributes), INT32)
+    return as_type(node, conv(node, _centred(node, x, x_zero, 1), _centred(node, w, w_zero, 0), **attributes), INT32)
 
 
 def _require_exact_sums(count: int) -> None:
@@ -84,14 +84,14 @@ def _require_exact_sums(count: int) -> None:
         raise Unsupported(f"Caffe2's products of whole numbers are float32's, not exact in sums of {count} of bytes")
 
 
-def _centred(node: Node, x: Blob, zero_point: Blob | None) -> Blob:
-    """x - zero point, float32, which holds it exactly."""
+def _centred(node: Node, x: Blob, zero_point: Blob | None, axis: int) -> Blob:
+    """x - zero point, float32, which holds it exactly. axis: of several zero points."""
     real = as_type(node, x, FLOAT32)
     if zero_point is None:
         return real
     shift = as_type(node, zero_point, FLOAT32)
-    if shift.rank == 1 and shift.shape != (1,):  # one for each row of a matrix
-        shift = _spread(node, shift, x, 0 if x.rank != 2 else x.rank - 2, 0)
+    if shift.rank == 1:
+        shift = _spread(node, shift, x, axis, 0)
     return node.constant(real.value - shift.value) if real.is_constant and shift.is_constant else (
         node.add("Sub", [real, shift]))  # fmt: skip
 
