@@ -1,4 +1,4 @@
-"""The int8 kernels: an optional extension in C++, equal to caffe2_models.int8 byte for byte.
+"""The int8 kernels: an optional extension in C++, equal to caffe2_models.int8 byte for byte; and those of float images.
 
 It is built with the package where there is a compiler; `is_available()` tells. The environment variable
 CAFFE2_MODELS_KERNELS names an instruction set to use instead of the machine's fastest, or is "off":

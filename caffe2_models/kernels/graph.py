@@ -1,11 +1,15 @@
 """A net for feeds of given types, as instructions on values: what the exact runtime compiles."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from caffe2_models.kernels import steps
 from caffe2_models.net import Net, Node, Part, Step
 from caffe2_models.operators.node import read_by
 from caffe2_models.tensors import TensorType, Value
+
+FindKernel = Callable[[Step, steps.Constants], Any]
 
 
 @dataclass(eq=False)
@@ -40,7 +44,7 @@ class Instruction:
     node: Node
     inputs: list[Blob]
     outputs: list[Blob]
-    kernel: steps.Kernel | None
+    kernel: Any  # steps.Kernel, or what find_kernel finds
     workspaces: list[Buffer] = field(default_factory=list)
 
     @property
@@ -48,7 +52,7 @@ class Instruction:
         """The inputs that its kernel reads from buffers."""
         return [] if self.kernel is None else [self.inputs[position] for position in self.kernel.reads]
 
-    def replace(self, inputs: list[Blob], kernel: steps.Kernel) -> None:
+    def replace(self, inputs: list[Blob], kernel) -> None:
         """Compute the same output from other inputs."""
         for blob in self.inputs:
             blob.readers.remove(self)
@@ -58,9 +62,19 @@ class Instruction:
 
 
 class Graph:
-    """feeds and outputs: name -> Blob. instructions: in order, as many as the outputs asked for need."""
+    """feeds and outputs: name -> Blob. instructions: in order, as many as the outputs asked for need.
 
-    def __init__(self, net: Net | Part, types: dict[str, TensorType], outputs: list[str]):
+    find_kernel: the kernel of an operator at its moment, given those of its inputs that are constant.
+    """
+
+    def __init__(
+        self,
+        net: Net | Part,
+        types: dict[str, TensorType],
+        outputs: list[str],
+        find_kernel: FindKernel = steps.find_kernel,
+    ):
+        self._find_kernel = find_kernel
         self.feeds = {name: Blob(given) for name, given in types.items()}
         read = read_by(net.operators).union(outputs)
         current = {name: Blob(TensorType.of(value), value) for name, value in net.parameters.items() if name in read}
@@ -73,7 +87,7 @@ class Graph:
         node = step.node
         inputs = [current[name] for name in node.inputs]
         outputs = [Blob(known, known.value) for known in step.outputs]
-        kernel = steps.find_kernel(step, [blob.constant for blob in inputs])
+        kernel = self._find_kernel(step, [blob.constant for blob in inputs])
         if kernel is not None:
             reads_constants = any(inputs[position].constant is not None for position in kernel.reads)
             if reads_constants or any(blob.constant is None for blob in outputs[1:]):

@@ -8,6 +8,7 @@
 
 #include "detection.h"
 #include "program.h"
+#include "rows.h"
 
 namespace py = pybind11;
 using namespace int8;
@@ -39,6 +40,77 @@ struct Pool {
 template <class T>
 std::span<const T> all_of(const Array<T>& array) {
   return {array.data(), static_cast<size_t>(array.size())};
+}
+
+// Float images row by row: rows.h.
+void define_rows(py::module_& m) {
+  using Floats = Array<float>;
+  py::class_<rows::Activation>(m, "Activation")
+      .def(py::init([](const Floats& slopes, float low, float high) {
+             return rows::Activation{{slopes.data(), slopes.data() + slopes.size()}, low, high};
+           }),
+           py::arg("slopes"), py::arg("low"), py::arg("high"));
+
+  py::class_<rows::Program>(m, "RowProgram")
+      .def(py::init([](const std::string& kernels, const Pool& pool) {
+             return std::make_unique<rows::Program>(find_kernels(kernels), pool.threads);
+           }),
+           py::arg("instruction_set"), py::arg("pool"))
+      .def(
+          "input",
+          [](rows::Program& p, int64_t channels, int64_t height, int64_t width) {
+            return p.input({channels, height, width});
+          },
+          py::arg("channels"), py::arg("height"), py::arg("width"))
+      .def(
+          "convolution",
+          [](rows::Program& p, int x, const Window& w, int64_t groups, const Floats& weights, const Floats& bias,
+             const rows::Activation& activation) {
+            return p.convolution(x, w, groups, all_of(weights), all_of(bias), activation);
+          },
+          py::arg("x"), py::arg("window"), py::arg("groups"), py::arg("weights"), py::arg("bias"),
+          py::arg("activation"))
+      .def(
+          "transposed_convolution",
+          [](rows::Program& p, int x, const Window& w, int64_t groups, const Floats& weights, const Floats& bias,
+             const rows::Activation& activation) {
+            return p.transposed_convolution(x, w, groups, all_of(weights), all_of(bias), activation);
+          },
+          py::arg("x"), py::arg("window"), py::arg("groups"), py::arg("weights"), py::arg("bias"),
+          py::arg("activation"))
+      .def("average", &rows::Program::average, py::arg("x"), py::arg("window"), py::arg("counts_padding"))
+      .def("maximum", &rows::Program::maximum, py::arg("x"), py::arg("window"))
+      .def("select", &rows::Program::select, py::arg("x"), py::arg("rows"), py::arg("columns"), py::arg("value"))
+      .def("activation", &rows::Program::activation, py::arg("x"), py::arg("activation"))
+      .def("add", &rows::Program::add, py::arg("a"), py::arg("b"), py::arg("activation"))
+      .def("concat", &rows::Program::concat, py::arg("parts"))
+      .def(
+          "unpack",
+          [](rows::Program& p, int x, const Floats& means, const Floats& noise) {
+            return p.unpack(x, all_of(means), all_of(noise));
+          },
+          py::arg("x"), py::arg("means"), py::arg("noise"))
+      .def(
+          "pack", [](rows::Program& p, int x, const Floats& means) { return p.pack(x, all_of(means)); }, py::arg("x"),
+          py::arg("means"))
+      .def("scratch_bytes", &rows::Program::scratch_bytes)
+      .def(
+          "run",
+          [](rows::Program& p, const std::vector<py::array>& inputs, py::array y, int64_t images) {
+            check_range("number of images", images, 1, int64_t{1} << 31);
+            std::vector<const float*> memory;
+            auto check = [&](const py::array& array, int node) {
+              const rows::Shape s = p.shape(node);
+              if (!(array.flags() & py::array::c_style) || array.nbytes() != images * s.channels * s.height * s.width * 4)
+                throw std::invalid_argument("an array of a size that does not fit");
+              return static_cast<float*>(const_cast<void*>(array.data()));
+            };
+            for (size_t i = 0; i < inputs.size(); i++) memory.push_back(check(inputs[i], p.inputs()[i]));
+            float* result = check(y, p.result());
+            py::gil_scoped_release release;
+            p.run(memory, result, images);
+          },
+          py::arg("inputs"), py::arg("y"), py::arg("images"));
 }
 
 }  // namespace
@@ -92,6 +164,8 @@ PYBIND11_MODULE(_int8, m) {
         return std::array<int64_t, 13>{w.images,   w.in_h,     w.in_w,       w.out_h,      w.out_w,   w.kernel_h, w.kernel_w,
                                        w.stride_h, w.stride_w, w.dilation_h, w.dilation_w, w.pad_top, w.pad_left};
       });
+
+  define_rows(m);
 
   m.def("padded_bytes", &padded_bytes, py::arg("window"), py::arg("in_channels"), py::arg("out_channels"),
         py::arg("groups"));

@@ -47,7 +47,7 @@ class PadImage(Operator):
         return x.with_shape(ordered((count, channels, *size), self.order))
 
     def compute(self, x):
-        for axis, (positions, outside) in self._sources(x.shape):
+        for axis, (positions, outside) in self.sources(x.shape):
             x = x.take(positions, axis)
             if self.mode == "constant":
                 np.moveaxis(x, axis, 0)[outside] = np.float32(self.value)
@@ -62,11 +62,11 @@ class PadImage(Operator):
             top, left, bottom, right = self.window.pads
             before, behind = ordered((0, 0, top, left), self.order), ordered((0, 0, bottom, right), self.order)
             return graph.add("Pad", x, graph.ints([*before, *behind]), mode=self.mode)
-        for axis, (positions, _) in self._sources(x.shape):
+        for axis, (positions, _) in self.sources(x.shape):
             x = graph.add("Gather", x, graph.ints(positions), axis=axis)
         return x
 
-    def _sources(self, shape):
+    def sources(self, shape):
         """(axis, (the input's pixel for each of the output's, which of those lie outside)) of both axes."""
         first = 2 if self.order == "NCHW" else 1
         for i, axis in enumerate((first, first + 1)):

@@ -48,12 +48,12 @@ class Nearest(Resize):
     passes_factors = True
 
     def compute(self, x, scales=None):
-        for axis, positions in self._sources(x.shape, scales):
+        for axis, positions in self.sources(x.shape, scales):
             x = x.take(positions, axis)
         return x
 
     def lower(self, graph, x, scales=None):
-        sources = list(self._sources(x.shape, scales and scales.type.value))
+        sources = list(self.sources(x.shape, scales and scales.type.value))
         size = [len(positions) for _, positions in sources]
         whole = all((p == np.arange(len(p)) // (len(p) / x.shape[axis])).all() for axis, p in sources)
         if self.order == "NCHW" and whole and all(n % extent == 0 for n, extent in zip(size, x.shape[2:], strict=True)):
@@ -64,7 +64,7 @@ class Nearest(Resize):
             x = graph.add("Gather", x, graph.ints(positions), axis=axis)
         return x
 
-    def _sources(self, shape, scales):
+    def sources(self, shape, scales):
         """(axis, the input's pixel for each of the output's) of both axes."""
         first = 2 if self.order == "NCHW" else 1
         size = self.size(shape[first : first + 2], scales)

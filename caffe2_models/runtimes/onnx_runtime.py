@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import onnxruntime
 
 from caffe2_common.errors import ModelError
+from caffe2_common.machine import cores
+from caffe2_models import kernels
 from caffe2_models.lowering import lower
 from caffe2_models.operators.node import all_nodes
 from caffe2_models.runtimes.onnx_tuning import tune
@@ -57,6 +59,7 @@ class OnnxRuntimeSession(StagedSession):
     def __init__(self, net, threads=None, approximate=False):
         super().__init__(net, threads)
         self.approximate = approximate
+        self._pool = None
         ranking = [node for node in all_nodes(net.operators) if node.operator.ranks]
         self._ranked = {name for node in ranking for name in node.inputs[:1]}
 
@@ -67,6 +70,24 @@ class OnnxRuntimeSession(StagedSession):
             return False
         has_elements = all(t.size for t in [*step.inputs, *step.outputs])
         return has_elements and not self._ranked.intersection(step.node.outputs)
+
+    def take(self, steps, feeds, needed):
+        """Operators on images of few channels go to kernels of our own, where these are faster."""
+        if kernels.find("RowProgram") is None or kernels.chosen_instruction_set() == "portable":
+            return super().take(steps, feeds, needed)
+        from caffe2_models.kernels import rows
+
+        part = rows.find_part(steps, self.net.parameters, feeds, needed)
+        if part is None:
+            return super().take(steps, feeds, needed)
+        return (part.start, self.compile) if part.start else (part.stop, self._compile_rows)
+
+    def _compile_rows(self, part, feeds, outputs):
+        from caffe2_models.kernels import rows
+
+        if self._pool is None:
+            self._pool = kernels.ThreadPool(self.threads or cores())
+        return rows.RowPlan(part, input_types(feeds), outputs, kernels.chosen_instruction_set(), self._pool)
 
     def compile(self, part, feeds, outputs):
         lowered = lower(part, input_types(feeds), outputs, qdq=self.approximate)

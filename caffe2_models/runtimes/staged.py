@@ -1,11 +1,11 @@
 """Runtimes that compile: a net in stages, each compiled for the exact types of what it reads.
 
-A stage is as many operators in a row as the runtime can compile. Between two stages stands one that it cannot: its
-outputs' sizes only a run tells, it runs nets of its own, or the runtime has no word for it. That one is computed as
-`reference` does, and the nets of an `If` are run in stages again. A net without such operators is one stage.
+A stage is as many operators in a row as the runtime can compile together. Between two stages may stand one that it
+cannot compile: its outputs' sizes only a run tells, it runs nets of its own, or the runtime has no word for it. That
+one is computed as `reference` does, and the nets of an `If` are run in stages again. Most nets are one stage.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,11 +21,18 @@ class Compiled(Protocol):
     def run(self, feeds: dict[str, Value]) -> dict[str, Value]: ...
 
 
+Compiler = Callable[[Part, dict[str, Value], list[str]], Compiled]
+
+
 @dataclass(frozen=True)
 class Stage:
-    """Operators up to `stop` (not included); `compiled` is None where nothing is asked of them."""
+    """Operators up to `stop` (not included); `compiled` is None where nothing is asked of them.
+
+    then_alone: whether the operator at `stop` is one that cannot be compiled.
+    """
 
     stop: int
+    then_alone: bool
     reads: list[str]
     compiled: Compiled | None
 
@@ -47,6 +54,15 @@ class StagedSession(Session):
     def compile(self, part: Part, feeds: dict[str, Value], outputs: list[str]) -> Compiled:
         """A stage for feeds of these types."""
         raise NotImplementedError
+
+    def take(
+        self, steps: list[Step], feeds: dict[str, Value], needed: Callable[[int], Set[str]]
+    ) -> tuple[int, Compiler]:
+        """How many of these operators, which can be compiled, make a stage, and what compiles that.
+
+        needed(i): the blobs that what follows the first i of them reads, or that are asked for.
+        """
+        return len(steps), self.compile
 
     def _run(self, feeds, outputs):
         blobs = dict(feeds)
@@ -75,11 +91,12 @@ class StagedSession(Session):
             stage = self._stage(nodes, position, blobs, kept)
             if stage.compiled is not None:
                 blobs.update(stage.compiled.run({name: blobs[name] for name in stage.reads}))
-            position = stage.stop + 1
             if stage.stop == len(nodes):
                 return
+            position = stage.stop + stage.then_alone
             needed = kept | read_by(nodes[position:])
-            self._run_alone(nodes[stage.stop], blobs, needed)
+            if stage.then_alone:
+                self._run_alone(nodes[stage.stop], blobs, needed)
             for name in [name for name in blobs if name not in needed]:
                 del blobs[name]
 
@@ -114,11 +131,13 @@ class StagedSession(Session):
             if not step.is_exact or not self.can_compile(step):
                 break
             steps.append(step)
-        stop = start + len(steps)
+        count, compiler = self.take(steps, feeds, lambda count: kept | read_by(nodes[start + count :]))
+        stop, then_alone = start + count, count == len(steps) and start + count < len(nodes)
+        del steps[count:]
         part = Part(self.net, nodes[start:stop])
         wanted = kept | read_by(nodes[stop:])
         outputs = [name for name in part.writes if name in wanted]
         reads = [name for name in part.reads if name in feeds]
         check_live(peak_bytes(steps, outputs, with_workspace=True))
         read = {name: feeds[name] for name in reads}
-        return Stage(stop, reads, self.compile(part, read, outputs) if outputs else None)
+        return Stage(stop, then_alone, reads, compiler(part, read, outputs) if outputs else None)

@@ -1,0 +1,157 @@
+// The loops over rows, for each instruction set.
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+#include "rows.h"
+
+#if defined(IS_X86)
+#include <immintrin.h>
+#elif defined(IS_ARM)
+#include <arm_neon.h>
+#endif
+
+namespace rows {
+
+namespace portable {
+namespace {
+
+#ifdef IS_ARM
+
+struct Floats {
+  static constexpr int kLanes = 4, kRegisters = 32, kMaxChannels = 12;
+  using Vector = float32x4_t;
+  static Vector load(const float* p) { return vld1q_f32(p); }
+  static void store(float* p, Vector v) { vst1q_f32(p, v); }
+  static Vector set(float value) { return vdupq_n_f32(value); }
+  static Vector load_even(const float* p) { return vuzp1q_f32(vld1q_f32(p), vld1q_f32(p + 4)); }
+  static void store_interleaved(float* p, Vector even, Vector odd) {
+    vst1q_f32(p, vzip1q_f32(even, odd));
+    vst1q_f32(p + 4, vzip2q_f32(even, odd));
+  }
+  static Vector add(Vector a, Vector b) { return vaddq_f32(a, b); }
+  static Vector multiply_add(Vector a, Vector b, Vector c) { return vfmaq_f32(c, a, b); }
+  static Vector larger(Vector a, Vector b) { return vmaxq_f32(a, b); }
+  static Vector smaller(Vector a, Vector b) { return vminq_f32(a, b); }
+};
+
+#else
+
+// Vectors of 16 bytes, which the compiler makes of whatever the machine has.
+struct Floats {
+  static constexpr int kLanes = 4, kRegisters = 16, kMaxChannels = 6;
+  using Vector = float __attribute__((vector_size(16)));
+  static Vector load(const float* p) {
+    Vector v;
+    std::memcpy(&v, p, sizeof v);
+    return v;
+  }
+  static void store(float* p, Vector v) { std::memcpy(p, &v, sizeof v); }
+  static Vector set(float value) { return Vector{value, value, value, value}; }
+  static Vector load_even(const float* p) { return Vector{p[0], p[2], p[4], p[6]}; }
+  static void store_interleaved(float* p, Vector even, Vector odd) {
+    for (int i = 0; i < kLanes; i++) {
+      p[2 * i] = even[i];
+      p[2 * i + 1] = odd[i];
+    }
+  }
+  static Vector add(Vector a, Vector b) { return a + b; }
+  static Vector multiply_add(Vector a, Vector b, Vector c) { return a * b + c; }
+  static Vector larger(Vector a, Vector b) { return a > b ? a : b; }
+  static Vector smaller(Vector a, Vector b) { return a < b ? a : b; }
+};
+
+#endif
+
+#include "row_loops.h"
+
+}  // namespace
+}  // namespace portable
+
+#ifdef IS_X86
+
+BEGIN_TARGET("avx2,fma")
+namespace avx2 {
+namespace {
+
+struct Floats {
+  static constexpr int kLanes = 8, kRegisters = 16, kMaxChannels = 6;
+  using Vector = __m256;
+  static Vector load(const float* p) { return _mm256_loadu_ps(p); }
+  static void store(float* p, Vector v) { _mm256_storeu_ps(p, v); }
+  static Vector set(float value) { return _mm256_set1_ps(value); }
+  static Vector load_even(const float* p) {
+    const __m256 halves = _mm256_shuffle_ps(load(p), load(p + 8), 0x88);  // 0 2 8 10 4 6 12 14
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(halves), 0xD8));
+  }
+  static void store_interleaved(float* p, Vector even, Vector odd) {
+    const __m256 low = _mm256_unpacklo_ps(even, odd), high = _mm256_unpackhi_ps(even, odd);
+    store(p, _mm256_permute2f128_ps(low, high, 0x20));
+    store(p + 8, _mm256_permute2f128_ps(low, high, 0x31));
+  }
+  static Vector add(Vector a, Vector b) { return _mm256_add_ps(a, b); }
+  static Vector multiply_add(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
+  static Vector larger(Vector a, Vector b) { return _mm256_max_ps(a, b); }
+  static Vector smaller(Vector a, Vector b) { return _mm256_min_ps(a, b); }
+};
+
+#include "row_loops.h"
+
+}  // namespace
+}  // namespace avx2
+END_TARGET
+
+#ifdef __clang__
+BEGIN_TARGET("avx512f,avx512bw,avx512dq,avx512vl")
+#else
+BEGIN_TARGET("avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512")
+#endif
+namespace avx512 {
+namespace {
+
+struct Floats {
+  static constexpr int kLanes = 16, kRegisters = 32, kMaxChannels = 12;
+  using Vector = __m512;
+  static Vector load(const float* p) { return _mm512_loadu_ps(p); }
+  static void store(float* p, Vector v) { _mm512_storeu_ps(p, v); }
+  static Vector set(float value) { return _mm512_set1_ps(value); }
+  static Vector load_even(const float* p) {
+    const __m512i even =
+        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    return _mm512_permutex2var_ps(load(p), even, load(p + 16));
+  }
+  static void store_interleaved(float* p, Vector even, Vector odd) {
+    const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    const __m512i high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    store(p, _mm512_permutex2var_ps(even, low, odd));
+    store(p + 16, _mm512_permutex2var_ps(even, high, odd));
+  }
+  static Vector add(Vector a, Vector b) { return _mm512_add_ps(a, b); }
+  static Vector multiply_add(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
+  static Vector larger(Vector a, Vector b) { return _mm512_max_ps(a, b); }
+  static Vector smaller(Vector a, Vector b) { return _mm512_min_ps(a, b); }
+};
+
+#include "row_loops.h"
+
+}  // namespace
+}  // namespace avx512
+END_TARGET
+
+#endif
+
+const Kernels& kernels_of(const int8::Kernels& set) {
+#ifdef IS_X86
+  const std::string_view name = set.name;
+  if (name.starts_with("avx512")) return avx512::kLoops;
+  if (name.starts_with("avx")) return avx2::kLoops;
+#endif
+  (void)set;
+  return portable::kLoops;
+}
+
+}  // namespace rows
