@@ -65,11 +65,11 @@ void define_rows(py::module_& m) {
       .def(
           "convolution",
           [](rows::Program& p, int x, const Window& w, int64_t groups, const Floats& weights, const Floats& bias,
-             const rows::Activation& activation) {
-            return p.convolution(x, w, groups, all_of(weights), all_of(bias), activation);
+             bool by_winograd, const rows::Activation& activation) {
+            return p.convolution(x, w, groups, all_of(weights), all_of(bias), activation, by_winograd);
           },
           py::arg("x"), py::arg("window"), py::arg("groups"), py::arg("weights"), py::arg("bias"),
-          py::arg("activation"))
+          py::arg("by_winograd"), py::arg("activation"))
       .def(
           "transposed_convolution",
           [](rows::Program& p, int x, const Window& w, int64_t groups, const Floats& weights, const Floats& bias,

@@ -28,12 +28,12 @@ struct Floats {
   static Vector load(const float* p) { return vld1q_f32(p); }
   static void store(float* p, Vector v) { vst1q_f32(p, v); }
   static Vector set(float value) { return vdupq_n_f32(value); }
-  static Vector load_even(const float* p) { return vuzp1q_f32(vld1q_f32(p), vld1q_f32(p + 4)); }
-  static void store_interleaved(float* p, Vector even, Vector odd) {
-    vst1q_f32(p, vzip1q_f32(even, odd));
-    vst1q_f32(p + 4, vzip2q_f32(even, odd));
-  }
+  static Vector even(Vector a, Vector b) { return vuzp1q_f32(a, b); }
+  static Vector odd(Vector a, Vector b) { return vuzp2q_f32(a, b); }
+  static Vector lower(Vector a, Vector b) { return vzip1q_f32(a, b); }
+  static Vector upper(Vector a, Vector b) { return vzip2q_f32(a, b); }
   static Vector add(Vector a, Vector b) { return vaddq_f32(a, b); }
+  static Vector subtract(Vector a, Vector b) { return vsubq_f32(a, b); }
   static Vector multiply_add(Vector a, Vector b, Vector c) { return vfmaq_f32(c, a, b); }
   static Vector larger(Vector a, Vector b) { return vmaxq_f32(a, b); }
   static Vector smaller(Vector a, Vector b) { return vminq_f32(a, b); }
@@ -52,14 +52,12 @@ struct Floats {
   }
   static void store(float* p, Vector v) { std::memcpy(p, &v, sizeof v); }
   static Vector set(float value) { return Vector{value, value, value, value}; }
-  static Vector load_even(const float* p) { return Vector{p[0], p[2], p[4], p[6]}; }
-  static void store_interleaved(float* p, Vector even, Vector odd) {
-    for (int i = 0; i < kLanes; i++) {
-      p[2 * i] = even[i];
-      p[2 * i + 1] = odd[i];
-    }
-  }
+  static Vector even(Vector a, Vector b) { return Vector{a[0], a[2], b[0], b[2]}; }
+  static Vector odd(Vector a, Vector b) { return Vector{a[1], a[3], b[1], b[3]}; }
+  static Vector lower(Vector a, Vector b) { return Vector{a[0], b[0], a[1], b[1]}; }
+  static Vector upper(Vector a, Vector b) { return Vector{a[2], b[2], a[3], b[3]}; }
   static Vector add(Vector a, Vector b) { return a + b; }
+  static Vector subtract(Vector a, Vector b) { return a - b; }
   static Vector multiply_add(Vector a, Vector b, Vector c) { return a * b + c; }
   static Vector larger(Vector a, Vector b) { return a > b ? a : b; }
   static Vector smaller(Vector a, Vector b) { return a < b ? a : b; }
@@ -84,16 +82,19 @@ struct Floats {
   static Vector load(const float* p) { return _mm256_loadu_ps(p); }
   static void store(float* p, Vector v) { _mm256_storeu_ps(p, v); }
   static Vector set(float value) { return _mm256_set1_ps(value); }
-  static Vector load_even(const float* p) {
-    const __m256 halves = _mm256_shuffle_ps(load(p), load(p + 8), 0x88);  // 0 2 8 10 4 6 12 14
+  static Vector in_order(Vector halves) {  // of elements 0 1 4 5 2 3 6 7
     return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(halves), 0xD8));
   }
-  static void store_interleaved(float* p, Vector even, Vector odd) {
-    const __m256 low = _mm256_unpacklo_ps(even, odd), high = _mm256_unpackhi_ps(even, odd);
-    store(p, _mm256_permute2f128_ps(low, high, 0x20));
-    store(p + 8, _mm256_permute2f128_ps(low, high, 0x31));
+  static Vector even(Vector a, Vector b) { return in_order(_mm256_shuffle_ps(a, b, 0x88)); }
+  static Vector odd(Vector a, Vector b) { return in_order(_mm256_shuffle_ps(a, b, 0xDD)); }
+  static Vector lower(Vector a, Vector b) {
+    return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b), 0x20);
+  }
+  static Vector upper(Vector a, Vector b) {
+    return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b), 0x31);
   }
   static Vector add(Vector a, Vector b) { return _mm256_add_ps(a, b); }
+  static Vector subtract(Vector a, Vector b) { return _mm256_sub_ps(a, b); }
   static Vector multiply_add(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
   static Vector larger(Vector a, Vector b) { return _mm256_max_ps(a, b); }
   static Vector smaller(Vector a, Vector b) { return _mm256_min_ps(a, b); }
@@ -119,18 +120,20 @@ struct Floats {
   static Vector load(const float* p) { return _mm512_loadu_ps(p); }
   static void store(float* p, Vector v) { _mm512_storeu_ps(p, v); }
   static Vector set(float value) { return _mm512_set1_ps(value); }
-  static Vector load_even(const float* p) {
-    const __m512i even =
-        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-    return _mm512_permutex2var_ps(load(p), even, load(p + 16));
+  static Vector even(Vector a, Vector b) {
+    return _mm512_permutex2var_ps(a, _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30), b);
   }
-  static void store_interleaved(float* p, Vector even, Vector odd) {
-    const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-    const __m512i high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-    store(p, _mm512_permutex2var_ps(even, low, odd));
-    store(p + 16, _mm512_permutex2var_ps(even, high, odd));
+  static Vector odd(Vector a, Vector b) {
+    return _mm512_permutex2var_ps(a, _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31), b);
+  }
+  static Vector lower(Vector a, Vector b) {
+    return _mm512_permutex2var_ps(a, _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23), b);
+  }
+  static Vector upper(Vector a, Vector b) {
+    return _mm512_permutex2var_ps(a, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31), b);
   }
   static Vector add(Vector a, Vector b) { return _mm512_add_ps(a, b); }
+  static Vector subtract(Vector a, Vector b) { return _mm512_sub_ps(a, b); }
   static Vector multiply_add(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
   static Vector larger(Vector a, Vector b) { return _mm512_max_ps(a, b); }
   static Vector smaller(Vector a, Vector b) { return _mm512_min_ps(a, b); }

@@ -2,9 +2,9 @@
 // region of its own, behind the definition of
 //     kLanes, kRegisters, kMaxChannels (of a block), Vector
 //     Vector load(const float*), set(float); void store(float*, Vector)
-//     Vector load_even(const float*)                          elements 0, 2, 4, ...
-//     void store_interleaved(float*, Vector even, Vector odd)
-//     Vector add(a, b), multiply_add(a, b, c)                 a + b, a * b + c
+//     Vector even(a, b), odd(a, b)                            every other element of both, one after the other
+//     Vector lower(a, b), upper(a, b)                         the halves of a0, b0, a1, b1, ...
+//     Vector add(a, b), subtract(a, b), multiply_add(a, b, c)   a + b, a - b, a * b + c
 //     Vector larger(a, b), smaller(a, b)                      b where either is no number
 
 using Vector = Floats::Vector;
@@ -22,19 +22,23 @@ constexpr int tile_vectors(int sums) {
 template <int kStride>
 INLINE_FUNCTION Vector load_pixels(const float* x, int64_t stride) {
   if constexpr (kStride == 1) return Floats::load(x);
-  if constexpr (kStride == 2) return Floats::load_even(x);
+  if constexpr (kStride == 2) return Floats::even(Floats::load(x), Floats::load(x + kLanes));
   float pixels[kLanes];
   for (int i = 0; i < kLanes; i++) pixels[i] = x[i * stride];
   return Floats::load(pixels);
 }
 
-INLINE_FUNCTION Vector activated(Vector products, const Multiplication& m, int channel) {
-  Vector sum = Floats::add(products, Floats::set(m.bias[channel]));
-  if (m.slopes != nullptr) {
+INLINE_FUNCTION Vector activated(Vector products, float bias, const float* slope, float low, float high) {
+  Vector sum = Floats::add(products, Floats::set(bias));
+  if (slope != nullptr) {
     const Vector zero = Floats::set(0);
-    sum = Floats::multiply_add(Floats::smaller(zero, sum), Floats::set(m.slopes[channel]), Floats::larger(zero, sum));
+    sum = Floats::multiply_add(Floats::smaller(zero, sum), Floats::set(*slope), Floats::larger(zero, sum));
   }
-  return Floats::smaller(Floats::set(m.high), Floats::larger(Floats::set(m.low), sum));
+  return Floats::smaller(Floats::set(high), Floats::larger(Floats::set(low), sum));
+}
+
+INLINE_FUNCTION Vector activated(Vector products, const Multiplication& m, int channel) {
+  return activated(products, m.bias[channel], m.slopes != nullptr ? m.slopes + channel : nullptr, m.low, m.high);
 }
 
 // kChannels x kVectors sums from `column` on; kStride is 0 for any.
@@ -196,7 +200,9 @@ void transposed_tile(const Multiplication& m, int64_t first_phase, int64_t colum
       float* to = y + c * y_pitch + (column + v * kLanes) * m.stride_w + first_phase;
       const Vector first = activated(sums[0][c][v], m, c);
       if constexpr (kPhases == 2) {
-        Floats::store_interleaved(to, first, activated(sums[1][c][v], m, c));
+        const Vector second = activated(sums[1][c][v], m, c);
+        Floats::store(to, Floats::lower(first, second));
+        Floats::store(to + kLanes, Floats::upper(first, second));
       } else {
         float pixels[kLanes];
         Floats::store(pixels, first);
@@ -218,6 +224,59 @@ void convolve_transposed(const Multiplication& m, int64_t channels, float* y, in
     if (m.stride_w == 2) return transposed_row<c.value, 2>(m, 0, y, y_pitch, count);
     for (int64_t phase = 0; phase < m.stride_w; phase++) transposed_row<c.value, 1>(m, phase, y, y_pitch, count);
   });
+}
+
+// ---------------------------------------------------------------------------------------------- Winograd's F(4, 3)
+
+// Every fourth pixel from x, x + 1, x + 2 and x + 3 on.
+INLINE_FUNCTION void load_fourths(const float* x, Vector (&fourths)[4]) {
+  const Vector a = Floats::load(x), b = Floats::load(x + kLanes), c = Floats::load(x + 2 * kLanes),
+               d = Floats::load(x + 3 * kLanes);
+  const Vector even_low = Floats::even(a, b), even_high = Floats::even(c, d);
+  const Vector odd_low = Floats::odd(a, b), odd_high = Floats::odd(c, d);
+  fourths[0] = Floats::even(even_low, even_high);
+  fourths[1] = Floats::even(odd_low, odd_high);
+  fourths[2] = Floats::odd(even_low, even_high);
+  fourths[3] = Floats::odd(odd_low, odd_high);
+}
+
+void transform(const float* x, float* y, int64_t y_pitch, int64_t tiles) {
+  const Vector minus_four = Floats::set(-4), four = Floats::set(4), minus_five = Floats::set(-5), two = Floats::set(2);
+  for (int64_t i = 0; i < tiles; i += kLanes) {
+    Vector d[4], next[4];
+    load_fourths(x + 4 * i, d);
+    load_fourths(x + 4 * i + 4, next);
+    const Vector d4 = next[0], d5 = next[1];
+    const Vector even = Floats::multiply_add(d[2], minus_four, d4), odd = Floats::multiply_add(d[1], minus_four, d[3]);
+    const Vector near = Floats::subtract(d4, d[2]), far = Floats::multiply_add(Floats::subtract(d[3], d[1]), two, Floats::set(0));
+    float* to = y + i;
+    Floats::store(to, Floats::multiply_add(d[0], four, Floats::multiply_add(d[2], minus_five, d4)));
+    Floats::store(to + y_pitch, Floats::add(even, odd));
+    Floats::store(to + 2 * y_pitch, Floats::subtract(even, odd));
+    Floats::store(to + 3 * y_pitch, Floats::add(near, far));
+    Floats::store(to + 4 * y_pitch, Floats::subtract(near, far));
+    Floats::store(to + 5 * y_pitch, Floats::multiply_add(d[1], four, Floats::multiply_add(d[3], minus_five, d5)));
+  }
+}
+
+void transform_back(const float* m, int64_t m_pitch, const Activated& a, float* y, int64_t tiles) {
+  for (int64_t i = 0; i < tiles; i += kLanes) {
+    auto plane = [&](int64_t k) INLINE { return Floats::load(m + k * m_pitch + i); };
+    const Vector near_sum = Floats::add(plane(1), plane(2)), near = Floats::subtract(plane(1), plane(2));
+    const Vector far_sum = Floats::add(plane(3), plane(4)), far = Floats::subtract(plane(3), plane(4));
+    auto made = [&](Vector sum) INLINE { return activated(sum, a.bias, a.slope, a.low, a.high); };
+    const Vector y0 = made(Floats::add(Floats::add(plane(0), near_sum), far_sum));
+    const Vector y1 = made(Floats::multiply_add(far, Floats::set(2), near));
+    const Vector y2 = made(Floats::multiply_add(far_sum, Floats::set(4), near_sum));
+    const Vector y3 = made(Floats::add(Floats::multiply_add(far, Floats::set(8), near), plane(5)));
+    const Vector even[2] = {Floats::lower(y0, y2), Floats::upper(y0, y2)};
+    const Vector odd[2] = {Floats::lower(y1, y3), Floats::upper(y1, y3)};
+    UNROLL
+    for (int half = 0; half < 2; half++) {
+      Floats::store(y + 4 * i + 2 * half * kLanes, Floats::lower(even[half], odd[half]));
+      Floats::store(y + 4 * i + (2 * half + 1) * kLanes, Floats::upper(even[half], odd[half]));
+    }
+  }
 }
 
 // ------------------------------------------------------------------------ plain loops, for compilers to make vectors of
@@ -306,6 +365,7 @@ void pack(const float* const colours[3], const float means[3], uint32_t* RESTRIC
 }
 
 constexpr Kernels kLoops{
+    .lanes = kLanes,
     .max_channels = Floats::kMaxChannels,
     .convolve = convolve,
     .convolve_transposed = convolve_transposed,
@@ -317,6 +377,8 @@ constexpr Kernels kLoops{
     .sum_four = sum_four,
     .scale = scale,
     .pick = pick,
+    .transform = transform,
+    .transform_back = transform_back,
     .unpack = unpack,
     .pack = pack,
 };

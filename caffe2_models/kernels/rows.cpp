@@ -1,6 +1,7 @@
 #include "rows.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <limits>
 #include <numeric>
@@ -75,6 +76,15 @@ Blocks make_blocks(const Window& w, int64_t in_channels, int64_t out_channels, i
       first += channels;
     }
   return packed;
+}
+
+// Winograd's F(4, 3) along a row: tiles of four pixels by groups of three columns of the kernel, as products of planes.
+// Group g of tile i meets the pixels from 4 i + 3 g on.
+constexpr int64_t kTile = 4, kGroup = 3, kPlanes = 6;
+
+// What the planes are multiplied by of three weights.
+std::array<double, kPlanes> transformed(double a, double b, double c) {
+  return {a / 4, -(a + b + c) / 6, -(a - b + c) / 6, (a + 2 * b + 4 * c) / 24, (a - 2 * b + 4 * c) / 24, c};
 }
 
 // A row of the kernel: its number, and the input's row that it meets.
@@ -171,13 +181,16 @@ void Program::want_columns(int x, int64_t left, int64_t right) {
 }
 
 int Program::convolution(int x, const Window& w, int64_t groups, std::span<const float> weights, std::span<const float> bias,
-                         Activation activation) {
+                         Activation activation, bool by_winograd) {
   check_small(w);
   const int64_t channels = at(x).shape.channels, out_channels = static_cast<int64_t>(bias.size());
   check(w.in_h == at(x).shape.height && w.in_w == at(x).shape.width, "a window on another image");
   check_channels(channels, groups, out_channels, weights.size(), bias.size(), w.kernel_h * w.kernel_w);
   check_activation(activation, out_channels);
   x = in_ring(x);
+  const bool is_plain = groups == 1 && std::max({w.stride_h, w.stride_w, w.dilation_h, w.dilation_w}) == 1;
+  if (by_winograd && is_plain && w.kernel_w >= kGroup && kernels_.lanes < 16)
+    return winograd(x, w, weights, bias, std::move(activation));
   want_columns(x, w.pad_left, w.columns() - w.pad_left - w.in_w);
   const int64_t per_group = channels / groups;
   const auto packed = std::make_shared<const Blocks>(
@@ -201,6 +214,72 @@ int Program::convolution(int x, const Window& w, int64_t groups, std::span<const
           kernels_.convolve(m, block.channels, call.y + block.first * call.y_pitch, call.y_pitch, w.out_w);
         }
       };
+  return last();
+}
+
+int Program::winograd(int x, const Window& w, std::span<const float> weights, std::span<const float> bias,
+                      Activation activation) {
+  const int64_t channels = at(x).shape.channels, out_channels = static_cast<int64_t>(bias.size());
+  const int64_t tiles = (w.out_w + kTile - 1) / kTile, groups = (w.kernel_w + kGroup - 1) / kGroup;
+  want_columns(x, w.pad_left, kTile * tiles + 2 + kGroup * (groups - 1) - w.pad_left - w.in_w);
+
+  // Planes by number, channel and group.
+  Node& planes = reader_of({x}, {kPlanes * channels * groups, w.in_h, tiles}, [](int64_t row) { return Range{row, row + 1}; });
+  planes.make = [=, this](const Call& call) {
+    for (int64_t c = 0; c < channels; c++)
+      for (int64_t g = 0; g < groups; g++)
+        kernels_.transform(call.inputs[0].row(call.row) + c * call.inputs[0].channel_pitch - w.pad_left + kGroup * g,
+                           call.y + (c * groups + g) * call.y_pitch, channels * groups * call.y_pitch, tiles);
+  };
+
+  // As a convolution of one column with `depth` input channels for each plane: [plane][kernel_h][depth].
+  const int64_t depth = channels * groups;
+  Window by_plane = w;
+  by_plane.kernel_h = kPlanes * w.kernel_h;
+  by_plane.kernel_w = depth;
+  const auto packed = std::make_shared<const Blocks>(
+      make_blocks(by_plane, 1, out_channels, 1, kernels_.max_channels, bias, std::move(activation),
+                  [&](int64_t o, int64_t, int64_t i, int64_t j) {
+                    const int64_t plane = i / w.kernel_h, row = i % w.kernel_h, c = j / groups, first = j % groups * kGroup;
+                    auto weight = [&](int64_t column) {
+                      return column < w.kernel_w ? weights[static_cast<size_t>(
+                                                       ((o * channels + c) * w.kernel_h + row) * w.kernel_w + column)]
+                                                 : 0.0f;
+                    };
+                    return static_cast<float>(transformed(weight(first), weight(first + 1),
+                                                          weight(first + 2))[static_cast<size_t>(plane)]);
+                  }));
+  const int64_t pitch = round_up(tiles, kVector), plane_pitch = pitch * kernels_.max_channels;
+  const std::vector<float> none(static_cast<size_t>(kernels_.max_channels), 0.0f);
+  Node& sums = reader_of({last()}, {out_channels, w.out_h, w.out_w}, [w](int64_t row) { return rows_inside(w, row); });
+  sums.workspace = kPlanes * plane_pitch + kTile * pitch;
+  sums.make = [=, this](const Call& call) {
+    thread_local std::vector<Tap> taps;
+    const Image& in = call.inputs[0];
+    float* pixels = call.workspace + kPlanes * plane_pitch;
+    for (const auto& block : packed->blocks) {
+      const float* block_weights = packed->weights.data() + block.weights;
+      for (int64_t plane = 0; plane < kPlanes; plane++) {
+        taps.clear();
+        for (int64_t i = 0; i < w.kernel_h; i++)
+          if (const int64_t row = call.row - w.pad_top + i; row >= 0 && row < w.in_h)
+            taps.push_back({in.row(row) + plane * depth * in.channel_pitch,
+                            block_weights + (plane * w.kernel_h + i) * packed->row_pitch(block)});
+        const Multiplication m{.taps = taps, .in_channels = 1, .channel_pitch = 0, .weights_pitch = 0, .kernel_w = depth,
+                               .dilation_w = in.channel_pitch, .stride_w = 1, .bias = none.data(), .slopes = nullptr,
+                               .low = -std::numeric_limits<float>::infinity(),
+                               .high = std::numeric_limits<float>::infinity()};
+        kernels_.convolve(m, block.channels, call.workspace + plane * plane_pitch, pitch, tiles);
+      }
+      for (int64_t c = 0; c < block.channels; c++) {
+        const auto o = static_cast<size_t>(block.first + c);
+        const Activation& a = packed->activation;
+        const Activated activated{packed->bias[o], a.slopes.empty() ? nullptr : &a.slopes[o], a.low, a.high};
+        kernels_.transform_back(call.workspace + c * pitch, plane_pitch, activated, pixels, tiles);
+        std::memcpy(call.y + (block.first + c) * call.y_pitch, pixels, static_cast<size_t>(w.out_w) * sizeof(float));
+      }
+    }
+  };
   return last();
 }
 

@@ -66,8 +66,16 @@ struct Multiplication {
   float low, high;
 };
 
+// What a sum becomes.
+struct Activated {
+  float bias;
+  const float* slope;  // or null
+  float low, high;
+};
+
 // The loops of one instruction set.
 struct Kernels {
+  int lanes;
   int max_channels;  // of a block
   // y: `channels` rows, y_pitch apart, of a convolution. Reads up to a vector past what it needs of its input.
   void (*convolve)(const Multiplication&, int64_t channels, float* y, int64_t y_pitch, int64_t width);
@@ -83,6 +91,11 @@ struct Kernels {
   void (*sum_four)(const float* x, int64_t stride, float* y, int64_t count);
   void (*scale)(const float* factors, float* y, int64_t count);
   void (*pick)(const float* x, const int32_t* columns, float* y, int64_t count);
+  // Winograd's F(4, 3) along a row: from tiles of six pixels, each four on, to six planes. Writes whole vectors, as
+  // transform_back does.
+  void (*transform)(const float* x, float* y, int64_t y_pitch, int64_t tiles);
+  // From six planes to four pixels a tile.
+  void (*transform_back)(const float* m, int64_t m_pitch, const Activated&, float* y, int64_t tiles);
   // A colour of packed pixels: byte `colour` of each, less the mean, plus the noise where there is some.
   void (*unpack)(const uint32_t* pixels, int colour, float mean, const float* noise, float* y, int64_t count);
   // Three colours plus their means to opaque pixels, cut off below the point.
@@ -100,9 +113,11 @@ class Program {
 
   // The caller's memory: float32 [N, channels, height, width]. Packed pixels count as one channel of 4 bytes each.
   int input(Shape shape);
-  // weights: [O, C / groups, kernel_h, kernel_w].
+  // weights: [O, C / groups, kernel_h, kernel_w]. by_winograd: where vectors are short of 16 lanes and the window is one
+  // of a single group without strides and dilation, by Winograd's F(4, 3) along rows: half the multiplications, and
+  // some more rounding. (Longer vectors gain nothing by it.)
   int convolution(int x, const Window& window, int64_t groups, std::span<const float> weights, std::span<const float> bias,
-                  Activation activation);
+                  Activation activation, bool by_winograd = false);
   // The same geometry read backwards: the window's input is this node's output. weights: [C, O / groups, kernel_h, kernel_w].
   int transposed_convolution(int x, const Window& window, int64_t groups, std::span<const float> weights,
                              std::span<const float> bias, Activation activation);
@@ -145,6 +160,8 @@ class Program {
 
   const Node& at(int node) const;
   Node& reader_of(std::vector<int> reads, Shape shape, std::function<Range(int64_t)> needs);
+  int winograd(int x, const Window& window, std::span<const float> weights, std::span<const float> bias,
+               Activation activation);
   int in_ring(int node);
   void want_columns(int node, int64_t left, int64_t right);
   int last() const { return static_cast<int>(nodes_.size()) - 1; }

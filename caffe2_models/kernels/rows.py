@@ -128,7 +128,9 @@ def convolution(step, constants):
     if window is None or constants[1] is None or bias is None or not suits(step):
         return None
     activation = Activation(low=0.0) if step.node.type == "ConvRelu" else Activation()
-    return active_stage("convolution", window, operator.group, constants[1], bias, activation=activation)
+    by_winograd = "NNPACK" in step.node.engine  # as Caffe2 computes it then
+    arguments = (window, operator.group, constants[1], bias, by_winograd)
+    return active_stage("convolution", *arguments, activation=activation)
 
 
 def suits(step: Step) -> bool:

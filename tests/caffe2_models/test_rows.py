@@ -33,11 +33,12 @@ def examples(count):
     return settings(max_examples=count, suppress_health_check=quiet)
 
 
-def make_net(operators, parameters, inputs=("x",)) -> Net:
+def make_net(operators, parameters, engine="") -> Net:
     """operators: (type, inputs, arguments), each of which writes its place: y0, y1, ..."""
-    predict = caffe2_pb2.NetDef(name="rows", external_input=[*inputs, *parameters])
+    predict = caffe2_pb2.NetDef(name="rows", external_input=["x", *parameters])
     for i, (kind, read, arguments) in enumerate(operators):
         add_operator(predict, kind, read, [f"y{i}"], **arguments)
+        predict.op[i].engine = engine
     predict.external_output.append(f"y{len(operators) - 1}")
     return Net(predict, make_init(parameters))
 
@@ -92,6 +93,22 @@ def test_convolution(window, size, images, channels, out_channels, group, dilati
     absolute = make_net([("Conv", ["x", *parameters], arguments)], {k: np.abs(v) for k, v in parameters.items()})
     magnitude = reference(absolute, {"x": np.abs(feeds["x"])})
     assert_near(run_rows(net, feeds), reference(net, feeds), magnitude, weight[0].size)
+
+
+@examples(60)
+@given(st.tuples(st.integers(1, 4), st.integers(3, 10)), st.tuples(*[st.integers(0, 4)] * 4),
+       st.tuples(st.integers(1, 9), WIDTHS), st.integers(1, 9), st.integers(1, 24), SEEDS)  # fmt: skip
+def test_convolution_by_winograd(kernel, pads, size, channels, out_channels, seed):
+    """Where a net names NNPACK. F(4, 3) makes up to 48 times as much of a rounding, and rounds twelve times more."""
+    size = tuple(max(s, k - a - b) for s, k, a, b in zip(size, kernel, pads[:2], pads[2:], strict=True))
+    rng = np.random.default_rng(seed)
+    weight = rng.normal(0, 1, (out_channels, channels, *kernel)).astype(np.float32)
+    parameters = {"w": weight, "b": rng.normal(0, 1, out_channels).astype(np.float32)}
+    net = make_net([("Conv", ["x", "w", "b"], dict(kernels=kernel, pads=pads))], parameters, engine="NNPACK")
+    feeds = {"x": rng.normal(0, 1, (1, channels, *size)).astype(np.float32)}
+    terms = weight[0].size
+    magnitude = np.abs(weight).sum(axis=(1, 2, 3)).max() * np.abs(feeds["x"]).max() + 3
+    assert_near(run_rows(net, feeds), reference(net, feeds), 48 * magnitude, terms + 12)
 
 
 @examples(80)
@@ -169,7 +186,7 @@ def test_activations(kind, before):
     np.testing.assert_array_equal(run_rows(net, {"x": x}), reference(net, {"x": x}))
 
 
-def image_net(rng, noise=True) -> Net:
+def image_net(rng, engine="") -> Net:
     """A style transfer net, in small."""
 
     def normal(*shape):
@@ -177,7 +194,7 @@ def image_net(rng, noise=True) -> Net:
 
     parameters = {
         "mean": np.array([100, 110, 120], np.float32),
-        "__CAFFE2_STYLIZER_NOISE__": normal(41) * np.float32(noise),
+        "__CAFFE2_STYLIZER_NOISE__": normal(41),
         **{
             "w0": normal(12, 3, 5, 5) / 9,
             "b0": normal(12),
@@ -200,12 +217,13 @@ def image_net(rng, noise=True) -> Net:
         ("PRelu", ["y8", "s2"], {}),
         (BYTES, ["y9", "mean"], {}),
     ]
-    return make_net(operators, parameters)
+    return make_net(operators, parameters, engine)
 
 
-def test_image_to_image():
+@pytest.mark.parametrize("engine", ["", "NNPACK,MOBILE"])
+def test_image_to_image(engine):
     """From bytes to bytes: none differs by more than the one of a value that is cut off right at a whole number."""
-    net, rng = image_net(np.random.default_rng(0)), np.random.default_rng(1)
+    net, rng = image_net(np.random.default_rng(0), engine=engine), np.random.default_rng(1)
     image = rng.integers(0, 256, (2, 96, 180, 4)).astype(np.uint8)
     have, want = run_rows(net, {"x": image}), reference(net, {"x": image})
     assert have.dtype == np.uint8 and (want[..., :3] % 255 > 0).any()
