@@ -36,6 +36,7 @@ class Arguments:
     ):
         self.inputs = tuple(op.input)  # the blobs' names
         self.outputs = tuple(op.output)
+        self.engine = op.engine
         self.bodies = bodies or {}
         self.weights = weights
         self._protos: dict[str, caffe2_pb2.Argument] = {}

@@ -30,15 +30,22 @@ lowering, though ONNX has `Loop` and, for the usual steps, `LSTM` and `GRU`.
 
 ## Equal to the last bit, and not
 
-Int8 operators give Caffe2's bytes. Sums of float32 products (convolutions, FC, matrix products) are
-added up in Caffe2 by MKL, in an order that depends on the processor: two machines with Caffe2 differ in
-the last bits from each other, as each does from the operators here. Most results do not care. Where a
-net ranks them, scores that are equal but for a last bit change places, and boxes with them: of 100
-detections of a Mask R-CNN2Go in float32 whose regions are clipped to the image's edge, the scores are
-0.18333481 to 0.18333483, and 19 boxes of a run of Caffe2 on an Intel processor are others than those
-recorded on another machine (`onnxruntime` finds the same boxes as the former). Where it rounds to bytes,
-as style transfer's last operator does, one byte in 12,288 may be the next: there too Caffe2 itself gives
-another on another machine.
+Int8 operators give Caffe2's bytes. Sums of float32 products (convolutions, FC, matrix products) are added up in Caffe2
+by MKL, in an order that depends on the processor and on the number of threads: two machines with Caffe2 differ in the
+last bits. Most results do not care. Where a net ranks scores that are equal but for a last bit, boxes change
+places, and where it rounds to bytes, as style transfer's last operator does, one byte in thousands may be the next.
+
+`reference` therefore has an order of its own, the same everywhere (`operators/products.py`): that of MKL on a processor
+that it does not know (any but Intel's), where it adds up one rounded product after another. What a file's
+`engine` says counts: NNPACK's convolutions of one tap, or with a stride, are fused multiply-adds in the same
+order, `DEPTHWISE_3x3` is Winograd's F(2 x 2, 3 x 3), both equal to Caffe2's to the last bit; NNPACK's
+other transforms (Winograd's of 8 x 8, Fourier's) are summed as if it were not named. `FC` is summed in float64, and
+`AveragePool` in the order of Eigen's vectors of four. MKL's blocks of 112 products and what it does at the edge of a
+matrix, which depends on the number of threads, are not imitated. Two records that real Caffe2s of an AMD and an Intel
+processor disagree about, boxes of a Mask R-CNN2Go in float32 and bytes of a style transfer net, come out as on AMD's.
+
+`auto` takes `reference` for float32 nets that rank or round, at a quarter to half of `onnxruntime`'s speed; the latter
+finds other boxes where scores are equal but for a last bit.
 
 Equal scores come in the order of libstdc++'s `std::sort` and `std::partial_sort`, which Caffe2 calls and
 which are not stable: it follows from the algorithm, and is the same here
@@ -56,6 +63,7 @@ SPELLED = {
     "scalar": "`value`=0, `dtype`",
     "values": "`values`",
     "outputs": None,
+    "engine": None,
     "wiring": "`recurrent_states`, `initial_recurrent_state_ids`, `link_*`, `alias_*`, `timestep`=timestep",
 }
 

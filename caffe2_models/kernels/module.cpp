@@ -7,6 +7,7 @@
 #include <span>
 
 #include "detection.h"
+#include "ordered.h"
 #include "program.h"
 #include "rows.h"
 
@@ -119,6 +120,7 @@ PYBIND11_MODULE(_int8, m) {
   m.doc() = "Int8 kernels; see caffe2_models.kernels";
   detection::define_boxes(m);
   detection::define_regions(m);
+  ordered::define(m);
 
   m.def("instruction_sets", [] {
     std::vector<std::string> names;

@@ -7,6 +7,7 @@ import numpy as np
 
 from caffe2_common.errors import ModelError
 from caffe2_models.arguments import Arguments
+from caffe2_models.operators.products import PLAIN, Engine, convolve, multiply, winograd_depthwise
 from caffe2_models.operators.registry import Layer, Operator, operator
 from caffe2_models.operators.window import CAFFE_POOLING, MAX_DIMS, Fit, Window, pair
 from caffe2_models.tensors import TensorType
@@ -15,7 +16,7 @@ Image = tuple[int, ...]  # (N, C, H, W), or the same numbers in NHWC order; with
 
 
 def correlate(x: np.ndarray, weight: np.ndarray, fit: Fit, group: int = 1) -> np.ndarray:
-    """Convolution of x [N, C, *size] with weight [O, C / group, *kernel], summed tap by tap in x's dtype.
+    """Convolution of x [N, C, *size] with weight [O, C / group, *kernel], whole numbers of a floating dtype.
 
     Tap by tap needs no more memory than two activations; padding is zero.
     """
@@ -47,8 +48,13 @@ def tap_of(x: np.ndarray, fit: Fit, tap: int) -> np.ndarray:
     return x[tuple(seen)]
 
 
-def scatter(x: np.ndarray, weight: np.ndarray, upscaling: "Upscaling", group: int = 1) -> np.ndarray:
-    """Transposed convolution of x [N, C, H, W] with weight [C, O / group, kh, kw]."""
+def scatter(
+    x: np.ndarray, weight: np.ndarray, upscaling: "Upscaling", group: int = 1, exact: bool = False
+) -> np.ndarray:
+    """Transposed convolution of x [N, C, H, W] with weight [C, O / group, kh, kw].
+
+    exact: of whole numbers, whose sums are the same in any order.
+    """
     count, channels, height, width = x.shape
     window, (rows, columns) = upscaling.window, upscaling.size(height, width)
     per_group, (kernel_h, kernel_w), (down, across) = weight.shape[1], window.kernel, window.stride
@@ -59,7 +65,7 @@ def scatter(x: np.ndarray, weight: np.ndarray, upscaling: "Upscaling", group: in
     taps = np.ascontiguousarray(taps.transpose(3, 4, 0, 2, 1))
     for i in range(kernel_h):
         for j in range(kernel_w):
-            part = taps[i, j] @ seen
+            part = taps[i, j] @ seen if exact else multiply(taps[i, j], seen)
             reached = full[:, :, i : i + height * down : down, j : j + width * across : across]
             reached += part.reshape(count, group * per_group, height, width)
     return full[:, :, top : top + rows, left : left + columns]
@@ -148,6 +154,7 @@ class Conv(Windowed):
 
     group: int = 1
     order: str = "NCHW"
+    engine: Engine = PLAIN
 
     layer = Layer.CONVOLUTION
     parameters = ("w", "b")
@@ -160,8 +167,12 @@ class Conv(Windowed):
         return x.with_shape(ordered((count, out_channels, *self.window.fit(*size).output), self.order))
 
     def compute(self, x, weight, bias=None):
+        engine = self.engine if self.order == "NCHW" else PLAIN
         x, weight = to_nchw(x, self.order), to_nchw(weight, self.order)
-        y = correlate(x, weight, self.window.fit(*x.shape[2:]), self.group)
+        fit = self.window.fit(*x.shape[2:])
+        if engine.is_winograd(fit, self.group, x.shape[1], weight.shape[0]):
+            return winograd_depthwise(x, weight, bias, fit)
+        y = convolve(x, weight, fit, self.group, engine.is_fused(fit))
         if bias is not None:
             y += bias.reshape(-1, *[1] * (x.ndim - 2))
         return from_nchw(y, self.order)

@@ -254,7 +254,7 @@ class Int8ConvTranspose(Int8Layer):
     def compute(self, x, weight, bias):
         dtype = exact_dtype(x, weight, output_axis=3)
         image, taps = centred(x, dtype).transpose(0, 3, 1, 2), centred(weight, dtype).transpose(0, 3, 1, 2)
-        total = scatter(image, taps, Upscaling(self.window, self.adj))
+        total = scatter(image, taps, Upscaling(self.window, self.adj), exact=True)
         return self.requantize(x, weight, accumulators(total.transpose(0, 2, 3, 1), bias))
 
     output_axis = 3

@@ -7,6 +7,7 @@ import numpy as np
 
 from caffe2_common.errors import ModelError
 from caffe2_models.operators.checks import canonical_axis, flattened
+from caffe2_models.operators.products import precise_product
 from caffe2_models.operators.registry import ROW_ARGUMENTS, Layer, Operator, operator
 
 
@@ -37,7 +38,7 @@ class FC(Operator):
     def compute(self, x, weight, bias):
         axis = canonical_axis(self.axis, x.ndim)
         rows = x.reshape(flattened(x.shape, axis))
-        y = rows @ self._matrix(weight) + bias
+        y = precise_product(rows, self._matrix(weight)) + bias
         return y.reshape(*x.shape[:axis], bias.size)
 
     def lower(self, graph, x, weight, bias):

@@ -120,6 +120,7 @@ class Operator:
     refuses_content: typing.ClassVar[bool] = False  # raises ModelError for what a run brings; other runtimes would not
     lists_numbers: typing.ClassVar[bool] = False  # a vector of the input's type, whose length only a run tells
     ranks: typing.ClassVar[bool] = False  # takes the first input's values in their order: a last bit moves whole boxes
+    rounds: typing.ClassVar[bool] = False  # makes whole numbers of the first input's values: a last bit may be the next
     passes_clamps: typing.ClassVar[bool] = False  # maxima or values that move: a clamp behind it may stand before it
     passes_factors: typing.ClassVar[bool] = False  # f(t x) = t f(x) for a factor t > 0, and channels stay apart
     stands_in: typing.ClassVar[bool] = False  # a fill without content, in the place of data that a user feeds

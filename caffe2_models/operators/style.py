@@ -77,6 +77,8 @@ class StylizerPreprocess(Operator):
 class StylizerDeprocess(Operator):
     """float32 [N, 3, H, W] plus the mean to BGRA bytes, cut off below the point; opaque."""
 
+    rounds = True
+
     def infer(self, x, mean):
         check_image(x, mean, 1, COLOURS)
         count, _, height, width = x.shape

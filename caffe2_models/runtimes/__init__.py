@@ -2,6 +2,7 @@
 
 from caffe2_common.errors import ModelError
 from caffe2_models.net import Net
+from caffe2_models.operators.node import all_nodes
 from caffe2_models.runtimes.session import Session
 
 BACKENDS = ("auto", "reference", "exact", "onnxruntime", "caffe2")
@@ -53,9 +54,14 @@ def missing_kernels(net: Net, backend: str) -> str | None:
 
 
 def fastest_exact(net: Net) -> str:
-    """The name of the fastest runtime here that computes exactly what Caffe2 does."""
-    if not net.is_quantized:
-        return "onnxruntime"
+    """The name of the fastest runtime here that computes exactly what Caffe2 does.
+
+    Of float32 nets any will do, but for those in which last bits decide: without the kernels, which would take
+    minutes there, even for them.
+    """
     from caffe2_models.kernels import is_available
 
-    return "exact" if is_available() else "reference"
+    if net.is_quantized:
+        return "exact" if is_available() else "reference"
+    decide = any(node.operator.ranks or node.operator.rounds for node in all_nodes(net.operators))
+    return "reference" if decide and is_available() else "onnxruntime"

@@ -9,7 +9,7 @@ from caffe2_models.tensors import Value, check_live
 
 
 class ReferenceSession(Session):
-    """Int8 equal to Caffe2 with QNNPACK byte for byte; float32 to rounding."""
+    """Int8 equal to Caffe2 with QNNPACK byte for byte; float32 to rounding, in an order that is the same everywhere."""
 
     backend = "reference"
 

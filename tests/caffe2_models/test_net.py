@@ -8,6 +8,7 @@ from caffe2_common.preprocessing import Preprocessing
 from caffe2_models import Int8Tensor, ModelError, Net, TensorType, load_net
 from caffe2_models.build import add_fill, add_operator, make_init
 from caffe2_models.files import read_init, read_net
+from caffe2_models.kernels import is_available
 from caffe2_models.preprocessing import set_input_dims, set_preprocessing
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.runtimes import BACKENDS, fastest_exact
@@ -202,6 +203,8 @@ def test_auto_takes_the_fastest_exact_runtime():
     assert fastest_exact(Net(parse('op { type: "Relu" input: "x" output: "y" }'))) == "onnxruntime"
     quantized = Net(parse('op { type: "Int8Quantize" input: "x" output: "y" }'))
     assert fastest_exact(quantized) in ("exact", "reference")
+    boxes = Net(parse('op { type: "GenerateProposals" input: ["s", "d", "i", "a"] output: ["rois", "probs"] }'))
+    assert fastest_exact(boxes) == ("reference" if is_available() else "onnxruntime")
     with pytest.raises(ModelError, match=f"none of {', '.join(BACKENDS)}"):
         quantized.session("cuda")
 
