@@ -13,7 +13,7 @@ import numpy as np
 from caffe2_models.kernels import _int8
 from caffe2_models.kernels.graph import Graph
 from caffe2_models.net import Part, Step
-from caffe2_models.operators.window import Fit
+from caffe2_models.operators.window import Fit, Window
 from caffe2_models.tensors import TensorType, Value
 
 Constants = list[Value | None]
@@ -21,7 +21,7 @@ Constants = list[Value | None]
 UNPACK, PACK = "PackedInt8BGRANHWCToNCHWCStylizerPreprocess", "BRGNCHWCToPackedInt8BGRAStylizerDeprocess"
 
 # Where convolutions are faster here than in ONNX Runtime (docs/speed.md). Its vectors go along channels.
-MAX_CHANNELS = 24
+MAX_CHANNELS = {"Conv": 24, "ConvRelu": 24, "ConvTranspose": 64}  # that they make
 LEAST_MACS = 1 << 22  # of all of them together: below, what it takes to hand over images counts
 
 # What a ring of rows may take.
@@ -95,13 +95,13 @@ def register(*types: str):
 def find_stage(step: Step, constants: Constants) -> Stage | None:
     """The stage of an operator at its moment, or None."""
     node = step.node
-    if node.type not in STAGES or not is_image(step.inputs[0]) or getattr(node.operator, "order", "NCHW") != "NCHW":
+    if node.type not in STAGES or not is_image(step.inputs[0]) or getattr(node.operator, "order", "") == "NHWC":
         return None
     with node.context():
         found = STAGES[node.type](step, constants)
-    if found is None or len(step.outputs) != 1 or any(constants[position] is not None for position in found.reads):
+    if found is None or any(constants[position] is not None for position in found.reads):
         return None
-    images = [*(step.inputs[position] for position in found.reads), *step.outputs]
+    images = [*(step.inputs[position] for position in found.reads), step.outputs[0]]
     is_packed = node.type in (UNPACK, PACK)
     return found if all(is_image(x) and (x.dtype == np.float32 or is_packed) for x in images) else None
 
@@ -137,7 +137,7 @@ def suits(step: Step) -> bool:
     """Whether vectors along pixels have more in them than vectors along channels would."""
     operator: Any = step.node.operator
     channels, group = step.outputs[0].shape[1], operator.group
-    return channels <= MAX_CHANNELS and (group == 1 or channels > group)
+    return channels <= MAX_CHANNELS[step.node.type] and (group == 1 or channels > group)
 
 
 def bias_of(step: Step, constants: Constants) -> Any:
@@ -167,6 +167,18 @@ def transposed_convolution(step, constants):
     if window is None or constants[1] is None or bias is None or not suits(step):
         return None
     return active_stage("transposed_convolution", window, operator.group, constants[1], bias, activation=Activation())
+
+
+@register("SpatialBN", "AffineChannel")
+def scale(step, constants):
+    """A depthwise convolution of one tap."""
+    operator: Any = step.node.operator
+    if any(value is None for value in constants[1:]):
+        return None
+    factors, terms = operator.factors(*constants[1:])
+    pixel = make_window(Window(kernel=(1, 1)).fit(*step.inputs[0].shape[2:]), step.inputs[0].shape[2:])
+    arguments = (pixel, len(factors), factors.reshape(-1, 1, 1, 1), terms, False)
+    return active_stage("convolution", *arguments, activation=Activation())
 
 
 @register("AveragePool", "MaxPool")
@@ -226,6 +238,19 @@ def add(step, constants):
     if len(step.inputs) != 2 or step.inputs[0].shape != step.inputs[1].shape:
         return None
     return active_stage("add", activation=Activation(), reads=(0, 1))
+
+
+@register("Concat", "DepthConcat")
+def concat(step, constants):
+    operator: Any = step.node.operator
+    if operator.add_axis or operator.along(4) != 1:
+        return None
+    reads = tuple(range(len(step.inputs)))
+
+    def emit(program, reads, activation):
+        return program.concat(reads)
+
+    return Stage(emit, reads)
 
 
 @register(UNPACK)
@@ -302,8 +327,9 @@ def find_part(
         for end in range(stop, start, -1):
             if not is_worthwhile(steps[start:end], steps):
                 break
-            written = {name for step in steps[start:end] for name in step.node.outputs}
-            if len(written & needed(end)) == 1:
+            firsts = {step.node.outputs[0] for step in steps[start:end]}
+            others = {name for step in steps[start:end] for name in step.node.outputs[1:]}
+            if len(firsts & needed(end)) == 1 and not others & needed(end):
                 return range(start, end)
     return None
 

@@ -45,10 +45,14 @@ class SpatialBN(Operator):
         check_channel_vectors(x, self.order, scale, bias, mean, variance)
         return x.with_shape(x.shape)
 
-    def compute(self, x, *vectors):
+    def factors(self, *vectors):
+        """(factor, term) of each channel"""
         scale, bias, mean, variance = (vector.ravel() for vector in vectors)
         alpha = scale / np.sqrt(variance + np.float32(self.epsilon))
-        beta = bias - alpha * mean
+        return alpha, bias - alpha * mean
+
+    def compute(self, x, *vectors):
+        alpha, beta = self.factors(*vectors)
         shape = channel_shape(x.ndim, self.order)
         return x * alpha.reshape(shape) + beta.reshape(shape)
 
@@ -68,6 +72,10 @@ class AffineChannel(Operator):
     def infer(self, x, scale, bias):
         check_channel_vectors(x, self.order, scale, bias)
         return x.with_shape(x.shape)
+
+    def factors(self, scale, bias):
+        """(factor, term) of each channel"""
+        return scale.ravel(), bias.ravel()
 
     def compute(self, x, scale, bias):
         shape = channel_shape(x.ndim, self.order)

@@ -37,7 +37,8 @@ def make_net(operators, parameters, engine="") -> Net:
     """operators: (type, inputs, arguments), each of which writes its place: y0, y1, ..."""
     predict = caffe2_pb2.NetDef(name="rows", external_input=["x", *parameters])
     for i, (kind, read, arguments) in enumerate(operators):
-        add_operator(predict, kind, read, [f"y{i}"], **arguments)
+        outputs = [f"y{i}", f"split{i}"] if kind == "Concat" else [f"y{i}"]
+        add_operator(predict, kind, read, outputs, **arguments)
         predict.op[i].engine = engine
     predict.external_output.append(f"y{len(operators) - 1}")
     return Net(predict, make_init(parameters))
@@ -184,6 +185,27 @@ def test_activations(kind, before):
     if before != "Conv":
         x[:, :, 0, :4] = [0, np.inf, 0 if before == "MaxPool" else -np.inf, np.nan]  # a largest value is a number
     np.testing.assert_array_equal(run_rows(net, {"x": x}), reference(net, {"x": x}))
+
+
+def test_branches_that_meet():
+    """A batch normalization, and parts of an image that are joined."""
+    rng = np.random.default_rng(0)
+    parameters = {name: rng.uniform(0.5, 2, 6).astype(np.float32) for name in ("s", "b", "m", "v", "t", "u")}
+    parameters["w"] = rng.normal(0, 1, (4, 13, 3, 3)).astype(np.float32)
+    operators = [
+        ("SpatialBN", ["x", "s", "b", "m", "v"], dict(is_test=1)),
+        ("Relu", ["y0"], {}),
+        ("MaxPool", ["x"], dict(kernel=3, pad=1)),
+        ("AffineChannel", ["y2", "t", "u"], {}),
+        ("Conv", ["x", "p"], dict(kernel=1)),
+        ("Concat", ["y1", "y4", "y3"], {}),
+        ("Conv", ["y5", "w"], dict(kernel=3, pad=1)),
+    ]
+    parameters["p"] = rng.normal(0, 1, (1, 6, 1, 1)).astype(np.float32)
+    net = make_net(operators, parameters)
+    feeds = {"x": rng.normal(0, 1, (2, 6, 40, 33)).astype(np.float32)}
+    want = reference(net, feeds)
+    np.testing.assert_allclose(run_rows(net, feeds, 2), want, rtol=0, atol=117 * EPSILON * 2 * np.abs(want).max())
 
 
 def image_net(rng, engine="") -> Net:
