@@ -17,7 +17,6 @@ from caffe2_models.lowering import Lowered, lower
 from caffe2_models.preprocessing import get_preprocessing
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.runtimes.session import input_types
-from caffe2_models.tensors import TensorType
 from exporters.int8_comparison import Int8Report, compare_int8
 from exporters.onnx_files import set_onnx_preprocessing
 from exporters.qlinear import to_qlinear
@@ -58,11 +57,13 @@ def lowered_model(net: Net, shapes: Mapping[str, Sequence[int]], int8: Int8Form)
 
 def compare_onnx(net: Net, model: onnx.ModelProto, samples: Sequence[Sample], form: Int8Form) -> Int8Report:
     """Run an int8 net, and its ONNX form by ONNX Runtime, on the same inputs; all quantized blobs are compared."""
-    types = net.infer_types({name: TensorType(array.shape) for name, array in samples[0].feeds.items()})
+    types = net.infer_types(net.input_types({name: array.shape for name, array in samples[0].feeds.items()}))
     blobs = [name for node in model.graph.node for name in node.output if name in types and types[name].is_quantized]
     with_blobs = _with_outputs(model, blobs)
     report = compare_int8(net, FORM_NAMES[form], samples, blobs, lambda samples: run_onnx(with_blobs, samples))
-    return report if form == "exact" else report.with_step_alone(_largest_step_alone(net, samples[0], form))
+    if form == "exact" and report.differing == 0:
+        return report
+    return report.with_step_alone(_largest_step_alone(net, samples[0], form))
 
 
 def _largest_step_alone(net: Net, sample: Sample, form: Int8Form) -> int:
@@ -77,7 +78,7 @@ def _largest_step_alone(net: Net, sample: Sample, form: Int8Form) -> int:
         if known and isinstance(values[output], Int8Tensor):
             proto = caffe2_pb2.NetDef(op=[node.proto], external_input=node.inputs, external_output=[output])
             feeds = {name: values[name] for name in node.inputs if name in values}
-            alone = _model(lower(Net(proto, net.init), input_types(feeds), qdq=True))
+            alone = _model(lower(Net(proto, net.init), input_types(feeds), qdq=form != "exact"))
             if form == "qlinear":
                 to_qlinear(alone)
             bytes_of = {name: v.data if isinstance(v, Int8Tensor) else v for name, v in feeds.items()}

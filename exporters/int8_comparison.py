@@ -9,6 +9,8 @@ from caffe2_models import Int8Tensor, Net
 from caffe2_models.tensors import TensorType
 from exporters.verification import TOLERANCE, Sample
 
+NEAR = 0.05  # of the largest output: what steps that a few bytes are off by may add up to
+
 # Runs the other form on samples: for each, the bytes of the quantized blobs and the values of the others, by name.
 Run = Callable[[Sequence[Sample]], Sequence[Mapping[str, np.ndarray]]]
 
@@ -36,8 +38,14 @@ class Int8Report:
 
     @property
     def equal(self) -> bool:
-        """Whether all bytes are equal, and a float output but for the rounding of float32 sums."""
-        return self.differing == 0 and self.output <= TOLERANCE * self.largest_output
+        """Whether all bytes are equal, and a float output but for the rounding of float32 sums.
+
+        Where float operators between bytes round otherwise in another runtime, a byte may be the next: then each
+        operator alone gives equal bytes, and the output is near.
+        """
+        if self.differing == 0:
+            return self.output <= TOLERANCE * self.largest_output
+        return self.step_alone == 0 and self.output <= NEAR * self.largest_output
 
     def __str__(self) -> str:
         start = f"{self.form} against the int8 net, {self.images} images: "
@@ -57,7 +65,7 @@ class Int8Report:
 
 def compare_int8(net: Net, form: str, samples: Sequence[Sample], blobs: Sequence[str], run: Run) -> Int8Report:
     """Compare quantized blobs, and the first output, of the net and of another form of it."""
-    types = net.infer_types({name: TensorType(array.shape) for name, array in samples[0].feeds.items()})
+    types = net.infer_types(net.input_types({name: array.shape for name, array in samples[0].feeds.items()}))
     exact, output = net.session(), net.outputs[0]
     steps: dict[str, int] = dict.fromkeys(blobs, 0)
     values = differing = images = agreeing = 0

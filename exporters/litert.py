@@ -10,7 +10,6 @@ from caffe2_common.errors import ModelError
 from caffe2_models import Net
 from caffe2_models.runtimes import KERNELS
 from caffe2_models.runtimes.litert import open_interpreter
-from caffe2_models.tensors import TensorType
 from exporters.caffe2_to_tflite.conversion import Converted
 from exporters.int8_comparison import Int8Report, compare_int8
 from exporters.verification import Comparison, Sample, compare, run_net
@@ -64,7 +63,7 @@ def compare_float(net: Net, converted: Converted, samples: Sequence[Sample]) -> 
 
 def compare_bytes(net: Net, converted: Converted, samples: Sequence[Sample]) -> list[Int8Report]:
     """All quantized blobs in each kernel set with the net's own. Samples are single images or whole batches."""
-    types = net.infer_types({name: TensorType(array.shape) for name, array in samples[0].feeds.items()})
+    types = net.infer_types(net.input_types({name: array.shape for name, array in samples[0].feeds.items()}))
     blobs = [name for name in converted.blobs if name in types and types[name].is_quantized]
     hidden = tuple(name for name in blobs if name not in converted.outputs)
     return [

@@ -1,11 +1,12 @@
 """Caffe2 float nets to int8: nets for QNNPACK, or files for LiteRT and ONNX Runtime."""
 
 import dataclasses
+import itertools
 import math
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from caffe2_models import Net
 from caffe2_models.model_files import ModelFile
 from caffe2_models.preprocessing import get_preprocessing, set_preprocessing
 from exporters.int8 import quantizer
+from exporters.int8.batching import Feed
 from exporters.int8.calibration import Images
 from exporters.int8.measurement import Answers, compare_answers, layer_errors
 from exporters.int8.quantizer import TARGETS, Quantized, Target
@@ -32,6 +34,7 @@ from exporters.int8.targets import make_file
 from runtime_lut.estimate import DEFAULT_DEVICE, Estimator
 from runtime_lut.latency import net_latency
 from validate.calibration import FolderImages, open_images
+from validate.examples import holds_examples, open_examples
 
 MEASURED_IMAGES = 16  # whose activations are compared layer by layer
 WORST_LAYERS = 5  # that a result prints; its report has all
@@ -39,6 +42,7 @@ BACKGROUND_OUTPUTS = 1001  # ImageNet's 1000 classes behind one for the backgrou
 HELD_OUT = 5  # every 5th image judges in place of calibrating, where the folder has no others
 LEAST_HELD_OUT = 10  # images, or else all calibrate, and judge
 MOST_HELD_OUT = 100  # of a folder's others
+OTHERS = "; of other nets give --calibration-data F.npz, whose arrays [n, ...] are called after the inputs"
 
 Data = str | os.PathLike[str] | Images
 
@@ -121,32 +125,31 @@ class QuantizeResult:
 def quantize(
     source: Net | str | os.PathLike[str], calibration_data: Data, options: QuantizeOptions | None = None
 ) -> QuantizeResult:
-    """The int8 form of a float net whose one input is images, measured against the float net.
+    """The int8 form of a float net, measured against the float net.
 
     source: a Caffe2 net, its folder, predict file or prefix, or an ONNX file. calibration_data: a folder of images, in
-    class folders or not, or the images themselves, float32 [channels, height, width] each, as the net takes them.
+    class folders or not, or the images themselves, float32 [channels, height, width] each, as the net takes them. Of a
+    net with several inputs, or one that is no image: an .npz file or a folder of some (`validate.examples`), or the
+    examples themselves, each a mapping from the inputs' names to arrays without the axis of examples.
     Raises ModelError for a net or images that cannot be read, a net that cannot be quantized, and a runtime that is
     missing.
     """
     options = options or QuantizeOptions()
     recipe = find_recipe(options.recipe) if isinstance(options.recipe, str) else options.recipe
     net = read_net(source)
-    shape = image_shape(net, options.img_size)
-    preprocessing = options.applied_to(get_preprocessing(net.predict) or Preprocessing(), size_of(shape))
-    images = _images(calibration_data, options.calibration_images, preprocessing, shape[1], options.max_pixels)
+    images, shapes, preprocessing = _inputs(net, calibration_data, options.calibration_images, options)
     others = held_out = None
     if options.evaluation_data is not None:
-        data, count = options.evaluation_data, options.evaluation_images
-        others = _images(data, count, preprocessing, shape[1], options.max_pixels)
+        others = _inputs(net, options.evaluation_data, options.evaluation_images, options)[0]
     elif options.hold_out:
         images, held_out = _hold_out(images)
     started = time.monotonic()
-    shapes = {net.inputs[0]: shape}
     quantized = quantizer.quantize(net, images, recipe, shapes, options.threads, options.target)
     seconds = time.monotonic() - started
-    set_preprocessing(quantized.net.predict, preprocessing)
+    if preprocessing is not None:
+        set_preprocessing(quantized.net.predict, preprocessing)
     file = None if options.target == "qnnpack" else make_file(quantized, shapes, options.target)
-    report = _measure(net, quantized, file, recipe, (images, held_out, others), seconds, options.threads)
+    report = _measure(net, quantized, file, recipe, (images, held_out, others), shapes, seconds, options.threads)
     report = dataclasses.replace(report, target=options.target)
     return QuantizeResult(net=quantized.net, report=report, max_drop=options.max_drop, file=file)
 
@@ -162,10 +165,12 @@ def image_shape(net: Net, size: Size | None = None) -> tuple[int, int, int, int]
     except ModelError as error:
         raise ModelError(f"{error} (--img-size N or HxW)") from None
     if len(shapes) != 1:
-        raise ModelError(f"{net.name or 'net'}: inputs {', '.join(shapes)}; expected a net with one input, an image")
+        raise ModelError(
+            f"{net.name or 'net'}: inputs {', '.join(shapes)}; images are for a net with one input{OTHERS}"
+        )
     (shape,) = shapes.values()
     if len(shape) != 4:
-        raise ModelError(f"{net.name or 'net'}: input of shape {list(shape)}; expected an image")
+        raise ModelError(f"{net.name or 'net'}: input of shape {list(shape)}, which is no image{OTHERS}")
     return (1, shape[1], shape[2], shape[3])
 
 
@@ -185,12 +190,29 @@ def labels_for(net: Net, images: Images, shape: tuple[int, ...]) -> np.ndarray |
     return labels if fits else None
 
 
-def _images(data: Data, limit: int | None, preprocessing: Preprocessing, channels: int, max_pixels: int) -> Images:
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def _inputs(
+    net: Net, data: Data, limit: int | None, options: QuantizeOptions
+) -> tuple[Images, Shapes, Preprocessing | None]:
+    """What a net is fed with: images, the inputs' shapes for one, and how images are preprocessed."""
+    recorded = get_preprocessing(net.predict)
     if not isinstance(data, str | os.PathLike):
-        return data
-    if not Path(data).is_dir():
-        raise ModelError(f"{os.fspath(data)}: no such folder of calibration images")
-    return open_images(data, limit, preprocessing, channels, max_pixels)
+        for example in itertools.islice(data, 1):
+            if isinstance(example, Mapping):
+                return data, {name: (1, *array.shape) for name, array in example.items()}, recorded
+    elif holds_examples(data):
+        types = net.input_types(dict.fromkeys(net.inputs, ()))
+        examples = open_examples(data, {name: kind.dtype for name, kind in types.items()}, limit)
+        return examples, examples.shapes, recorded
+    shape = image_shape(net, options.img_size)
+    preprocessing = options.applied_to(recorded or Preprocessing(), size_of(shape))
+    if isinstance(data, str | os.PathLike):
+        if not Path(data).exists():
+            raise ModelError(f"{os.fspath(data)}: no such folder of calibration images")
+        data = open_images(data, limit, preprocessing, shape[1], options.max_pixels)
+    return data, {net.inputs[0]: shape}, preprocessing
 
 
 @dataclass(frozen=True)
@@ -203,7 +225,7 @@ class _Part:
     def __len__(self) -> int:
         return len(self.positions)
 
-    def __iter__(self) -> Iterator[np.ndarray]:
+    def __iter__(self) -> Iterator[Feed]:
         chosen = set(self.positions.tolist())
         return (image for position, image in enumerate(self.images) if position in chosen)
 
@@ -236,18 +258,19 @@ def _measure(
     file: ModelFile | None,
     recipe: Recipe,
     parts: tuple[Images, Images | None, Images | None],
+    shapes: Shapes,
     seconds: float,
     threads: int | None,
 ) -> Report:
     """The report of a quantization. parts: the images that calibrate, those held out, others."""
     images, held_out, others = parts
-    int8, shape = quantized.net, image_shape(quantized.net)
+    int8, shape = quantized.net, shapes[net.inputs[0]]
     answering: Net | ModelFile = file or int8
     if file is None:
         kinds = [node.type for node in int8.operators]
         nbytes = sum(kind.nbytes for kind in int8.parameter_types.values())
     else:
-        costs = file.cost(file.input_shapes(size_of(shape)))
+        costs = file.cost(file.input_shapes(size_of(shape) if len(shape) == 4 else None))
         kinds, nbytes = [row.type for row in costs.operators], costs.weight_bytes
     first = [image for image, _ in zip(images, range(MEASURED_IMAGES), strict=False)]
 
@@ -270,14 +293,14 @@ def _measure(
         calibration=answers(images),
         held_out=None if held_out is None else answers(held_out),
         evaluation=None if others is None else answers(others),
-        latency=_estimated_latency(int8) if file is None else None,
+        latency=_estimated_latency(int8, shapes) if file is None else None,
         layers=layer_errors(quantized, first, threads),
         fine_scores=bool(quantized.scales.parts),
     )
 
 
-def _estimated_latency(net: Net) -> Latency:
+def _estimated_latency(net: Net, shapes: Shapes) -> Latency:
     """Of a net on the phone that the published latencies are of."""
-    estimate = net_latency(net, estimator=Estimator.shipped(DEFAULT_DEVICE))
+    estimate = net_latency(net, shapes, estimator=Estimator.shipped(DEFAULT_DEVICE))
     low, high = estimate.interval_us or (estimate.total_us, estimate.total_us)
     return Latency(estimate.device, estimate.total_us / 1000, low / 1000, high / 1000)

@@ -75,14 +75,14 @@ def to_onnx(source: Net | str | os.PathLike[str], options: ToOnnxOptions | None 
     if model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch":  # try the free batch too
         shapes = {name: (2, *shape[1:]) for name, shape in shapes.items()}
     preprocessing = get_preprocessing(net.predict)
+    dtypes = {name: found.dtype for name, found in net.input_types(shapes).items()}
     if not net.is_quantized:
-        dtypes = {name: found.dtype for name, found in net.input_types(shapes).items()}
         samples = make_samples(shapes, preprocessing, dtypes=dtypes)
         pairs = zip(samples, run_net(net, samples), run_onnx(model, samples), strict=True)
         found = tuple(compare("ONNX Runtime against the Caffe2 net", *pair) for pair in pairs)
         return ToOnnxResult(model=model, comparisons=found)
     exact = options.int8 == "exact"
-    drawn = [make_samples(shapes, preprocessing, seed) for seed in range(INT8_SAMPLES)]
+    drawn = [make_samples(shapes, preprocessing, seed, dtypes) for seed in range(INT8_SAMPLES)]
     tried = [sample for both in drawn for sample in (both if exact else both[-1:])]
     report = compare_onnx(net, model, tried, options.int8)
     return ToOnnxResult(model=model, comparisons=(), int8=report, exact=exact)

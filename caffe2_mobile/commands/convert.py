@@ -48,5 +48,5 @@ def parse(argv: list[str]) -> argparse.Namespace:
         raise ModelError("give either IN.onnx or --c2-init and --c2-predict; the output is named by --c2-prefix")
     if args.int8 and args.calibration_data is None:
         raise ModelError("--int8 needs --calibration-data DIR: images from which the ranges are measured")
-    quantize.require_folder(args.calibration_data)
+    quantize.require_data(args.calibration_data)
     return args

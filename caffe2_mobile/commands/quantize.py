@@ -100,7 +100,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         raise ModelError("name one net: NET, IN.onnx, or --c2-predict Q --c2-init I")
     if args.calibration_data is None:
         raise ModelError("give --calibration-data DIR: images from which the ranges are measured")
-    require_folder(args.calibration_data)
+    require_data(args.calibration_data)
     return args
 
 
@@ -112,7 +112,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--img-size", type=size, metavar="N|HxW", help="height and width, where the file leaves them free"
     )
-    parser.add_argument("--calibration-data", type=Path, metavar="DIR", help="images, in class folders or not")
+    parser.add_argument(
+        "--calibration-data",
+        type=Path,
+        metavar="DIR|F.npz",
+        help="images, in class folders or not, or arrays called after the inputs",
+    )
     parser.add_argument(
         "--calibration-images",
         type=positive,
@@ -171,9 +176,9 @@ def chosen_recipe(args: argparse.Namespace) -> Recipe:
     )
 
 
-def require_folder(path: Path | None) -> None:
-    """Raises ModelError for calibration images that are named and no folder."""
-    if path is not None and not path.is_dir():
+def require_data(path: Path | None) -> None:
+    """Raises ModelError for calibration images that are named and not there."""
+    if path is not None and not path.is_dir() and not (path.is_file() and path.suffix in (".npz", ".tar")):
         raise ModelError(f"{path}: no such folder of calibration images")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from caffe2_common.errors import ModelError
 from caffe2_common.progress import progress
-from exporters.int8.batching import batches, mixes_images
+from exporters.int8.batching import Feed, batches, feeds_of, images_in, mixes_images
 from exporters.int8.sampling import Positions, apply_rows, draw_positions, read_inputs
 from exporters.int8.statistics import Statistics
 from exporters.layers import Blob, Graph, Layer, write_net
@@ -20,17 +20,21 @@ BATCH_BYTES = 1 << 27  # of a batch's activations
 SAMPLES = 4096  # pixels of each layer, over all images
 PIXELS = 1 << 16  # values of the input that are kept
 SCORED = 256  # images whose scores are kept
+HUGE = 1e30  # beyond what a layer makes
 
 
 FLATTENING = ("Flatten", "Reshape", "Squeeze")
 
 
 class Images(Protocol):
-    """Calibration images: float32 [channels, height, width] each, in the same order every time."""
+    """Calibration images: float32 [channels, height, width] each, in the same order every time.
+
+    Of a net with several inputs, or one that is no image, each is a mapping from the inputs' names to arrays.
+    """
 
     def __len__(self) -> int: ...
 
-    def __iter__(self) -> Iterator[np.ndarray]: ...
+    def __iter__(self) -> Iterator[Feed]: ...
 
 
 @dataclass
@@ -49,8 +53,8 @@ class Samples:
 class Calibration:
     """What the images show of a graph: blob -> Statistics; output blob of a layer with weights -> Samples.
 
-    Samples come from the first `sampled` images. pixels: of the input, float32 [PIXELS] at most; scores: of the classes
-    of the first images, where the net has some (`find_scores`), float32 [n, C], before a softmax.
+    Samples come from the first `sampled` images. pixels: of the inputs, float32 [PIXELS] at most; scores: of the
+    classes of the first images, where the net has some (`find_scores`), float32 [n, C], before a softmax.
     """
 
     sampled: int
@@ -78,21 +82,23 @@ def calibrate(graph: Graph, images: Images, sampled: int, threads: int | None = 
         values = np.empty((len(positions.image), len(layer.bias)), np.float32)
         result.samples[layer.output] = Samples(positions, values, np.full(len(layer.bias), layer.high))
     start, pixels, scores, source = 0, [], [], find_scores(graph)
-    each = max(PIXELS // len(images), 1)
+    names = [blob.name for blob in graph.inputs]
+    each = max(PIXELS // (len(images) * len(names)), 1)
     with progress(total=len(images), desc="calibration", unit="image") as bar:
         for batch in batches(images, batch_size(graph)):
-            values = session.run({graph.inputs[0].name: batch}, outputs=[blob.name for blob in blobs])
+            feeds = feeds_of(names, batch)
+            values = session.run(feeds, outputs=[blob.name for blob in blobs])
             for blob in blobs:
-                _require_finite(graph, blob, values[blob.name])
-                result.blobs[blob].add(_of_images(values[blob.name], blob.shape))
+                result.blobs[blob].add(_of_images(_finite(graph, blob, values[blob.name]), blob.shape))
             for layer in layers if start < sampled else ():
                 first_row = start * layer.output.shape[0]
                 _sample(layer, values[layer.inputs[0].name], result.samples[layer.output], first_row)
-            pixels += [image.ravel()[:: -(-image.size // each)].copy() for image in batch]
+            pixels += [image.ravel()[:: -(-image.size // each)].copy() for x in feeds.values() for image in x]
+            count = images_in(batch)
             if source is not None and start < SCORED:
-                scores.append(values[source.name].reshape(len(batch), -1))
-            start += len(batch)
-            bar.update(len(batch))
+                scores.append(values[source.name].reshape(count, -1))
+            start += count
+            bar.update(count)
     result.pixels = np.concatenate(pixels)
     result.scores = np.concatenate(scores) if scores else None
     return result
@@ -113,7 +119,7 @@ def find_scores(graph: Graph) -> Blob | None:
 
 def batch_size(graph: Graph) -> int:
     """Images in a batch whose activations together take about BATCH_BYTES; one where the graph mixes several."""
-    if mixes_images(write_net(graph), graph.inputs[0].shape):
+    if mixes_images(write_net(graph), {blob.name: blob.shape for blob in graph.inputs}):
         return 1
     bytes_per_image = 4 * sum(math.prod(blob.shape) for blob in graph.activations)
     return int(np.clip(BATCH_BYTES // max(bytes_per_image, 1), 1, 16))
@@ -132,9 +138,14 @@ def _sample(layer: Layer, x: np.ndarray, samples: Samples, start: int) -> None:
     samples.values[chosen] = apply_rows(layer.rows, inputs) + layer.bias
 
 
-def _require_finite(graph: Graph, blob: Blob, values: np.ndarray) -> None:
-    if not (np.isfinite(values.min(initial=0)) and np.isfinite(values.max(initial=0))):
+def _finite(graph: Graph, blob: Blob, values: np.ndarray) -> np.ndarray:
+    """The values; those that a mask puts out of a Softmax, infinite or next to it, are the others' extremes."""
+    if values.dtype.kind != "f" or max(-values.min(initial=0), values.max(initial=0)) < HUGE:
+        return values
+    if np.isnan(values).any() or blob in graph.inputs or any(blob is layer.output for layer in graph.weighted):
         raise ModelError(f"{graph.name}: {blob} is not finite on the calibration images; is their preprocessing right?")
+    seen = values[np.abs(values) < HUGE]
+    return np.clip(values, seen.min(initial=0), seen.max(initial=0))
 
 
 def _channels(shape: tuple[int, ...]) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from caffe2_common.progress import progress
 from caffe2_models import Int8Tensor, Net
 from caffe2_models.model_files import ModelFile
-from exporters.int8.batching import batches, mixes_images
+from exporters.int8.batching import Feed, batches, feeds_of, images_in, mixes_images
 from exporters.int8.calibration import Images, batch_size
 from exporters.int8.forms import FORMS
 from exporters.int8.quantizer import Quantized
@@ -214,7 +214,7 @@ def log_answers(scores: np.ndarray, are_probabilities: bool) -> np.ndarray:
     return log_probabilities(np.log(np.maximum(scores, LEAST_PROBABILITY)) if are_probabilities else scores)
 
 
-def layer_errors(result: Quantized, images: Iterable[np.ndarray], threads: int | None = None) -> list[LayerError]:
+def layer_errors(result: Quantized, images: Iterable[Feed], threads: int | None = None) -> list[LayerError]:
     """Of every layer that is computed in int8, in order; images: as many as shall be looked at."""
     graph, int8 = result.graph, result.net
     written = {name for node in int8.operators for name in node.outputs}
@@ -224,14 +224,15 @@ def layer_errors(result: Quantized, images: Iterable[np.ndarray], threads: int |
     float_session = write_net(graph).session("onnxruntime", threads)
     int8_session = _session(int8, result.layout, threads)
     for batch in batches(images, min(batch_size(graph), BATCH)):
-        real = float_session.run({graph.inputs[0].name: batch}, outputs=names)
-        quantized = int8_session.run({graph.inputs[0].name: batch}, outputs=list(likes.values()))
+        feeds = feeds_of([blob.name for blob in graph.inputs], batch)
+        real = float_session.run(feeds, outputs=names)
+        quantized = int8_session.run(feeds, outputs=list(likes.values()))
         for layer, like in likes.items():
             sums[layer.output.name].add(real[layer.output.name], as_float(quantized[like], result.layout))
     return list(_layer_errors(result, layers, sums))
 
 
-Outputs = Callable[[np.ndarray], dict[str, np.ndarray]]
+Outputs = Callable[[Feed], dict[str, np.ndarray]]
 
 
 def compare_answers(
@@ -251,18 +252,21 @@ def compare_answers(
     like = net if isinstance(net, Net) else int8
     if not isinstance(like, Net):
         raise TypeError("one of both has to be a net")
-    size = 1 if any(mixes_images(like, (1, *image.shape)) for image in itertools.islice(images, 1)) else BATCH
+    firsts = itertools.islice(images, 1)
+    shapes = [{name: (1, *x.shape) for name, x in feeds_of(like.inputs, first).items()} for first in firsts]
+    size = 1 if any(mixes_images(like, each) for each in shapes) else BATCH
     both = [outputs_of(net, like, threads), outputs_of(int8, like, threads, backend)]
     with progress(total=len(images), desc=what, unit="image") as bar:
         for batch in batches(images, size):
-            truth = None if labels is None else labels[answers.images : answers.images + len(batch)]
-            answers.add(len(batch), both[0](batch), both[1](batch), truth)
-            bar.update(len(batch))
+            count = images_in(batch)
+            truth = None if labels is None else labels[answers.images : answers.images + count]
+            answers.add(count, both[0](batch), both[1](batch), truth)
+            bar.update(count)
     return answers
 
 
 def outputs_of(net: Net | ModelFile, like: Net, threads: int | None = None, backend: str = "auto") -> Outputs:
-    """A function from images [N, C, H, W] to all outputs' values, named and laid out as those of the net `like`.
+    """A function from images, [N, C, H, W], to all outputs' values, named and laid out as those of the net `like`.
 
     backend: of a net's session.
     """
@@ -270,8 +274,8 @@ def outputs_of(net: Net | ModelFile, like: Net, threads: int | None = None, back
         return _file_outputs(net, like, threads)
     session = net.session(backend, threads)
 
-    def outputs(batch: np.ndarray) -> dict[str, np.ndarray]:
-        values = session.run({net.inputs[0]: batch}, outputs=net.outputs)
+    def outputs(batch: Feed) -> dict[str, np.ndarray]:
+        values = session.run(feeds_of(net.inputs, batch), outputs=net.outputs)
         return {name: value.dequantize() if isinstance(value, Int8Tensor) else value for name, value in values.items()}
 
     return outputs
@@ -280,12 +284,16 @@ def outputs_of(net: Net | ModelFile, like: Net, threads: int | None = None, back
 def _file_outputs(file: ModelFile, like: Net, threads: int | None) -> Outputs:
     """As many images at a time as the file is made for."""
     run = file.session(threads)
-    ((data, dims),) = file.inputs.items()
+    dims = next(iter(file.inputs.values()))
 
-    def outputs(batch: np.ndarray) -> dict[str, np.ndarray]:
-        size = dims[0] or len(batch)
-        parts = [list(run({data: batch[start : start + size]}).values()) for start in range(0, len(batch), size)]
-        wanted = like.infer_shapes({like.inputs[0]: batch.shape})
+    def outputs(batch: Feed) -> dict[str, np.ndarray]:
+        count, feeds = images_in(batch), feeds_of(like.inputs, batch)
+        size = dims[0] or count
+        parts = []
+        for start in range(0, count, size):
+            named = zip(file.inputs, like.inputs, strict=True)
+            parts.append(list(run({data: feeds[name][start : start + size] for data, name in named}).values()))
+        wanted = like.infer_shapes({name: x.shape for name, x in feeds.items()})
         joined = [np.concatenate(values) for values in zip(*parts, strict=True)]
         return {name: _as_nchw(v, wanted[name][0]) for name, v in zip(like.outputs, joined, strict=True)}
 

@@ -80,7 +80,7 @@ def pair_errors(
     """
     types, int8_types = (one.infer_types(dict.fromkeys(one.inputs, shape)) for one in (net, int8))
     likes = _find_likes(net, types, int8, int8_types)
-    sums = _summed(net, int8, likes, images, 1 if mixes_images(net, shape) else BATCH, threads)
+    sums = _summed(net, int8, likes, images, 1 if mixes_images(net, {net.inputs[0]: shape}) else BATCH, threads)
     writers = {name: node for node in int8.operators for name in node.outputs}
     return [
         _error(name, types[like].shape, int8_types[name], sums, writers, likes, int8, _original_range(net, like))

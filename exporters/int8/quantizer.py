@@ -10,6 +10,7 @@ import numpy as np
 
 from caffe2_models import Net
 from exporters.int8.assembly import Weights, Writer, assemble
+from exporters.int8.batching import stacked
 from exporters.int8.calibration import Calibration, Images, calibrate, find_scores
 from exporters.int8.channels import importances
 from exporters.int8.corrections import absorb_biases, remove_dead_channels
@@ -64,7 +65,7 @@ def quantize(
     threads: int | None = None,
     target: Target = "qnnpack",
 ) -> Quantized:
-    """The int8 form of a float net whose one input is images like these.
+    """The int8 form of a float net whose inputs are like these.
 
     For targets other than QNNPACK the net says what their file does, see `qdq`. Raises ModelError for a net that cannot
     be quantized.
@@ -109,7 +110,7 @@ def quantize(
         if parts := parts_of_scores(calibration.scores, ranges[layer.output], MARGIN * finest):
             scales.parts[layer.output] = parts
     if recipe.simulates:
-        first = np.stack([image for image, _ in zip(images, range(sampled), strict=False)])
+        first = stacked([image for image, _ in zip(images, range(sampled), strict=False)])
         limits = {layer.output: native_range(layer.weight) for layer in original.weighted}
         writer = Writer(graph, scales) if for_qnnpack else QdqWriter(graph, scales)
         weights = reconstruct(
@@ -155,7 +156,8 @@ def _ranges(graph: Graph, calibration: Calibration, recipe: Recipe, fine_scores:
                 clamp = Range(*clamp_of(layer))
                 ranges[blob] = with_room(ranges[blob], clamp, calibration.blobs[blob].images)
     if recipe.ranges == "mse":
-        ranges[graph.inputs[0]] = of_pixels(calibration.pixels)
+        if len(graph.inputs) == 1:
+            ranges[graph.inputs[0]] = of_pixels(calibration.pixels)
         if calibration.scores is not None and (scores := find_scores(graph)) is not None:
             ranges[scores] = (whole_of_scores if fine_scores else of_scores)(calibration.scores)
     return ranges

@@ -13,6 +13,7 @@ import numpy as np
 
 from caffe2_models import Int8Tensor
 from exporters.int8.assembly import Weights, Writer
+from exporters.int8.batching import Feed, feeds_of
 from exporters.int8.calibration import Calibration, Samples, batch_size
 from exporters.int8.per_channel import (
     ChannelWeight,
@@ -66,18 +67,18 @@ def reconstruct(
     importance: Mapping[Blob, np.ndarray],
     limits: Mapping[Blob, Range],
     recipe: Recipe,
-    images: np.ndarray,
+    images: Feed,
     threads: int | None = None,
     writer: Writer | QdqWriter | None = None,
 ) -> dict[Blob, Weights]:
     """Output blob -> weights of every int8 layer that has some.
 
     importance: of each output channel's error; limits: range of the original weight, by output blob. images: those that
-    the samples come from, [N, C, H, W]. writer: of the net in the target's form (default: QNNPACK's). Layers whose turn
-    comes after the recipe's seconds are rounded to the nearest step.
+    the samples come from, [N, C, H, W], or the inputs by name. writer: of the net in the target's form (default:
+    QNNPACK's). Layers whose turn comes after the recipe's seconds are rounded to the nearest step.
     """
     writer = writer or Writer(graph, scales)
-    feeds = {graph.inputs[0].name: images}
+    feeds = dict(feeds_of([blob.name for blob in graph.inputs], images))
     batch = min(batch_size(graph), BATCH)
     simulation = Simulation(writer.predict, writer.parameters, feeds, threads, writer.backend, batch)
     kind = _Rounding if isinstance(writer, Writer) else _ChannelRounding

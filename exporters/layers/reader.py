@@ -24,7 +24,8 @@ def read_graph(net: Net, input_shapes: Mapping[str, tuple[int, ...]]) -> Graph:
     if net.is_quantized:
         raise ModelError(f"{net.name or 'net'}: is quantized already; give the float net that it was made from")
     blobs = {name: constant(value, name) for name, value in net.parameters.items() if not isinstance(value, Int8Tensor)}
-    blobs |= {name: Blob((tuple(shape),) * 2, name=name) for name, shape in input_shapes.items()}
+    types = net.input_types(input_shapes)
+    blobs |= {name: Blob((kind.shape, kind.shape), dtype=kind.dtype, name=name) for name, kind in types.items()}
     graph = Graph(net.name or "net", [blobs[name] for name in input_shapes], [])
     graph.preprocessing, graph.input_dims = get_preprocessing(net.predict), get_input_dims(net.predict)
     writes_left = Counter(name for node in net.operators for name in node.outputs)

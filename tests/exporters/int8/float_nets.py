@@ -19,7 +19,7 @@ def images(rng: np.random.Generator, shape: tuple[int, ...], count: int = 8) -> 
 
 def fitting_batches(net: Net, x: np.ndarray) -> list[np.ndarray]:
     """Of the images [N, C, H, W] all at once; for a net that mixes several, each by itself, [1, C, H, W]."""
-    return list(batches(x, 1 if mixes_images(net, x.shape) else len(x)))
+    return list(batches(x, 1 if mixes_images(net, {net.inputs[0]: x.shape}) else len(x)))
 
 
 def outputs_on(net: Net, x: np.ndarray) -> dict[str, np.ndarray]:

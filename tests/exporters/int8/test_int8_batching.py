@@ -47,7 +47,7 @@ MIXING = {"recognizer": lambda: recognizer(True), "flattened": flattened, "of on
 @pytest.mark.parametrize("name", MIXING)
 def test_one_image_after_the_other(name, recipe):
     net = MIXING[name]()
-    assert mixes_images(net.net(), net.input_shape)
+    assert mixes_images(net.net(), {"data": net.input_shape})
     result, images = net.quantized(recipe), net.images()
     answers = compare_answers(net.net(), result.net, images, None)
     ((_, errors),) = answers.outputs.items()
@@ -67,7 +67,7 @@ def outputs_of(result):
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_rows_are_calibrated_as_pixels_are(recipe):
     by_rows, by_pixels = recognizer(True), recognizer(False)
-    assert not mixes_images(by_pixels.net(), by_pixels.input_shape)
+    assert not mixes_images(by_pixels.net(), {"data": by_pixels.input_shape})
     rows, pixels = (net.quantized(recipe) for net in (by_rows, by_pixels))
     ranges = [
         [(seen.low, seen.high, seen.images) for seen in (result.calibration.blobs[y] for y in outputs_of(result))]
