@@ -141,8 +141,8 @@ def _agreements(
 
 def _convert_tflite(source: str | os.PathLike[str], options: ConvertOptions) -> ConvertResult:
     """By way of ONNX, in QDQ form where the file is quantized, and compared with LiteRT."""
+    from caffe2_models.model_files.tflite_reader import read_tflite
     from exporters.tflite_to_onnx.conversion import to_onnx  # needs LiteRT
-    from exporters.tflite_to_onnx.file import read_tflite
     from exporters.tflite_to_onnx.interpreter import run_tflite
 
     file = read_tflite(source)

@@ -33,8 +33,8 @@ def from_file(path: Path) -> Net:
     from exporters.quantized_onnx import convert_quantized, is_quantized
 
     if path.suffix == ".tflite":
+        from caffe2_models.model_files.tflite_reader import read_tflite
         from exporters.tflite_to_onnx.conversion import to_onnx
-        from exporters.tflite_to_onnx.file import read_tflite
 
         model = to_onnx(read_tflite(path))
     else:

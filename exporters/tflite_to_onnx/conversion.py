@@ -7,12 +7,14 @@ from onnx import helper
 from caffe2_common.errors import ModelError, UnsupportedError
 from caffe2_common.preprocessing import KEY, Preprocessing
 from caffe2_common.sizes import size_of
+from caffe2_models.model_files.tflite_reader import File, Tensor
 from exporters.onnx_files import set_onnx_preprocessing
-from exporters.tflite_to_onnx.file import File, Tensor
 from exporters.tflite_to_onnx.graph import NCHW, Writer
 from exporters.tflite_to_onnx.operators import require_translation, translate
 
 OPSET, IR_VERSION = 18, 8
+
+READ = {np.dtype(name) for name in ("float32", "float16", "int8", "uint8", "int16", "int32", "int64", "bool")}
 
 
 def to_onnx(file: File) -> onnx.ModelProto:
@@ -21,6 +23,7 @@ def to_onnx(file: File) -> onnx.ModelProto:
     What bytes an input or output has become QuantizeLinear and DequantizeLinear behind or before it. Raises
     UnsupportedError, with all of them, for operators that have no translation.
     """
+    _require_read(file)
     writer = Writer()
     inputs = [_input(writer, tensor) for tensor in file.inputs]
     problems: list[str] = []
@@ -43,6 +46,17 @@ def to_onnx(file: File) -> onnx.ModelProto:
     if preprocessing is not None:
         set_onnx_preprocessing(model, preprocessing)
     return model
+
+
+def _require_read(file: File) -> None:
+    """Raises ModelError for what no translation reads."""
+    if file.graphs != 1:
+        raise ModelError(f"{file.graphs} graphs; expected one")
+    for tensor in file.tensors:
+        if tensor.dtype not in READ:
+            raise ModelError(f"tensor {tensor}: a type that is not read ({tensor.dtype})")
+        if tensor.is_sparse:
+            raise ModelError(f"tensor {tensor}: stored sparsely, which is not read")
 
 
 def recorded_preprocessing(file: File) -> Preprocessing | None:

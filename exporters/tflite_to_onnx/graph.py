@@ -12,7 +12,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from caffe2_common.errors import UnsupportedError
-from exporters.tflite_to_onnx.file import Quantization, Tensor
+from caffe2_models.model_files.tflite_reader import Quantization, Tensor
 
 NCHW, NHWC = (0, 3, 1, 2), (0, 2, 3, 1)  # permutations from the other one
 

@@ -6,7 +6,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from caffe2_common.errors import ModelError
-from exporters.tflite_to_onnx.file import File, Tensor
+from caffe2_models.model_files.tflite_reader import File, Tensor
 from exporters.tflite_to_onnx.graph import BYTES, NCHW, NHWC
 from exporters.verification import Sample
 

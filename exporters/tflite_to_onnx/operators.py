@@ -8,7 +8,7 @@ from ai_edge_litert import schema_py_generated as schema
 from onnx import helper, numpy_helper
 
 from caffe2_common.errors import ModelError, UnsupportedError
-from exporters.tflite_to_onnx.file import Operator, Tensor
+from caffe2_models.model_files.tflite_reader import Operator, Tensor
 from exporters.tflite_to_onnx.graph import BYTES, NCHW, NHWC, Writer
 
 Translate = Callable[[Writer, Operator], None]

@@ -11,13 +11,13 @@ from caffe2_common.errors import ModelError, UnsupportedError
 from caffe2_mobile.api.convert import convert
 from caffe2_mobile.commands.convert import main
 from caffe2_models import Int8Tensor, load_net
+from caffe2_models.model_files.tflite_reader import parse_tflite, read_tflite
 from exporters.caffe2_to_tflite import int8_operators
 from exporters.caffe2_to_tflite.conversion import to_tflite
 from exporters.caffe2_to_tflite.graph import Graph, Quantization
 from exporters.caffe2_to_tflite.requantization import Scales
 from exporters.quantized_onnx import convert_quantized, is_quantized
 from exporters.tflite_to_onnx.conversion import to_onnx
-from exporters.tflite_to_onnx.file import parse_tflite, read_tflite
 from exporters.tflite_to_onnx.interpreter import run_tflite
 from exporters.verification import Sample, run_net, run_onnx
 

@@ -16,18 +16,26 @@ from caffe2_models.model_files import naming
 from caffe2_models.tensors import MAX_BLOB_BYTES
 
 MAX_FILE_BYTES = 2 << 30  # offsets are of 32 bits
-IDENTIFIER = b"TFL3"
+IDENTIFIER = b"TFL3"  # behind the first four bytes
+CUSTOM = "CUSTOM "  # before the name of an operator that is no built-in
 
 DTYPES: dict[int, np.dtype] = {
     schema.TensorType.FLOAT32: np.dtype(np.float32),
     schema.TensorType.FLOAT16: np.dtype(np.float16),
+    schema.TensorType.FLOAT64: np.dtype(np.float64),
+    schema.TensorType.COMPLEX64: np.dtype(np.complex64),
+    schema.TensorType.COMPLEX128: np.dtype(np.complex128),
     schema.TensorType.INT8: np.dtype(np.int8),
     schema.TensorType.UINT8: np.dtype(np.uint8),
     schema.TensorType.INT16: np.dtype(np.int16),
+    schema.TensorType.UINT16: np.dtype(np.uint16),
+    schema.TensorType.UINT32: np.dtype(np.uint32),
+    schema.TensorType.UINT64: np.dtype(np.uint64),
     schema.TensorType.INT32: np.dtype(np.int32),
     schema.TensorType.INT64: np.dtype(np.int64),
     schema.TensorType.BOOL: np.dtype(np.bool_),
 }
+OTHER = np.dtype(np.void)  # texts, halves of bytes: what numpy has no element for
 OPERATORS = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
 OPTIONS = {code: name for name, code in vars(schema.BuiltinOptions).items() if isinstance(code, int) and code}
 
@@ -47,16 +55,27 @@ class Quantization:
     def is_single(self) -> bool:
         return self.scale.size == 1
 
+    @property
+    def first(self) -> tuple[float, int]:
+        """(scale, zero point), of a tensor that has one of both."""
+        return float(self.scale[0]), int(self.zero_point[0])
+
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """A tensor as it is stored (images N, H, W, C); data where it is a constant."""
+    """A tensor as it is stored (images N, H, W, C), its dtype OTHER where numpy has none.
+
+    stored_bytes: of its content in the file, 0 where the graph computes it; data: that, where it is dense and has a
+    dtype.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype
     quantization: Quantization | None
     data: np.ndarray | None
+    stored_bytes: int = 0
+    is_sparse: bool = False
 
     @property
     def rank(self) -> int:
@@ -65,6 +84,10 @@ class Tensor:
     @property
     def is_constant(self) -> bool:
         return self.data is not None
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
 
     def __str__(self) -> str:
         return self.name
@@ -101,7 +124,7 @@ class Operator:
 
 @dataclass(frozen=True)
 class File:
-    """The one graph of a file, its metadata entries by name, and all of its bytes."""
+    """The first graph of a file, how many it has, its metadata entries by name, and all of its bytes."""
 
     name: str
     content: bytes
@@ -109,6 +132,8 @@ class File:
     outputs: list[Tensor]
     operators: list[Operator]
     metadata: dict[str, bytes]
+    tensors: list[Tensor]
+    graphs: int
 
 
 def read_tflite(path: str | os.PathLike[str]) -> File:
@@ -138,8 +163,6 @@ class _Parser:
         self.text = 0  # bytes of names so far: in a sound file they do not overlap
 
     def parse(self, name: str) -> File:
-        if self.model.SubgraphsLength() != 1:
-            raise ModelError(f"{self.model.SubgraphsLength()} graphs; expected one")
         graph = self.model.Subgraphs(0)
         tensors = [self._tensor(graph.Tensors(index), index) for index in range(graph.TensorsLength())]
         kinds = [self._kind(self.model.OperatorCodes(index)) for index in range(self.model.OperatorCodesLength())]
@@ -151,6 +174,8 @@ class _Parser:
             outputs=[_at(tensors, graph.Outputs(index)) for index in range(graph.OutputsLength())],
             operators=operators,
             metadata=dict(self._metadata(index) for index in range(self.model.MetadataLength())),
+            tensors=tensors,
+            graphs=self.model.SubgraphsLength(),
         )
 
     def _text(self, text: bytes | None) -> str:
@@ -161,17 +186,20 @@ class _Parser:
 
     def _tensor(self, table: Any, index: int) -> Tensor:
         name = self._text(table.Name()) or f"tensor_{index}"
-        if table.Type() not in DTYPES:
-            raise ModelError(f"tensor {name}: a type that is not read ({table.Type()})")
-        if table.Sparsity() is not None:
-            raise ModelError(f"tensor {name}: stored sparsely, which is not read")
-        dtype = DTYPES[table.Type()]
+        dtype = DTYPES.get(table.Type(), OTHER)
         if table.ShapeLength() > 8:
             raise ModelError(f"tensor {name}: {table.ShapeLength()} dimensions")
         shape = tuple(int(table.Shape(axis)) for axis in range(table.ShapeLength()))
         if any(dim < 0 for dim in shape) or math.prod(shape) * dtype.itemsize > MAX_BLOB_BYTES:
             raise ModelError(f"tensor {name}: impossible shape {list(shape)}")
-        return Tensor(name, shape, dtype, self._quantization(table, name, shape), self._data(table, name, shape, dtype))
+        stored, is_sparse = self._content(table, name), table.Sparsity() is not None
+        data = None
+        if stored is not None and dtype != OTHER and not is_sparse:
+            if stored.nbytes != math.prod(shape) * dtype.itemsize:
+                raise ModelError(f"tensor {name}: {stored.nbytes} bytes for {dtype} {list(shape)}")
+            data = stored.view(dtype).reshape(shape)
+        nbytes = 0 if stored is None else stored.nbytes
+        return Tensor(name, shape, dtype, self._quantization(table, name, shape), data, nbytes, is_sparse)
 
     def _quantization(self, table: Any, name: str, shape: tuple[int, ...]) -> Quantization | None:
         found = table.Quantization()
@@ -188,22 +216,17 @@ class _Parser:
             raise ModelError(f"tensor {name}: {zero_point.size} zero points for {scale.size} scales")
         return Quantization(scale, np.broadcast_to(zero_point, scale.shape), axis)
 
-    def _data(self, table: Any, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | None:
-        """A constant's content, or None for what the graph computes."""
+    def _content(self, table: Any, name: str) -> np.ndarray | None:
+        """A constant's bytes, or None for what the graph computes."""
         if not 0 <= table.Buffer() < self.model.BuffersLength():
             raise ModelError(f"tensor {name}: its content is not in the file")
         buffer = self.model.Buffers(table.Buffer())
-        if buffer.DataLength() == 0:
-            return None
-        content = buffer.DataAsNumpy()
-        if content.nbytes != math.prod(shape) * dtype.itemsize:
-            raise ModelError(f"tensor {name}: {content.nbytes} bytes for {dtype} {list(shape)}")
-        return content.view(dtype).reshape(shape)
+        return buffer.DataAsNumpy() if buffer.DataLength() else None
 
     def _kind(self, code: Any) -> str:
         number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
         if number == schema.BuiltinOperator.CUSTOM:
-            return f"CUSTOM {self._text(code.CustomCode())}"
+            return f"{CUSTOM}{self._text(code.CustomCode())}"
         return OPERATORS.get(number, f"operator {number}")
 
     def _operator(self, table: Any, kinds: list[str], tensors: list[Tensor]) -> Operator:
