@@ -12,9 +12,11 @@ import onnx
 from caffe2_common.sizes import Dims, Size
 from caffe2_mobile.api.comparisons import Verified
 from caffe2_mobile.api.options import require_positive
+from caffe2_mobile.api.quantize import estimated_latency
 from caffe2_models import Net
 from caffe2_models.preprocessing import get_preprocessing
 from exporters import onnx_to_caffe2
+from exporters.int8.report import Latency
 from exporters.onnx_files import input_dtypes, load_onnx
 from exporters.quantized_onnx import QuantizedConversion, convert_quantized, is_quantized, is_quantized_anew
 from exporters.quantized_onnx.comparison import LEAST_SNR, SAME_STEPS_SNR, Agreement, compare_answers
@@ -48,11 +50,13 @@ class ConvertResult(Verified):
     """A Caffe2 net, and how near it computes what the model computes that it came from.
 
     quantized, agreements: of a model that was quantized already: what its int8 net has otherwise, and how it answers
-    (agreements of one too whose scales are computed while it runs).
+    (agreements of one too whose scales are computed while it runs). latencies: of an int8 net with layers in parts,
+    and of that with these whole.
     """
 
     net: Net = field(repr=False)
     quantized: QuantizedConversion | None = None
+    latencies: tuple[Latency, ...] = ()
     agreements: tuple[Agreement, ...] = ()
 
     @property
@@ -66,6 +70,8 @@ class ConvertResult(Verified):
         size = sum(kind.nbytes for kind in self.net.parameter_types.values())
         described = f"{len(self.net.operators)} operators ({listed}), {size / 1e6:.1f} MB of parameters"
         quantized = [str(self.quantized)] if self.quantized is not None else []
+        if self.latencies:
+            quantized.append(f"latency: {self.latencies[0]}; {self.latencies[1].ms:.1f} ms with these layers whole")
         return "\n".join([described, *quantized, *self.comparison_lines(), *self._agreement_lines()])
 
     def save(self, prefix: str | os.PathLike[str]) -> None:
@@ -116,7 +122,18 @@ def _convert_quantized(model: onnx.ModelProto, options: ConvertOptions, runtime:
     quantized = convert_quantized(model, options.img_size, options.shapes)
     judged = {"Caffe2 int8 net": "auto"}
     agreements = _agreements(quantized.net, to_qdq(model), options, judged, runtime, run, LEAST_SNR)
-    return ConvertResult(net=quantized.net, comparisons=(), quantized=quantized, agreements=agreements)
+    latencies: list[Latency] = []
+    if quantized.parts:
+        whole = convert_quantized(model, options.img_size, options.shapes, in_parts=False)
+        shapes = {name: x.shape for name, x in _samples(quantized.net, to_qdq(model), options)[0].feeds.items()}
+        latencies = [estimated_latency(made.net, shapes) for made in (quantized, whole)]
+    return ConvertResult(
+        net=quantized.net,
+        comparisons=(),
+        quantized=quantized,
+        latencies=tuple(latencies),
+        agreements=agreements,
+    )
 
 
 def _agreements(

@@ -293,13 +293,13 @@ def _measure(
         calibration=answers(images),
         held_out=None if held_out is None else answers(held_out),
         evaluation=None if others is None else answers(others),
-        latency=_estimated_latency(int8, shapes) if file is None else None,
+        latency=estimated_latency(int8, shapes) if file is None else None,
         layers=layer_errors(quantized, first, threads),
         fine_scores=bool(quantized.scales.parts),
     )
 
 
-def _estimated_latency(net: Net, shapes: Shapes) -> Latency:
+def estimated_latency(net: Net, shapes: Shapes) -> Latency:
     """Of a net on the phone that the published latencies are of."""
     estimate = net_latency(net, shapes, estimator=Estimator.shipped(DEFAULT_DEVICE))
     low, high = estimate.interval_us or (estimate.total_us, estimate.total_us)

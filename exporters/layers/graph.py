@@ -296,7 +296,7 @@ class Graph:
         read = [blob for blob in inputs if blob is not None]
         for blob in read:
             if blob.varies:
-                raise Unsupported("computes with the input's shape; export it with a fixed input size")
+                raise Unsupported("computes with the input's shape; fix it with --img-size or --shape")
         if OPERATORS[kind].carries_order:
             arguments = {**arguments, "order": "NCHW"}
         arguments = {key: value for key, value in arguments.items() if value is not None}

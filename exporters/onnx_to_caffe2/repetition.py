@@ -27,7 +27,7 @@ def repeat(graph: Graph, blob: Blob) -> Blob:
     Raises Unsupported where it is no repeated row, or its size is no input's.
     """
     if blob.row is None:
-        raise Unsupported("computes with the input's shape; export it with a fixed input size")
+        raise Unsupported("computes with the input's shape; fix it with --img-size or --shape")
     kind = blob.row.dtype.name
     summed = kind if kind in SUMS else "float32"
     whole = constant(blob.row.astype(summed))
@@ -43,7 +43,7 @@ def _zeros(graph: Graph, blob: Blob, axis: int) -> Blob:
     sizes = [shape[axis] for shape in blob.shapes]
     found = [(x, i) for x in graph.inputs for i in range(x.rank) if [shape[i] for shape in x.shapes] == sizes]
     if len({i for _, i in found}) != 1:
-        raise Unsupported("computes with the input's shape; export it with a fixed input size")
+        raise Unsupported("computes with the input's shape; fix it with --img-size or --shape")
     x, along = found[0]
     for i in range(x.rank):
         if i != along:

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import onnx
 
@@ -15,6 +15,7 @@ from exporters.layers.naming import Names
 from exporters.layers.reader import normalize_weights
 from exporters.layers.rules import DropFlattening, FuseChannelShuffle
 from exporters.onnx_to_caffe2 import read_layers
+from exporters.quantized_onnx.parts import split_depthwise
 from exporters.quantized_onnx.qdq import dequantized, to_qdq
 from exporters.quantized_onnx.scales import FuseClampOfBytes, GivenScales, Quantizations, plan, take_pairs
 from exporters.quantized_onnx.transposes import TRANSPOSE_RULES
@@ -26,13 +27,15 @@ class QuantizedConversion:
     """An int8 net, and what it is not exactly as in the model that it came from.
 
     weights: of each int8 layer, in order. islands: operators in float. rescaled: layers that compute at a coarser scale
-    than the model's, for QNNPACK refuses that one, and are brought to it.
+    than the model's, for QNNPACK refuses that one, and are brought to it. parts: how many each depthwise layer is in
+    whose channels' weights differ much.
     """
 
     net: Net
     weights: tuple[WeightCost, ...]
     islands: tuple[str, ...]
     rescaled: tuple[str, ...]
+    parts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def requantized(self) -> list[WeightCost]:
@@ -49,6 +52,9 @@ class QuantizedConversion:
                 f"{len(self.requantized)} had a scale for each channel (or none), and have one for all now: signal "
                 f"over noise {median:.1f} dB (median), {worst.snr:.1f} dB at the least ({worst.layer})"
             )
+        if self.parts:
+            total = sum(self.parts.values())
+            lines.append(f"{len(self.parts)} depthwise layers are in {total} parts of channels with like scales")
         if self.rescaled:
             lines.append(f"computed at a coarser scale that QNNPACK takes, then rescaled: {_some(self.rescaled)}")
         if self.islands:
@@ -62,12 +68,16 @@ def _some(names: tuple[str, ...], most: int = 5) -> str:
 
 
 def convert_quantized(
-    model: onnx.ModelProto, size: Size | None = None, shapes: Mapping[str, Dims] | None = None
+    model: onnx.ModelProto,
+    size: Size | None = None,
+    shapes: Mapping[str, Dims] | None = None,
+    in_parts: bool = True,
 ) -> QuantizedConversion:
     """The int8 net of a model whose activations are quantized, in QDQ form or with operators on bytes.
 
     Its inputs and outputs are real values, NCHW. Layers that the model quantizes become Int8 operators where QNNPACK
-    has them, at the model's scales; the others are islands of float. Raises UnsupportedError or ModelError as
+    has them, at the model's scales; the others are islands of float. in_parts: depthwise layers may become several
+    (`parts`), where their weights lose too much at one scale. Raises UnsupportedError or ModelError as
     `exporters.onnx_to_caffe2.convert` does.
     """
     model = to_qdq(model)
@@ -81,6 +91,7 @@ def convert_quantized(
     to_qnnpack_layers(graph)
     found = take_pairs(graph)
     rewrite(graph, [FuseClampOfBytes(found), FuseChannelShuffle(), DropFlattening()])
+    parts = split_depthwise(graph, found, constants) if in_parts else {}
     _name(graph)
     choices = plan(graph, found)
     scales = GivenScales(graph, choices, found)
@@ -96,6 +107,7 @@ def convert_quantized(
         weights=tuple(cost for _, cost in quantized.values()),
         islands=tuple(f"{layer.type} ({layer.output})" for layer in islands),
         rescaled=tuple(blob.name for blob in scales.wide),
+        parts=parts,
     )
 
 

@@ -27,8 +27,11 @@ def logic(node, a, b, *, axis=None, broadcast=None):
 @converts("Where")
 @widened
 def where(node, condition, a, b):
-    """Caffe2's has all three in one shape."""
-    return node.add("Where", broadcast(node, [condition, a, b]))
+    """Caffe2's has all three in one shape; a constant number is a vector of one there, and so are others beside it."""
+    blobs = broadcast(node, [condition, a, b])
+    if all(blob.rank == 0 for blob in blobs):
+        blobs = [x if x.is_constant else node.add("ExpandDims", [x], dims=[0]) for x in blobs]
+    return node.add("Where", blobs)
 
 
 @converts("IsNaN")

@@ -34,7 +34,7 @@ def call(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CAFFE2_PYTHON", raising=False)  # so that ONNX Runtime alone is compared with
     latency = Latency("a <phone>", 3.21, 2.5, 4.5)
-    monkeypatch.setattr("caffe2_mobile.api.quantize._estimated_latency", lambda net, shapes: latency)
+    monkeypatch.setattr("caffe2_mobile.api.quantize.estimated_latency", lambda net, shapes: latency)
 
     def call(*argv):
         monkeypatch.setattr(sys, "argv", ["onnx_to_caffe.py", *map(str, argv)])
