@@ -273,7 +273,8 @@ def _lower_step(
     node = step.node
     with node.context():
         if step.within is not None:
-            return _lower_branches(graph, step, symbols, needed, qdq)
+            lower_nets = _lower_rounds if node.operator.loops else _lower_branches
+            return lower_nets(graph, step, symbols, needed, qdq)
         if not step.is_exact:
             raise UnsupportedError("its sizes are known only when the net runs, which ONNX is not told")
         if all(found.value is not None for found in step.outputs):
@@ -319,6 +320,39 @@ def _lower_branches(
     names = graph.add("If", holds, outputs=len(results), then_branch=graphs[0], else_branch=graphs[1])
     names = names if isinstance(names, tuple) else (names,)
     return {blob: Symbol(name, results[blob]) for blob, name in zip(results, names, strict=True)}
+
+
+def _lower_rounds(
+    graph: Graph, step: Step, symbols: Mapping[str, Symbol], needed: Collection[str], qdq: bool
+) -> dict[str, Symbol]:
+    """A loop as ONNX's Loop: what it writes and reads again, or others read, is handed from round to round."""
+    node, steps, condition = step.node, list(step.within or ()), step.node.inputs[0]
+    *asking, repeated = node.bodies.values()
+    first = len(steps) - len(repeated.nodes) - sum(len(body.nodes) for body in asking)
+    reads = {condition, *needed}.union(*(body.reads for body in node.bodies.values()))
+    handed = {name: t for name, t in zip(node.outputs, step.outputs, strict=True) if name in reads}
+    if unsized := [name for name, found in handed.items() if not found.is_exact]:
+        raise UnsupportedError(f"its rounds leave {listing(unsized)} in different forms, which ONNX is not told")
+    before = _lower_steps(graph, steps[:first], symbols, reads, qdq)
+    zeros = {name: np.zeros(found.shape, found.dtype) for name, found in handed.items() if name not in before}
+    initial = [before[name] if name in before else graph.constant(zeros[name]) for name in handed]
+    with graph.apart() as nodes:
+        inside = {name: Symbol(graph.add_name(name), found) for name, found in handed.items()}
+        after = _lower_steps(graph, steps[first:], {**before, **inside}, reads, qdq)
+        holds = Symbol(graph.add("Reshape", after[condition], graph.ints([])), TensorType((), np.dtype(np.bool_)))
+        left = {name: Symbol(graph.add("Identity", after[name]), found) for name, found in handed.items()}
+    counter, held = graph.add_name("round"), graph.add_name("condition")
+    once = {counter: TensorType((), np.dtype(np.int64)), held: holds.type}
+    body = helper.make_graph(
+        nodes,
+        graph.add_name("rounds"),
+        _value_infos({**once, **{symbol.name: symbol.type for symbol in inside.values()}}),
+        _value_infos({symbol.name: symbol.type for symbol in (holds, *left.values())}),
+    )
+    starts = graph.add("Reshape", before[condition], graph.ints([]))
+    names = graph.add("Loop", None, starts, *initial, outputs=len(handed), body=body) if handed else ()
+    names = names if isinstance(names, tuple) else (names,)
+    return {blob: Symbol(name, handed[blob]) for blob, name in zip(handed, names, strict=True)}
 
 
 def _lower_steps(

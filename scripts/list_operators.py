@@ -23,10 +23,12 @@ the lists `kernels`, `strides`, `pads`, `dilations`; `legacy_pad` 1 (VALID), 2 (
 are known, and `global_pooling`. Images are in NCHW order, or in NHWC where `order` says so.
 
 `If` becomes ONNX's `If` where its nets leave what others read in one form, or the net that is chosen where the
-condition is known. ONNX's `NonMaxSuppression` does not say what `GenerateProposals` and `BoxWithNMSLimit` compute: it
-takes sides of x2 - x1 and not x2 - x1 + 1, knows no rotated boxes and no soft suppression, orders equal scores its own
-way, and how many boxes stay is not known before a run. `RecurrentNetwork` holds a step net of any operators; it has no
-lowering, though ONNX has `Loop` and, for the usual steps, `LSTM` and `GRU`.
+condition is known; `While` becomes its `Loop` where no round changes the form of what the next one reads. A loop
+gives up after 10,000 rounds, and takes none within it; of its cost, one round is counted. ONNX's `NonMaxSuppression`
+does not say what `GenerateProposals` and `BoxWithNMSLimit` compute: it takes sides of x2 - x1 and not x2 - x1 + 1,
+knows no rotated boxes and no soft suppression, orders equal scores its own way, and how many boxes stay is not known
+before a run. `RecurrentNetwork` holds a step net of any operators; it has no lowering, though ONNX has `Loop` and,
+for the usual steps, `LSTM` and `GRU`.
 
 ## Equal to the last bit, and not
 

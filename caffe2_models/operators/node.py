@@ -45,16 +45,20 @@ class Node:
         self.outputs = list(proto.output)
         self.bodies: dict[str, Body] = {}
         if self.type in OPERATORS and (nets := dict(nets_of(proto))):
-            shared = OPERATORS[self.type].shares_workspace
-            self.bodies = {name: Body(net, defined if shared else ()) for name, net in nets.items()}
-            if shared:
-                self._reach_out(set(defined))
+            kind, around = OPERATORS[self.type], set(defined)
+            for name in [name for name in kind.net_order if name in nets] or nets:
+                self.bodies[name] = Body(nets[name], around if kind.shares_workspace else ())
+                if kind.shares_workspace:
+                    self._reach_out(self.bodies[name], set(defined))
+                if kind.loops:
+                    around.update(self.bodies[name].writes)
 
-    def _reach_out(self, defined: set[str]) -> None:
-        for body in self.bodies.values():
-            kept = [name for name in body.writes if name in defined]  # another branch may leave it as it was
-            self.inputs += [name for name in dict.fromkeys([*body.reads, *kept]) if name not in self.inputs]
-            self.outputs += [name for name in body.writes if name not in self.outputs]
+    def _reach_out(self, body: "Body", defined: set[str]) -> None:
+        inside = set(self.outputs) - defined if OPERATORS[self.type].loops else set()  # the net before it wrote that
+        kept = [name for name in body.writes if name in defined]  # another branch may leave it as it was
+        reads = [name for name in dict.fromkeys([*body.reads, *kept]) if name not in inside]
+        self.inputs += [name for name in reads if name not in self.inputs]
+        self.outputs += [name for name in body.writes if name not in self.outputs]
 
     @functools.cached_property
     def arguments(self) -> Arguments:
@@ -120,6 +124,8 @@ class Node:
         operator.check_inputs(*known)
         operator.infer(*known)
         before = dict(zip(self.inputs, inputs, strict=True))
+        if operator.loops:
+            return self._step_of_rounds(inputs, before)
         branches: list[dict[str, TensorType]] = []
         steps: list[Step] = []
         for body in self.choices(known):
@@ -131,6 +137,32 @@ class Node:
             branches.append(after)
         outputs = [_agreed([branch.get(name) for branch in branches]) for name in self.outputs]
         return Step(self, inputs, outputs, steps)
+
+    def _step_of_rounds(self, inputs: list[TensorType], before: dict[str, TensorType]) -> "Step":
+        """Of a loop: its steps are those of one round, and what asks before it.
+
+        Outputs have the type that they have before and after each round; unknown is what a round changes.
+        """
+        *asking, repeated = self.bodies.values()
+        types = self._forget(before)
+        steps = [step for body in asking for step in body.walk(types)]
+        moments = [types]
+        for _ in range(2):  # the second finds out what goes on changing
+            types = self._forget(moments[-1])
+            try:
+                steps += [step for body in (repeated, *asking) for step in body.walk(types) if len(moments) == 1]
+            except ModelError:
+                if len(moments) == 1:
+                    raise
+                types = dict.fromkeys(types, TensorType.unknown())
+            moments.append(types)
+        found = [[self._forget(types).get(name) for types in moments] for name in self.outputs]
+        return Step(self, inputs, [_lasting(each) for each in found], steps)
+
+    def _forget(self, types: Mapping[str, TensorType]) -> dict[str, TensorType]:
+        """The types, without the content of what is written here."""
+        written = frozenset(self.outputs)
+        return {name: dataclasses.replace(t, value=None) if name in written else t for name, t in types.items()}
 
     def choices(self, inputs: Sequence[TensorType]) -> "list[Body | None]":
         """The nets of which one runs; None for doing nothing."""
@@ -155,8 +187,7 @@ class Node:
             if not operator.shares_workspace:
                 return as_tuple(operator.compute(*values))[: len(self.outputs)]
             blobs = dict(zip(self.inputs, values, strict=True))
-            body = operator.choose(*values[: len(self.proto.input)])
-            if body is not None:
+            for body in operator.sequence(lambda: blobs[self.inputs[0]]):
                 body.run(blobs)
             return tuple(blobs.get(name) for name in self.outputs)
 
@@ -353,6 +384,13 @@ def _follow_from_known(inputs: list[TensorType], outputs: list[TensorType]) -> b
     return all(t.value is not None for t in inputs) and all(
         t.size <= MAX_KNOWN_ELEMENTS and not t.is_quantized for t in [*inputs, *outputs]
     )
+
+
+def _lasting(found: Sequence[TensorType | None]) -> TensorType:
+    """The one type of a blob at all moments from the first on at which it exists; unknown where there is none."""
+    there = [t for t in found if t is not None]
+    forms = {(t.shape, t.dtype, t.scale, t.zero_point, t.is_exact) for t in there}
+    return there[0] if len(forms) == 1 and there[0].is_exact else TensorType.unknown()
 
 
 def _agreed(found: Sequence[TensorType | None]) -> TensorType:

@@ -31,8 +31,9 @@ what it answers is an upper bound again (or unknown, where it refuses: two bound
 reached, `infer` is asked once more, with the exact types of the very inputs, their `value` in them; then `compute`.
 
 Nets that an operator holds (an argument `n`): a field of type `Body` takes the argument of its name. An operator that
-sets `shares_workspace` runs one of them among the blobs around it, which `choose` picks (If): what they read and write
-become further inputs and outputs of its node by themselves; `infer` checks the declared inputs. Any other operator
+sets `shares_workspace` runs them among the blobs around it, in the `sequence` that it tells (If, which `choose`s one of
+them; While, which `loops`): what they read and write become further inputs and outputs of its node by themselves;
+`infer` checks the declared inputs. Any other operator
 (RecurrentNetwork) makes a dict of the blobs that its net shall see, from its inputs (their names, like those of the
 outputs, are a field `decode`d from Arguments.inputs), and calls body.walk(types) in `infer` and `macs` and
 body.run(blobs) in `compute`, which write the results into that dict.
@@ -45,7 +46,7 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -125,6 +126,8 @@ class Operator:
     passes_factors: typing.ClassVar[bool] = False  # f(t x) = t f(x) for a factor t > 0, and channels stay apart
     stands_in: typing.ClassVar[bool] = False  # a fill without content, in the place of data that a user feeds
     shares_workspace: typing.ClassVar[bool] = False  # runs nets that it holds among the blobs around it
+    net_order: typing.ClassVar[tuple[str, ...]] = ()  # of nets that it holds, where it is not the file's
+    loops: typing.ClassVar[bool] = False  # runs its nets again and again: those that ask, then the one repeated
     nets_as_text: typing.ClassVar[frozenset[str]] = frozenset()  # arguments that may hold a net as text
     image_info: typing.ClassVar[int | None] = None  # the input that is (height, width, scale) of each image
     implicit_inputs: typing.ClassVar[tuple[str, ...]] = ()  # blobs that it reads though no net names them, last
@@ -146,6 +149,13 @@ class Operator:
 
     def choose(self, *inputs: Value) -> "Body | None":
         """Of an operator that `shares_workspace`: which of its nets runs, from the values of the declared inputs."""
+        raise NotImplementedError
+
+    def sequence(self, condition: Callable[[], Value]) -> "Iterator[Body]":
+        """Of an operator that `shares_workspace`: the nets that run, one after another.
+
+        condition(): the first input, as it is when it is asked for.
+        """
         raise NotImplementedError
 
     def implicit_fills(self) -> list[caffe2_pb2.OperatorDef]:

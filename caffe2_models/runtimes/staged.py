@@ -104,9 +104,11 @@ class StagedSession(Session):
         with node.context():
             values = [self._value(name, blobs) for name in node.inputs]
         if node.operator.shares_workspace:
-            body = node.operator.choose(*values[: len(node.proto.input)])
-            if body is not None:
-                self._run_nodes(body.nodes, blobs, kept)
+            if node.operator.loops:  # the next round reads what this one leaves
+                kept = kept.union(*(body.reads for body in node.bodies.values()), node.inputs[:1])
+            with node.context():
+                for body in node.operator.sequence(lambda: self._value(node.inputs[0], blobs)):
+                    self._run_nodes(body.nodes, blobs, kept)
             return
         written = node.check(values)
         check_live(sum(value.nbytes for value in blobs.values()) + sum(t.nbytes for t in written))

@@ -21,6 +21,23 @@ def condition(rng, kind):
     return Case(kind, [holds, normal(rng, *any_rank(rng))], {"then_net": then_net, "else_net": else_net}, fed=2)
 
 
+@case("While")
+def rounds(rng, kind):
+    """Some rounds that double a state and count down; cond_net asks whether there is one more, or loop_net does."""
+    cond_net, loop_net = caffe2_pb2.NetDef(name="cond"), caffe2_pb2.NetDef(name="loop")
+    asks = cond_net if flip(rng) else loop_net
+    add_operator(loop_net, "Add", ["x1", "x1"], ["x1"])
+    add_operator(loop_net, "Sub", ["x2", "x3"], ["x2"])
+    add_operator(asks, "GT", ["x2", "x4"], ["x0"])
+    add_operator(asks, "Negative", ["x1"], ["y0"])
+    left = int(rng.integers(0 if asks is cond_net else 1, 5))
+    numbers = [np.array([number], np.int32) for number in (left, 1, 0)]
+    nets = {"cond_net": cond_net} if asks is cond_net else {}
+    return Case(
+        kind, [np.array([left > 0]), normal(rng, *any_rank(rng)), *numbers], nets | {"loop_net": loop_net}, fed=3
+    )
+
+
 @case("IsEmpty")
 def is_empty(rng, kind):
     return Case(kind, [normal(rng, *any_rank(rng, low=0))])

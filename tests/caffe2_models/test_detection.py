@@ -226,3 +226,30 @@ def test_branches_of_different_forms_are_refused_in_onnx():
     net = Net(net.predict, net.init)
     with pytest.raises(UnsupportedError, match=r"If .*: its nets leave y in different forms"):
         lower_net(net, {"x": TensorType((2, 3))}, ["end"])
+
+
+LOOP = """
+    op { type: "While" input: "more"
+         arg { name: "loop_net" n { op { type: "Add" input: "x" input: "step" output: "x" }
+                                    op { type: "Sqr" input: "x" output: "squares" } } }
+         arg { name: "cond_net" n { op { type: "ReduceMax" input: "x" output: "top" arg { name: "keepdims" i: 0 } }
+                                    op { type: "LT" input: "top" input: "limit" output: "more" }
+                                    op { type: "Copy" input: "x" output: "seen" } } } }
+    op { type: "Sum" input: "x" input: "seen" output: "end" }
+    external_input: "x" external_input: "step" external_input: "limit" external_input: "more" external_output: "end"
+"""
+
+
+@pytest.mark.parametrize("limit", [0, 7, 40])
+def test_loop_becomes_that_of_onnx(limit):
+    parameters = {"step": np.ones((2, 3), np.float32), "limit": np.float32(limit).reshape(()), "more": np.array([True])}
+    net = Net(text_format.Parse(LOOP, caffe2_pb2.NetDef()), make_init(parameters))
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    expected = net.session("reference").run({"x": x})["end"]
+    assert expected.max() == 2 * max(limit, 5)
+    np.testing.assert_array_equal(net.session("onnxruntime").run({"x": x})["end"], expected)
+    assert net.infer_shapes({"x": (2, 3)})["end"] == ((2, 3), np.float32)
+    model, names = lower_net(net, {"x": TensorType((2, 3))}, ["end"])
+    onnx.checker.check_model(model, full_check=True)
+    [found] = open_session(model.SerializeToString()).run([names["end"]], {"x": x})
+    np.testing.assert_array_equal(found, expected)

@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+from google.protobuf import text_format
 from net_mutants import mutate_bytes, mutate_feeds, mutate_net
 from operator_cases import CASES
 from random_nets import random_net
@@ -15,6 +16,7 @@ from caffe2_models.build import add_operator, make_init, set_argument
 from caffe2_models.files import read_net
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.runtimes.session import input_types
+from caffe2_models.tensors import TensorType
 from caffe2_models.wire import length_delimited
 
 CHEAP = 20_000_000  # multiply-accumulates and elements, in a mutant that is run
@@ -232,6 +234,41 @@ def test_all_unsupported_operators_are_listed_at_once():
         Net(predict).infer_shapes({"x": (1,), "holds": (1,)})
     with pytest.raises(UnsupportedError, match="Unheard, Yolo"):
         Net(predict).session()
+
+
+def loop(net: str, asks: str = "") -> Net:
+    """A loop on a vector x, while the one bool y holds; `net` and `asks` are operators as text."""
+    predict = caffe2_pb2.NetDef(external_input=["x", "y"])
+    nets = {"loop_net": text_format.Parse(net, caffe2_pb2.NetDef())}
+    nets |= {"cond_net": text_format.Parse(asks, caffe2_pb2.NetDef())} if asks else {}
+    add_operator(predict, "While", ["y"], [], **nets)
+    add_operator(predict, "Copy", ["x"], ["z"])
+    return Net(predict)
+
+
+DOUBLE = 'op { type: "Add" input: "x" input: "x" output: "x" }'
+
+
+@pytest.mark.parametrize("backend", ["reference", "onnxruntime"])
+@pytest.mark.parametrize(
+    ("net", "message"),
+    [
+        (DOUBLE, r"While -> x\): a loop that has not ended after 50 rounds"),
+        ('op { type: "Concat" input: "x" input: "x" output: "x" output: "i" arg { name: "axis" i: 0 } }', "would take"),
+        ('op { type: "ReduceSum" input: "x" output: "y" }', "a condition of"),
+    ],
+)
+def test_endless_and_growing_loops_end(net, message, backend, monkeypatch):
+    monkeypatch.setattr("caffe2_models.operators.control.MAX_ROUNDS", 50)
+    feeds = {"x": np.ones(2, np.float32), "y": np.array([True])}
+    with pytest.raises(ModelError, match=message):
+        loop(net).session(backend).run(feeds)
+
+
+def test_loops_within_loops_are_refused():
+    inner = f'op {{ type: "While" input: "y" arg {{ name: "loop_net" n {{ {DOUBLE} }} }} }}'
+    with pytest.raises(UnsupportedError, match="a loop within a loop"):
+        loop(inner).infer_types({"x": TensorType((2,)), "y": TensorType((1,), np.dtype(np.bool_))})
 
 
 @pytest.mark.parametrize("name", ["type", "name", "input", "output"])
