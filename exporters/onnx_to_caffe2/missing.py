@@ -5,7 +5,6 @@ _RANDOM = "Caffe2's UniformFill and GaussianFill have no argument seed, so that 
 
 MISSING = {
     "If": "Caffe2's If makes no blobs of two shapes",
-    "Det": "Caffe2 has no determinants",
     "BitCast": "Caffe2 does not read bits as another type",
     "Loop": "Caffe2's ONNXWhile has no scan outputs; only loops whose turns are counted before are unrolled",
     "Scan": "Caffe2 has no Scan; from opset 9 on it is unrolled, up to 1,024 turns",

@@ -83,13 +83,15 @@ def scatter_nd(node, x, indices, updates, *, reduction="none"):
 def gather_nd(node, x, indices, *, batch_dims=0):
     """Places of slices, in a blob with one dimension in place of those that are indexed."""
     depth, batch = indices.fixed_dim(indices.rank - 1), [x.fixed_dim(i) for i in range(batch_dims)]
-    rest = [x.fixed_dim(i) for i in range(batch_dims + depth, x.rank)]
+    free = [i for i in range(batch_dims + depth, x.rank) if not x.is_fixed(i)][:1]  # one of them is what is left
+    rest = [-1 if i in free else x.fixed_dim(i) for i in range(batch_dims + depth, x.rank)]
     places = _flat_places(node, x, indices, batch_dims)
     if batch:
         extent = math.prod(x.fixed_dim(i) for i in range(batch_dims, batch_dims + depth))
         starts = np.arange(math.prod(batch)).reshape(*batch, *[1] * (indices.rank - 1 - batch_dims)) * extent
         places = _plus(node, places, node.constant(starts))
-    rows = node.add("Reshape", [x], shape=[-1, *rest])
+    count = math.prod(x.fixed_dim(i) for i in range(batch_dims + depth)) if free else -1
+    rows = node.add("Reshape", [x], shape=[count, *rest])
     flat = node.add("Gather", [rows, _shaped(node, places, [-1])])
     return reshape_to(node, flat, node.output)
 

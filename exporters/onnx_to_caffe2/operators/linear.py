@@ -1,8 +1,14 @@
-"""Fully connected layers."""
+"""Fully connected layers, products of matrices, determinants."""
+
+import itertools
 
 import numpy as np
 
+from exporters.layers import Unsupported
+from exporters.onnx_to_caffe2.operators.layout import reshape_to
 from exporters.onnx_to_caffe2.registry import converts
+
+MOST_ROWS = 5  # of a determinant: minors of all its columns are 2 ^ rows
 
 
 @converts("Gemm")
@@ -69,3 +75,30 @@ def _product(node, a, b):
         return node.add("MatMul", [a, b])
     same_batch = [shape[:-2] for shape in a.shapes] == [shape[:-2] for shape in b.shapes]
     return node.add("BatchMatMul", [a, b], broadcast=None if same_batch else 1)
+
+
+@converts("Det")
+def det(node, x):
+    """Caffe2 has none: expanded by the minors of the first row, of the first two, and so on."""
+    size = x.fixed_dim(x.rank - 1)
+    if size > MOST_ROWS:
+        raise Unsupported(f"a determinant of {size} rows; up to {MOST_ROWS} are expanded by minors")
+    flat = node.add("Reshape", [x], shape=[-1, size * size])
+    places = node.add_many("Split", [flat], size * size, axis=1) if size > 1 else [flat]
+    minors = {(column,): places[column] for column in range(size)}
+    for row in range(1, size):
+        minors = {
+            columns: _expand_minors(node, columns, places[row * size : (row + 1) * size], minors)
+            for columns in itertools.combinations(range(size), row + 1)
+        }
+    (found,) = minors.values()
+    return reshape_to(node, found, node.output) if node.output.rank else node.add("Squeeze", [found], dims=[0, 1])
+
+
+def _expand_minors(node, columns: tuple[int, ...], places, minors):
+    """The minor of these columns, of its last row's places and the minors above: signs alternate from the last on."""
+    total = None
+    for turn, column in enumerate(reversed(columns)):
+        term = node.add("Mul", [places[column], minors[tuple(each for each in columns if each != column)]])
+        total = term if total is None else node.add("Sub" if turn % 2 else "Add", [total, term])
+    return total
