@@ -11,6 +11,8 @@ import numpy as np
 
 from caffe2_common.errors import ModelError
 from caffe2_models import Net
+from caffe2_models.operators.checks import canonical_axis
+from caffe2_models.operators.node import Node
 
 # What a net is fed with: its one input or, of several, each by its name; of one image without the axis of images.
 Feed = np.ndarray | Mapping[str, np.ndarray]
@@ -33,8 +35,19 @@ def mixes_images(net: Net, shapes: Mapping[str, tuple[int, ...]]) -> bool:
         )
     except ModelError:  # it does not take two
         return True
+    if any(spans_images(node, [len(one[name].shape) for name in node.inputs[:1]]) for node in net.operators):
+        return True
     made = {name for node in net.operators for name in node.outputs}
     return any(one[name].shape[:1] != (1,) or two[name].shape != (2, *one[name].shape[1:]) for name in made)
+
+
+def spans_images(node: Node, ranks: list[int]) -> bool:
+    """Whether a function of rows, a Softmax say, takes those of all images for one: its axis is the first.
+
+    ranks: of its first input, if it has one.
+    """
+    axis = getattr(node.operator, "axis", None)
+    return axis is not None and any(canonical_axis(axis, rank) == 0 for rank in ranks)
 
 
 def batches(images: Iterable[Feed], size: int) -> Iterator[Feed]:

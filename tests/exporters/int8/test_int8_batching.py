@@ -40,7 +40,23 @@ def of_one_image() -> FloatNet:
     return net
 
 
+def normalized(kind: str, axis: int) -> FloatNet:
+    """Scores over which a function of rows goes."""
+    net = FloatNet(3, 4, 4)
+    net.add(kind, net.fc(net.conv("data", 4), 5), axis=axis)
+    return net
+
+
 MIXING = {"recognizer": lambda: recognizer(True), "flattened": flattened, "of one image": of_one_image}
+
+
+@pytest.mark.parametrize("kind", ["Softmax", "Normalize"])
+def test_a_function_of_rows_mixes_images_along_the_first_axis(kind):
+    for axis, mixes in ((0, True), (-2, True), (1, False), (-1, False)):
+        net = normalized(kind, axis)
+        assert mixes_images(net.net(), net.input_shape) == mixes
+        answers = compare_answers(net.net(), net.quantized("minmax").net, net.images(), None)
+        assert min(errors.sqnr_db for errors in answers.outputs.values()) > 20
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
