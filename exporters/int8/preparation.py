@@ -6,7 +6,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from caffe2_models import Net
+from caffe2_models.operators.checks import flattened
 from caffe2_models.operators.elementwise import HardSigmoid
+from caffe2_models.operators.matrix import FC
 from caffe2_models.operators.pooling import AveragePool
 from caffe2_models.operators.shaping import ChannelShuffle, Split
 from exporters.int8.forms import FORMS
@@ -99,6 +101,43 @@ class SplitToSlices(Rule):
             slices.append(Layer("Slice", [x], [part], bounds, part.name or layer.name))
             start = end
         graph.replace(layer, *slices)
+
+
+class RowsToMatrix(Rule):
+    """FC of the rows of [N, .., K], as attention has them, is an FC of a matrix, which QNNPACK has.
+
+    Then one image makes several rows of a matrix, as a text recognizer's does.
+    """
+
+    def pattern(self, view: View, layer: Layer):
+        is_row_wise = layer.type in ("FC", "FCTransposed") and layer.arguments.get("axis", 1) != 1
+        return (layer,) if is_row_wise else None
+
+    def check(self, view: View, layer: Layer) -> bool:
+        x, *parameters = layer.inputs
+        return x.rank > 2 and x.shape[0] == 1 and layer.arguments["axis"] % x.rank == x.rank - 1 and all(
+            blob.is_constant for blob in parameters)  # fmt: skip
+
+    def rewrite(self, graph: Graph, layer: Layer) -> None:
+        x, y = layer.inputs[0], layer.output
+        operator = layer.decoded(FC)
+        weight = layer.weight.reshape(flattened(layer.weight.shape, operator.axis_w))
+        weight = weight if layer.type == "FC" else weight.T
+        rows, made = (_flat(blob, f"{y}/{part}") for blob, part in ((x, "rows"), (y, "of_rows")))
+        product = Layer("FC", [rows, constant(weight), layer.inputs[2]], [made], name=y.name)
+        graph.replace(layer, _reshape(x, rows), product, _reshape(made, y))
+
+
+def _flat(blob: Blob, name: str) -> Blob:
+    """A matrix of the blob's rows."""
+    shape = (math.prod(blob.shape[:-1]), blob.shape[-1])
+    return Blob((shape, shape), name=name)
+
+
+def _reshape(x: Blob, y: Blob) -> Layer:
+    """Of any number of images."""
+    before = constant(np.array(x.shape, np.int64), f"{y}/before")
+    return Layer("Reshape", [x], [y, before], {"shape": [-1, *y.shape[1:]]}, y.name)
 
 
 class SumInPairs(Rule):
@@ -268,6 +307,7 @@ def _cover(slices: list[Layer]) -> bool:
 QNNPACK_RULES = [
     DropIdentity(),
     SplitToSlices(),
+    RowsToMatrix(),
     SumInPairs(),
     *RULES,
     ToAffine(),

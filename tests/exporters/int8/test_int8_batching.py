@@ -97,3 +97,22 @@ def test_rows_are_calibrated_as_pixels_are(recipe):
             result.net.session("reference").run({"data": image[None]}).values() for result in (rows, pixels)
         )
         assert sqnr_db(second[0, :, 0].T, first[:, 0]) > 25
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_fully_connected_layers_of_rows_are_int8(transposed):
+    """As attention has them: [N, T, K], of which the last axis is multiplied."""
+    net = FloatNet(3, 4, TIMES + 3)
+    x = net.add("Squeeze", net.conv("data", 6, kernel=4, pad=0, relu=True), dims=[2])
+    x = net.add("Transpose", x, axes=[0, 2, 1])
+    for outputs in (12, 5):
+        weight = net.draw(outputs, 6 if outputs == 12 else 12, scale=0.5)
+        kind, weight = ("FCTransposed", weight.T.copy()) if transposed else ("FC", weight)
+        x = net.add("Relu", net.add(kind, x, weight, net.draw(outputs), axis=2))
+    result, images = net.quantized("best"), net.images()
+    assert [node.type for node in result.net.operators].count("Int8FC") == 2
+    answers = compare_answers(net.net(), result.net, images, None)
+    ((_, errors),) = answers.outputs.items()
+    assert errors.sqnr_db > 25
+    (want,), (have,) = (n.session("reference").run({"data": images[:2]}).values() for n in (net.net(), result.net))
+    assert want.shape == have.shape == (2, TIMES, 5) and sqnr_db(want, have) > 25
