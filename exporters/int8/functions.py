@@ -8,11 +8,13 @@ import math
 
 import numpy as np
 
+from caffe2_models.operators.elementwise import HardSigmoid
 from exporters.int8.forms import FORMS
 from exporters.layers import Blob, Graph, Layer, Rule, View, constant
 from exporters.layers.graph import AFFINE
 
 LEAST_SCALE = 2.0**-22  # by which a factor differs from one, at least: a rounding of 1 / 6 to float32
+BELOW_ZERO = 1.02  # of where a hard swish becomes zero: where what it reads is clamped
 
 
 def is_uniform(layer: Layer) -> bool:
@@ -109,7 +111,32 @@ class EnlargeFirst(Rule):
         graph.replace(layer, moved, after)
 
 
-FUNCTION_RULES = [DropUnit(), ScaleProduct(), ClampedLineToHardSigmoid(), EnlargeFirst()]
+class ClampBeforeHardSwish(Rule):
+    """x * HardSigmoid(x), of clip(x, low, ..) where it is zero below low: the 256 steps of x end there.
+
+    Requires that nobody reads x for anything else, and that the layer that makes it clamps. By a little more than low:
+    zero stays zero though the steps' end may lie half a step off.
+    """
+
+    def pattern(self, view: View, layer: Layer):
+        for x, gate in (layer.inputs, layer.inputs[::-1]) if multiplies(layer) else ():
+            function, source = view.writer(gate), view.writer(x)
+            if function is None or source is None or function.type != "HardSigmoid" or function.inputs[0] is not x:
+                continue
+            line = function.decoded(HardSigmoid)
+            if line.alpha > 0 and line.beta > 0:
+                return source, -line.beta / line.alpha * BELOW_ZERO, [function, layer]
+        return None
+
+    def check(self, view: View, source: Layer, low: float, readers: list[Layer]) -> bool:
+        clamps = source.is_weighted or (source.type in FORMS and FORMS[source.type].clamps)
+        return clamps and source.low < low and set(view.readers(source.output)) == set(readers)
+
+    def rewrite(self, graph: Graph, source: Layer, low: float, readers: list[Layer]) -> None:
+        source.low = low
+
+
+FUNCTION_RULES = [DropUnit(), ScaleProduct(), ClampedLineToHardSigmoid(), EnlargeFirst(), ClampBeforeHardSwish()]
 
 
 def is_in_island(view: View, layer: Layer) -> bool:
