@@ -20,11 +20,12 @@ from caffe2_common.progress import progress
 from caffe2_mobile.api.nets import read_net
 from caffe2_mobile.commands.program import ArgumentParser, run
 from caffe2_models import Net
+from caffe2_models.build import add_operator
 from exporters.int8 import quantize
 from exporters.int8.measurement import Answers, compare_answers
 from exporters.int8.quantizer import Quantized
 from exporters.int8.recipe import find_recipe
-from exporters.int8.scales import Quantization
+from exporters.int8.scales import Part, Quantization
 from exporters.layers import Blob, Graph, write_net
 from scripts.quantization_ablation import both, image_shape, labels_for, line, split
 from validate.dataset import open_dataset
@@ -103,30 +104,43 @@ def with_weights(graph: Graph, result: Quantized, nearest: bool = False) -> Grap
 
 
 def on_steps(graph: Graph, result: Quantized, blobs: Iterable[Blob]) -> Net:
-    """The float net in which these blobs are quantized, and dequantized, where they are made."""
+    """The float net in which these blobs are quantized, and dequantized, where they are made; scores as they are made,
+    in one part or in two.
+    """
     net = write_net(graph)
-    predict = copy.deepcopy(net.predict)
+    predict, init = copy.deepcopy(net.predict), copy.deepcopy(net.init)
     operators = list(predict.op)
     del predict.op[:]
-    scales = {blob.name: result.scales[blob] for blob in blobs}
-    read = {name: f"{name}/on_steps" for name in net.inputs if name in scales}
+    steps = {blob.name: result.scales.parts.get(blob) or (Part(0.0, result.scales[blob]),) for blob in blobs}
+    read = {name: f"{name}/on_steps" for name in net.inputs if name in steps}
 
-    def put_on_steps(source: str, target: str, quantization: Quantization) -> None:
-        first = predict.op.add(type="Int8Quantize", input=[source], output=[f"{target}/steps"])
-        first.arg.add(name="Y_scale", f=quantization.scale)
-        first.arg.add(name="Y_zero_point", i=quantization.zero_point)
-        predict.op.add(type="Int8Dequantize", input=[f"{target}/steps"], output=[target])
+    def put_on_steps(source: str, target: str, parts: Iterable[Part]) -> None:
+        """Each part of the range, then their sum."""
+        rounded = []
+        for number, part in enumerate(parts):
+            above = source
+            if part.edge:
+                edge, above = f"{target}/edge_{number}", f"{target}/above_{number}"
+                add_operator(init, "GivenTensorFill", [], [edge], shape=[1], values=[part.edge])
+                predict.external_input.append(edge)
+                add_operator(predict, "Sub", [source, edge], [above], broadcast=1)
+            name, chosen = f"{target}/steps_{number}", part.quantization
+            arguments = {"Y_scale": chosen.scale, "Y_zero_point": chosen.zero_point}
+            add_operator(predict, "Int8Quantize", [above], [name], **arguments)
+            rounded.append(f"{target}/part_{number}")
+            add_operator(predict, "Int8Dequantize", [name], [rounded[-1]])
+        add_operator(predict, "Sum", rounded, [target])
 
     for name, target in read.items():
-        put_on_steps(name, target, scales[name])
+        put_on_steps(name, target, steps[name])
     for operator in operators:
         operator.input[:] = [read.get(name, name) for name in operator.input]
-        made = [name for name in operator.output if name in scales]
-        operator.output[:] = [f"{name}/off_steps" if name in scales else name for name in operator.output]
+        made = [name for name in operator.output if name in steps]
+        operator.output[:] = [f"{name}/off_steps" if name in steps else name for name in operator.output]
         predict.op.add().CopyFrom(operator)
         for name in made:
-            put_on_steps(f"{name}/off_steps", name, scales[name])
-    return Net(predict, net.init)
+            put_on_steps(f"{name}/off_steps", name, steps[name])
+    return Net(predict, init)
 
 
 if __name__ == "__main__":

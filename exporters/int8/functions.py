@@ -4,14 +4,19 @@ QNNPACK multiplies nothing, so that such a function is computed in float; what i
 there with it, and not become convolutions between whose steps everything is rounded again.
 """
 
+import functools
 import math
+from collections.abc import Callable
 
 import numpy as np
 
+from caffe2_models.operators import Operator
 from caffe2_models.operators.elementwise import HardSigmoid
 from exporters.int8.forms import FORMS
 from exporters.layers import Blob, Graph, Layer, Rule, View, constant
 from exporters.layers.graph import AFFINE
+
+Function = Callable[[np.ndarray], np.ndarray]  # of each value
 
 LEAST_SCALE = 2.0**-22  # by which a factor differs from one, at least: a rounding of 1 / 6 to float32
 BELOW_ZERO = 1.02  # of where a hard swish becomes zero: where what it reads is clamped
@@ -155,3 +160,39 @@ def is_in_island(view: View, layer: Layer) -> bool:
             before += [view.writer(other.inputs[0])] if backwards else []
             after += [] if backwards else view.readers(other.output)
     return False
+
+
+def functions_of_blobs(graph: Graph, choices: list[bool]) -> dict[Blob, Function]:
+    """Of each blob of which an island of float reads nothing but one function of each value, that function.
+
+    choices: which layers are int8 (`forms.plan`).
+    """
+    readers = graph.consumers()
+    result: dict[Blob, Function] = {}
+    in_float = [layer for layer, chosen in zip(graph.layers, choices, strict=True) if not chosen]
+    islands = [layer for layer in in_float if _is_of_values(layer)]
+    for blob in readers if islands else ():
+        known, layers = {blob}, []
+        for layer in islands:
+            if known.issuperset(layer.activations):
+                known.add(layer.output)
+                layers.append(layer)
+        ends = [made for made in known if not set(readers.get(made, ())).issubset(layers)]
+        if len(ends) == 1 and ends != [blob]:
+            result[blob] = functools.partial(_apply, layers, blob, ends[0])
+    return result
+
+
+def _is_of_values(layer: Layer) -> bool:
+    """Whether each value of its one output depends on those in its place, and on numbers."""
+    constants = [blob for blob in layer.inputs if blob.is_constant]
+    return layer.traits.elementwise and len(layer.outputs) == 1 and all(blob.value.size == 1 for blob in constants)
+
+
+def _apply(layers: list[Layer], source: Blob, end: Blob, values: np.ndarray) -> np.ndarray:
+    known = {source: values.ravel().astype(np.float32)}
+    for layer in layers:
+        inputs = [blob.value.ravel() if blob.is_constant else known[blob] for blob in layer.inputs]
+        with np.errstate(over="ignore"):  # of exponentials, whose sigmoid is zero then
+            known[layer.output] = np.clip(layer.decoded(Operator).compute(*inputs), layer.low, layer.high)
+    return known[end].reshape(values.shape).astype(np.float64)

@@ -12,7 +12,8 @@ from caffe2_models import Int8Tensor, Net
 from caffe2_models.model_files import ModelFile
 from exporters.int8.batching import Feed, batches, feeds_of, images_in, mixes_images
 from exporters.int8.calibration import Images, batch_size
-from exporters.int8.forms import FORMS
+from exporters.int8.forms import FORMS, plan
+from exporters.int8.functions import functions_of_blobs
 from exporters.int8.quantizer import Quantized
 from exporters.int8.ranges import log_probabilities
 from exporters.layers import Layer, write_net
@@ -215,7 +216,10 @@ def log_answers(scores: np.ndarray, are_probabilities: bool) -> np.ndarray:
 
 
 def layer_errors(result: Quantized, images: Iterable[Feed], threads: int | None = None) -> list[LayerError]:
-    """Of every layer that is computed in int8, in order; images: as many as shall be looked at."""
+    """Of every layer that is computed in int8, in order; images: as many as shall be looked at.
+
+    Of values that a net reads by a function of each alone (swish), what that makes of them.
+    """
     graph, int8 = result.graph, result.net
     written = {name for node in int8.operators for name in node.outputs}
     likes = {layer: name for layer in graph.layers if (name := _name_in_int8(result, layer, written)) is not None}
@@ -223,12 +227,15 @@ def layer_errors(result: Quantized, images: Iterable[Feed], threads: int | None 
     sums = {name: Errors() for name in names}
     float_session = write_net(graph).session("onnxruntime", threads)
     int8_session = _session(int8, result.layout, threads)
+    functions = functions_of_blobs(graph, plan(graph))
     for batch in batches(images, min(batch_size(graph), BATCH)):
         feeds = feeds_of([blob.name for blob in graph.inputs], batch)
         real = float_session.run(feeds, outputs=names)
         quantized = int8_session.run(feeds, outputs=list(likes.values()))
         for layer, like in likes.items():
-            sums[layer.output.name].add(real[layer.output.name], as_float(quantized[like], result.layout))
+            both = real[layer.output.name], as_float(quantized[like], result.layout)
+            function = functions.get(layer.output)
+            sums[layer.output.name].add(*(both if function is None else map(function, both)))
     return list(_layer_errors(result, layers, sums))
 
 

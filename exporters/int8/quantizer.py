@@ -16,11 +16,12 @@ from exporters.int8.channels import importances
 from exporters.int8.corrections import absorb_biases, remove_dead_channels
 from exporters.int8.equalization import equalize
 from exporters.int8.forms import plan
+from exporters.int8.functions import functions_of_blobs
 from exporters.int8.heads import split_heads
 from exporters.int8.per_channel import ChannelWeight, round_channels
 from exporters.int8.preparation import clamp_of, prepare
 from exporters.int8.qdq import QdqLayer, QdqWriter, assemble_qdq
-from exporters.int8.ranges import METHODS, of_pixels, of_scores, whole_of_scores, with_room
+from exporters.int8.ranges import METHODS, mean_square_error, of_pixels, of_scores, whole_of_scores, with_room
 from exporters.int8.recipe import Recipe
 from exporters.int8.reconstruction import reconstruct
 from exporters.int8.scales import MARGIN, Quantization, Range, Scales
@@ -93,7 +94,7 @@ def quantize(
         graph, calibration, absorbed = absorb_biases(graph, calibration)
     if factors or absorbed:
         calibration = dataclasses.replace(calibration, blobs=calibrate(graph, images, 0, threads).blobs)
-    ranges = _ranges(graph, calibration, recipe, fine is not None)
+    ranges = _ranges(graph, choices, calibration, recipe, fine is not None)
     if recipe.splitting:
         steps = {blob: chosen.scale for blob, chosen in Scales(graph, choices, ranges).blobs.items()}
         graph, calibration, split = split_channels(graph, calibration, steps)
@@ -142,14 +143,18 @@ def _nearest(layer: Layer, scales: Scales, for_qnnpack: bool) -> QuantizedWeight
     return round_channels(layer, scales.finest_channel_scales(layer), scales.coarsest_channel_scale(layer))
 
 
-def _ranges(graph: Graph, calibration: Calibration, recipe: Recipe, fine_scores: bool) -> dict[Blob, Range]:
+def _ranges(
+    graph: Graph, choices: list[bool], calibration: Calibration, recipe: Recipe, fine_scores: bool
+) -> dict[Blob, Range]:
     """Of every blob, as the recipe says; but the net's answers keep their extremes: the largest of them counts.
 
-    With `mse`, the input and the scores of classes have measures of their own. fine_scores: whether these have steps
-    for all of their range.
+    With `mse`, the input, the scores of classes and what only a function of each value reads have measures of their
+    own. fine_scores: whether the scores have steps for all of their range.
     """
     methods = dict.fromkeys(calibration.blobs, recipe.ranges) | dict.fromkeys(_answers(graph), "minmax")
     ranges = {blob: METHODS[method](calibration.blobs[blob]) for blob, method in methods.items()}
+    for blob, function in functions_of_blobs(graph, choices).items() if recipe.ranges == "mse" else ():
+        ranges[blob] = mean_square_error(calibration.blobs[blob], function)
     for layer in graph.layers if recipe.room else ():
         for blob in layer.outputs:
             if blob in ranges:

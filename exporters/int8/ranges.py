@@ -14,6 +14,8 @@ LARGEST_LOSS = 0.005  # squared error of scores, as a share of their squares
 NEEDED_GAIN = 0.98  # an error, as a share of the least before, from which a narrower or wider range is taken
 KEPT = 0.9999  # of all values, by the percentile
 
+Function = Callable[[np.ndarray], np.ndarray]  # of each value
+
 
 def minimum_maximum(blob: Statistics) -> Range:
     """All that was seen."""
@@ -35,21 +37,30 @@ def percentile(blob: Statistics) -> Range:
     return Range(max(low, blob.low), min(high, blob.high))
 
 
-def mean_square_error(blob: Statistics) -> Range:
-    """The least expected squared error of rounding within and clipping outside."""
+def mean_square_error(blob: Statistics, function: Function | None = None) -> Range:
+    """The least expected squared error of rounding within and clipping outside, of the values or of a function of each.
+
+    A swish hardly tells large negative values apart, and finer steps are worth more than their ends.
+    """
     seen = blob.histogram.counts > 0
     values, counts = blob.histogram.centres[seen], blob.histogram.counts[seen]
-    moments = np.zeros((3, len(values) + 1))  # numbers, sums and sums of squares of the values before each
-    np.cumsum(counts * values ** np.arange(3)[:, None], axis=1, out=moments[:, 1:])
+    made = values if function is None else function(values)
+    slopes = np.gradient(made, values) if function is not None and len(values) > 1 else np.ones(len(values))
+    moments = np.zeros(
+        (3, len(values) + 1)
+    )  # numbers, sums and sums of squares of what is made of the values before each
+    np.cumsum(counts * made ** np.arange(3)[:, None], axis=1, out=moments[:, 1:])
+    steepness = np.concatenate([[0.0], np.cumsum(counts * slopes**2)])
 
     def distance(part: np.ndarray, end: np.ndarray) -> np.ndarray:
-        """The summed squared distance of values with these moments from ends of ranges."""
+        """The summed squared distance of what is made of values with these moments from that of ends of ranges."""
+        end = end if function is None else function(end)
         return part[2] - 2 * end * part[1] + end**2 * part[0]
 
     def errors(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        below, within = moments[:, np.searchsorted(values, low)], moments[:, np.searchsorted(values, high, "right")]
-        rounded = (within[0] - below[0]) * ((high - low) / STEPS) ** 2 / 12
-        return rounded + distance(below, low) + distance(moments[:, -1:] - within, high)
+        first, last = np.searchsorted(values, low), np.searchsorted(values, high, "right")
+        rounded = (steepness[last] - steepness[first]) * ((high - low) / STEPS) ** 2 / 12
+        return rounded + distance(moments[:, first], low) + distance(moments[:, -1:] - moments[:, last], high)
 
     return _search(blob, errors)
 
