@@ -54,7 +54,7 @@ MIXING = {"recognizer": lambda: recognizer(True), "flattened": flattened, "of on
 def test_a_function_of_rows_mixes_images_along_the_first_axis(kind):
     for axis, mixes in ((0, True), (-2, True), (1, False), (-1, False)):
         net = normalized(kind, axis)
-        assert mixes_images(net.net(), net.input_shape) == mixes
+        assert mixes_images(net.net(), {"data": net.input_shape}) == mixes
         answers = compare_answers(net.net(), net.quantized("minmax").net, net.images(), None)
         assert min(errors.sqnr_db for errors in answers.outputs.values()) > 20
 
