@@ -46,8 +46,8 @@ other transforms (Winograd's of 8 x 8, Fourier's) are summed as if it were not n
 matrix, which depends on the number of threads, are not imitated. Two records that real Caffe2s of an AMD and an Intel
 processor disagree about, boxes of a Mask R-CNN2Go in float32 and bytes of a style transfer net, come out as on AMD's.
 
-`auto` takes `reference` for float32 nets that rank or round, at a quarter to half of `onnxruntime`'s speed; the latter
-finds other boxes where scores are equal but for a last bit.
+`exact` computes the same, images of few channels row by row. `auto` takes it for float32 nets that rank or round:
+`onnxruntime` is up to four times as fast there, and finds other boxes where scores are equal but for a last bit.
 
 Equal scores come in the order of libstdc++'s `std::sort` and `std::partial_sort`, which Caffe2 calls and
 which are not stable: it follows from the algorithm, and is the same here

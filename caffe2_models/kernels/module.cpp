@@ -53,10 +53,10 @@ void define_rows(py::module_& m) {
            py::arg("slopes"), py::arg("low"), py::arg("high"));
 
   py::class_<rows::Program>(m, "RowProgram")
-      .def(py::init([](const std::string& kernels, const Pool& pool) {
-             return std::make_unique<rows::Program>(find_kernels(kernels), pool.threads);
+      .def(py::init([](const std::string& kernels, const Pool& pool, bool fused) {
+             return std::make_unique<rows::Program>(find_kernels(kernels), pool.threads, fused);
            }),
-           py::arg("instruction_set"), py::arg("pool"))
+           py::arg("instruction_set"), py::arg("pool"), py::arg("fused") = true)
       .def(
           "input",
           [](rows::Program& p, int64_t channels, int64_t height, int64_t width) {

@@ -70,6 +70,18 @@ struct Floats {
 }  // namespace
 }  // namespace portable
 
+namespace portable_rounding {
+namespace {
+
+struct Floats : portable::Floats {
+  static Vector multiply_add(Vector a, Vector b, Vector c) { return a * b + c; }
+};
+
+#include "row_loops.h"
+
+}  // namespace
+}  // namespace portable_rounding
+
 #ifdef IS_X86
 
 BEGIN_TARGET("avx2,fma")
@@ -104,6 +116,18 @@ struct Floats {
 
 }  // namespace
 }  // namespace avx2
+
+namespace avx2_rounding {
+namespace {
+
+struct Floats : avx2::Floats {
+  static Vector multiply_add(Vector a, Vector b, Vector c) { return _mm256_add_ps(c, _mm256_mul_ps(a, b)); }
+};
+
+#include "row_loops.h"
+
+}  // namespace
+}  // namespace avx2_rounding
 END_TARGET
 
 #ifdef __clang__
@@ -143,18 +167,30 @@ struct Floats {
 
 }  // namespace
 }  // namespace avx512
+
+namespace avx512_rounding {
+namespace {
+
+struct Floats : avx512::Floats {
+  static Vector multiply_add(Vector a, Vector b, Vector c) { return _mm512_add_ps(c, _mm512_mul_ps(a, b)); }
+};
+
+#include "row_loops.h"
+
+}  // namespace
+}  // namespace avx512_rounding
 END_TARGET
 
 #endif
 
-const Kernels& kernels_of(const int8::Kernels& set) {
+const Kernels& kernels_of(const int8::Kernels& set, bool fused) {
 #ifdef IS_X86
   const std::string_view name = set.name;
-  if (name.starts_with("avx512")) return avx512::kLoops;
-  if (name.starts_with("avx")) return avx2::kLoops;
+  if (name.starts_with("avx512")) return fused ? avx512::kLoops : avx512_rounding::kLoops;
+  if (name.starts_with("avx")) return fused ? avx2::kLoops : avx2_rounding::kLoops;
 #endif
   (void)set;
-  return portable::kLoops;
+  return fused ? portable::kLoops : portable_rounding::kLoops;
 }
 
 }  // namespace rows

@@ -135,8 +135,8 @@ void check_small(const Window& w) {
 
 }  // namespace
 
-Program::Program(const int8::Kernels& kernels, std::shared_ptr<ThreadPool> pool)
-    : kernels_(kernels_of(kernels)), pool_(std::move(pool)) {}
+Program::Program(const int8::Kernels& kernels, std::shared_ptr<ThreadPool> pool, bool fused)
+    : kernels_(kernels_of(kernels, fused)), fused_(fused), pool_(std::move(pool)) {}
 
 const Program::Node& Program::at(int node) const {
   check(node >= 0 && node <= last(), "no such node");
@@ -189,7 +189,7 @@ int Program::convolution(int x, const Window& w, int64_t groups, std::span<const
   check_activation(activation, out_channels);
   x = in_ring(x);
   const bool is_plain = groups == 1 && std::max({w.stride_h, w.stride_w, w.dilation_h, w.dilation_w}) == 1;
-  if (by_winograd && is_plain && w.kernel_w >= kGroup && kernels_.lanes < 16)
+  if (by_winograd && fused_ && is_plain && w.kernel_w >= kGroup && kernels_.lanes < 16)
     return winograd(x, w, weights, bias, std::move(activation));
   want_columns(x, w.pad_left, w.columns() - w.pad_left - w.in_w);
   const int64_t per_group = channels / groups;

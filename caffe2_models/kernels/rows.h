@@ -102,14 +102,15 @@ struct Kernels {
   void (*pack)(const float* const colours[3], const float means[3], uint32_t* pixels, int64_t count);
 };
 
-// Those that go with a set of int8 kernels.
-const Kernels& kernels_of(const int8::Kernels& set);
+// Those that go with a set of int8 kernels; fused: products are not rounded before they are added.
+const Kernels& kernels_of(const int8::Kernels& set, bool fused);
 
 // Nodes are numbers. Methods that add one check that it fits what it reads, and throw std::invalid_argument otherwise.
 // The node added last is the result.
 class Program {
  public:
-  Program(const int8::Kernels& kernels, std::shared_ptr<ThreadPool> pool);
+  // fused: see kernels_of; where not, nothing is done by Winograd's way either.
+  Program(const int8::Kernels& kernels, std::shared_ptr<ThreadPool> pool, bool fused);
 
   // The caller's memory: float32 [N, channels, height, width]. Packed pixels count as one channel of 4 bytes each.
   int input(Shape shape);
@@ -176,6 +177,7 @@ class Program {
   void run_band(const float* const* inputs, float* y, int64_t image, Range band, float* scratch) const;
 
   const Kernels& kernels_;
+  const bool fused_;
   std::shared_ptr<ThreadPool> pool_;
   std::vector<int> inputs_;
   std::vector<Node> nodes_;

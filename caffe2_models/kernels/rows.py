@@ -271,12 +271,23 @@ def pack(step, constants):
 
 
 class RowPlan:
-    """Operators that `find_part` found, compiled for feeds of given types."""
+    """Operators that `find_part` found, compiled for feeds of given types.
 
-    def __init__(self, part: Part, types: dict[str, TensorType], outputs: list[str], instruction_set: str, pool):
+    fused: products are not rounded before they are added; where they are, sums are `reference`'s to the bit.
+    """
+
+    def __init__(
+        self,
+        part: Part,
+        types: dict[str, TensorType],
+        outputs: list[str],
+        instruction_set: str,
+        pool,
+        fused: bool = True,
+    ):
         graph = Graph(part, types, outputs, find_stage)
         merge_activations(graph)
-        self._program = _int8.RowProgram(instruction_set, pool)
+        self._program = _int8.RowProgram(instruction_set, pool, fused)
         read = {blob for instruction in graph.instructions for blob in instruction.reads}
         self._inputs = [name for name, blob in graph.feeds.items() if blob in read]
         nodes = {graph.feeds[name]: self._program.input(*image_shape(types[name])) for name in self._inputs}

@@ -166,6 +166,13 @@ class Conv(Windowed):
         out_channels = check_convolution(channels, weight, kernel, self.group, self.order, bias)
         return x.with_shape(ordered((count, out_channels, *self.window.fit(*size).output), self.order))
 
+    def is_plain(self, x, weight) -> bool:
+        """Whether its sums are of rounded products, in order, for inputs of these types."""
+        _, channels, *size = image_shape(x, self.order, self.window.dims)
+        fit = self.window.fit(*size)
+        named = self.engine.is_fused(fit) or self.engine.is_winograd(fit, self.group, channels, weight.shape[0])
+        return self.order != "NCHW" or not named
+
     def compute(self, x, weight, bias=None):
         engine = self.engine if self.order == "NCHW" else PLAIN
         x, weight = to_nchw(x, self.order), to_nchw(weight, self.order)

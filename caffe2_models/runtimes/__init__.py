@@ -61,7 +61,7 @@ def fastest_exact(net: Net) -> str:
     """
     from caffe2_models.kernels import is_available
 
-    if net.is_quantized:
-        return "exact" if is_available() else "reference"
     decide = any(node.operator.ranks or node.operator.rounds for node in all_nodes(net.operators))
-    return "reference" if decide and is_available() else "onnxruntime"
+    if not net.is_quantized and not (decide and is_available()):
+        return "onnxruntime"
+    return "exact" if is_available() else "reference"

@@ -44,13 +44,13 @@ def make_net(operators, parameters, engine="") -> Net:
     return Net(predict, make_init(parameters))
 
 
-def run_rows(net, feeds, threads=1):
+def run_rows(net, feeds, threads=1, fused=True):
     """The net's output, all of it by rows."""
     from caffe2_models.kernels.rows import RowPlan
 
     part = Part(net, net.operators)
     pool = kernels.ThreadPool(threads)
-    plan = RowPlan(part, input_types(feeds), net.outputs, kernels.chosen_instruction_set(), pool)
+    plan = RowPlan(part, input_types(feeds), net.outputs, kernels.chosen_instruction_set(), pool, fused)
     return plan.run(feeds)[net.outputs[0]]
 
 
@@ -94,6 +94,7 @@ def test_convolution(window, size, images, channels, out_channels, group, dilati
     absolute = make_net([("Conv", ["x", *parameters], arguments)], {k: np.abs(v) for k, v in parameters.items()})
     magnitude = reference(absolute, {"x": np.abs(feeds["x"])})
     assert_near(run_rows(net, feeds), reference(net, feeds), magnitude, weight[0].size)
+    np.testing.assert_array_equal(run_rows(net, feeds, fused=False), reference(net, feeds))
 
 
 @examples(60)
@@ -130,6 +131,7 @@ def test_transposed_convolution(window, size, images, channels, out_channels, gr
     absolute = make_net([("ConvTranspose", ["x", "w", "b"], arguments)], {k: np.abs(v) for k, v in parameters.items()})
     magnitude = reference(absolute, {"x": np.abs(feeds["x"])})
     assert_near(run_rows(net, feeds), reference(net, feeds), magnitude, channels * kernel[0] * kernel[1])
+    np.testing.assert_array_equal(run_rows(net, feeds, fused=False), reference(net, feeds))
 
 
 @examples(60)
@@ -151,6 +153,7 @@ def test_pools(window, kind, size, counts_padding, longer, seed):
     else:
         magnitude = reference(net, {"x": np.abs(feeds["x"])})
         assert_near(run_rows(net, feeds), reference(net, feeds), magnitude, kernel[0] * kernel[1])
+        np.testing.assert_array_equal(run_rows(net, feeds, fused=False), reference(net, feeds))
 
 
 MOVES = [
@@ -244,13 +247,18 @@ def image_net(rng, engine="") -> Net:
 
 @pytest.mark.parametrize("engine", ["", "NNPACK,MOBILE"])
 def test_image_to_image(engine):
-    """From bytes to bytes: none differs by more than the one of a value that is cut off right at a whole number."""
+    """From bytes to bytes: none differs by more than the one of a value that is cut off right at a whole number.
+
+    Where products are rounded before they are added, none does.
+    """
     net, rng = image_net(np.random.default_rng(0), engine=engine), np.random.default_rng(1)
     image = rng.integers(0, 256, (2, 96, 180, 4)).astype(np.uint8)
     have, want = run_rows(net, {"x": image}), reference(net, {"x": image})
     assert have.dtype == np.uint8 and (want[..., :3] % 255 > 0).any()
     differences = np.abs(have.astype(int) - want)
     assert differences.max() <= 1 and (differences > 0).mean() < 1e-4
+    np.testing.assert_array_equal(run_rows(net, {"x": image}, fused=False), want)
+    np.testing.assert_array_equal(net.session("exact", threads=2).run({"x": image})["y10"], want)
 
 
 def test_threads_change_nothing():
