@@ -161,12 +161,23 @@ def real_caffe2_is_at_hand() -> bool:
 
 def verify_net(net: Net, model, samples: Sequence[Sample], tolerance: float = TOLERANCE) -> list[Comparison]:
     """Compare a net with the ONNX model (or file) it came from; in the real Caffe2 too, if at hand."""
-    expected = run_onnx(model, samples)
+    return verify_answers(net, samples, run_onnx(model, samples), "ONNX Runtime", tolerance)
+
+
+def verify_answers(
+    net: Net,
+    samples: Sequence[Sample],
+    expected: Sequence[Mapping[str, np.ndarray]],
+    runtime: str,
+    tolerance: float = TOLERANCE,
+) -> list[Comparison]:
+    """Compare what a net answers with what a runtime does, whose outputs are in the net's order."""
     comparisons = []
     for what, backend in judges().items():
         got = run_net(net, samples, backend)
         for sample, want, have in zip(samples, expected, got, strict=True):
-            comparisons.append(compare(f"{what} against ONNX Runtime", sample, want, have, tolerance))
+            named = dict(zip(net.outputs, want.values(), strict=True))
+            comparisons.append(compare(f"{what} against {runtime}", sample, named, have, tolerance))
     return comparisons
 
 

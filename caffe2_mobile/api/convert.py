@@ -21,7 +21,7 @@ from exporters.onnx_files import input_dtypes, load_onnx
 from exporters.quantized_onnx import QuantizedConversion, convert_quantized, is_quantized, is_quantized_anew
 from exporters.quantized_onnx.comparison import LEAST_SNR, SAME_STEPS_SNR, Agreement, compare_answers
 from exporters.quantized_onnx.qdq import QUANTIZED_TYPES, to_qdq, without_quantization
-from exporters.verification import Sample, input_shapes, judges, make_samples, run_onnx, verify_net
+from exporters.verification import Sample, input_shapes, judges, make_samples, run_onnx, verify_answers, verify_net
 
 Run = Callable[[Sequence[Sample]], Sequence[Mapping[str, np.ndarray]]]
 
@@ -164,10 +164,19 @@ def _convert_tflite(source: str | os.PathLike[str], options: ConvertOptions) -> 
 
     file = read_tflite(source)
     model = to_onnx(file)
+    run = partial(run_tflite, file)
     if is_quantized(model) and options.keep_quantization:
-        return _convert_quantized(model, options, "LiteRT", lambda samples: run_tflite(file, samples))
-    model = without_quantization(model) if is_quantized(model) else model
-    return _convert_float(model, model, options)
+        return _convert_quantized(model, options, "LiteRT", run)
+    if is_quantized(model):
+        model = without_quantization(model)
+        return _convert_float(model, model, options)
+    net = onnx_to_caffe2.convert(model, options.img_size, options.shapes)
+    if any(tensor.quantization is not None for tensor in file.tensors):  # LiteRT rounds what meets such weights, too
+        return ConvertResult(
+            net=net, comparisons=(), agreements=_agreements(net, model, options, judges(), "LiteRT", run)
+        )
+    samples = _samples(net, model, options)
+    return ConvertResult(net=net, comparisons=tuple(verify_answers(net, samples, run(samples), "LiteRT")))
 
 
 def _takes_bytes(model: onnx.ModelProto) -> bool:

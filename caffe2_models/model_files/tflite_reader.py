@@ -35,7 +35,7 @@ DTYPES: dict[int, np.dtype] = {
     schema.TensorType.INT64: np.dtype(np.int64),
     schema.TensorType.BOOL: np.dtype(np.bool_),
 }
-OTHER = np.dtype(np.void)  # texts, halves of bytes: what numpy has no element for
+OTHER = np.dtype(np.void)  # texts, resources: what numpy has no element for
 OPERATORS = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
 OPTIONS = {code: name for name, code in vars(schema.BuiltinOptions).items() if isinstance(code, int) and code}
 
@@ -63,7 +63,7 @@ class Quantization:
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """A tensor as it is stored (images N, H, W, C), its dtype OTHER where numpy has none.
+    """A tensor as it is stored (images N, H, W, C), its dtype OTHER where numpy has none; numbers of 4 bits are int8.
 
     stored_bytes: of its content in the file, 0 where the graph computes it; data: that, where it is dense and has a
     dtype.
@@ -186,7 +186,8 @@ class _Parser:
 
     def _tensor(self, table: Any, index: int) -> Tensor:
         name = self._text(table.Name()) or f"tensor_{index}"
-        dtype = DTYPES.get(table.Type(), OTHER)
+        is_packed = table.Type() == schema.TensorType.INT4
+        dtype = np.dtype(np.int8) if is_packed else DTYPES.get(table.Type(), OTHER)
         if table.ShapeLength() > 8:
             raise ModelError(f"tensor {name}: {table.ShapeLength()} dimensions")
         shape = tuple(int(table.Shape(axis)) for axis in range(table.ShapeLength()))
@@ -195,9 +196,10 @@ class _Parser:
         stored, is_sparse = self._content(table, name), table.Sparsity() is not None
         data = None
         if stored is not None and dtype != OTHER and not is_sparse:
-            if stored.nbytes != math.prod(shape) * dtype.itemsize:
-                raise ModelError(f"tensor {name}: {stored.nbytes} bytes for {dtype} {list(shape)}")
-            data = stored.view(dtype).reshape(shape)
+            content = _unpacked(stored, math.prod(shape)) if is_packed else stored
+            if content.nbytes != math.prod(shape) * dtype.itemsize:
+                raise ModelError(f"tensor {name}: {content.nbytes} bytes for {dtype} {list(shape)}")
+            data = content.view(dtype).reshape(shape)
         nbytes = 0 if stored is None else stored.nbytes
         return Tensor(name, shape, dtype, self._quantization(table, name, shape), data, nbytes, is_sparse)
 
@@ -251,6 +253,12 @@ class _Parser:
         data = content.DataAsNumpy().tobytes() if content.DataLength() else b""
         self._text(data)
         return name, data
+
+
+def _unpacked(content: np.ndarray, count: int) -> np.ndarray:
+    """Whole numbers of 4 bits, two in a byte, the lower half first, as int8."""
+    halves = np.stack([content << 4, content], axis=-1).view(np.int8) >> 4
+    return halves.reshape(-1)[: max(count, 2 * len(content) - 1)]
 
 
 def _at(items: list, index: int) -> Any:

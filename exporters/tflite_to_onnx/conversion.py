@@ -1,5 +1,8 @@
 """The walk over a TensorFlow Lite graph that writes an ONNX model."""
 
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
 import numpy as np
 import onnx
 from onnx import helper
@@ -7,7 +10,7 @@ from onnx import helper
 from caffe2_common.errors import ModelError, UnsupportedError
 from caffe2_common.preprocessing import KEY, Preprocessing
 from caffe2_common.sizes import size_of
-from caffe2_models.model_files.tflite_reader import File, Tensor
+from caffe2_models.model_files.tflite_reader import File, Operator, Tensor
 from exporters.onnx_files import set_onnx_preprocessing
 from exporters.tflite_to_onnx.graph import NCHW, Writer
 from exporters.tflite_to_onnx.operators import require_translation, translate
@@ -27,7 +30,7 @@ def to_onnx(file: File) -> onnx.ModelProto:
     writer = Writer()
     inputs = [_input(writer, tensor) for tensor in file.inputs]
     problems: list[str] = []
-    for operator in file.operators:
+    for operator in _on_constants(file.operators):
         try:
             require_translation(operator)
             if any(x is not None and not x.is_constant and x not in writer.values for x in operator.operands):
@@ -48,13 +51,23 @@ def to_onnx(file: File) -> onnx.ModelProto:
     return model
 
 
+def _on_constants(operators: Iterable[Operator]) -> Iterator[Operator]:
+    """The operators, which read stored constants in place of what a DEQUANTIZE makes of them, floats of 16 bits too."""
+    stored: dict[Tensor, Tensor] = {}
+    for operator in operators:
+        if operator.kind == "DEQUANTIZE" and operator.inputs[0].is_constant:
+            stored[operator.output] = operator.inputs[0]
+        else:
+            yield replace(operator, operands=[stored.get(x, x) if x is not None else None for x in operator.operands])
+
+
 def _require_read(file: File) -> None:
     """Raises ModelError for what no translation reads."""
     if file.graphs != 1:
         raise ModelError(f"{file.graphs} graphs; expected one")
     for tensor in file.tensors:
         if tensor.dtype not in READ:
-            raise ModelError(f"tensor {tensor}: a type that is not read ({tensor.dtype})")
+            raise ModelError(f"tensor {tensor}: a type that is not read ({tensor.dtype.name})")
         if tensor.is_sparse:
             raise ModelError(f"tensor {tensor}: stored sparsely, which is not read")
 

@@ -5,6 +5,7 @@ import pytest
 
 pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed (the extra `litert`)")
 
+import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
 from caffe2_common.errors import ModelError, UnsupportedError
@@ -133,6 +134,43 @@ def test_float_operators(case):
     (want,), (got,) = run_tflite(graph_file, samples), run_onnx(model, samples)
     for expected, have in zip(want.values(), got.values(), strict=True):
         np.testing.assert_allclose(have, expected, rtol=1e-5, atol=1e-5)
+
+
+def stored_as(stored: str, content: bytes) -> bytes:
+    """The file with the constant that its first operator reads in another type: float16, or int4, two in a byte."""
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    graph = model.subgraphs[0]
+    tensor = graph.tensors[graph.operators[0].inputs[0]]
+    held = model.buffers[tensor.buffer]
+    if stored == "float16":
+        tensor.type, held.data = schema.TensorType.FLOAT16, held.data.view(np.float32).astype(np.float16).view(np.uint8)
+    if stored == "int4":
+        pairs = np.append(held.data, np.uint8(0))[: -(-len(held.data) // 2) * 2].reshape(-1, 2)
+        tensor.type, held.data = schema.TensorType.INT4, (pairs[:, 0] & 15) | (pairs[:, 1] << 4)
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+@pytest.mark.parametrize("stored", ["float16", "int8", "int4"])
+def test_weights_that_are_dequantized_are_constants(tmp_path, stored):
+    """As files whose weights alone are quantized have them; LiteRT is the judge, of all float files."""
+    graph, rng = Graph(), np.random.default_rng(2)
+    x, bias = graph.tensor("x", (1, 7, 8, 3)), graph.constant(weights(5))
+    if stored == "float16":
+        held = graph.constant(weights((5, 3, 3, 3)))
+    else:
+        steps = 7 if stored == "int4" else 127
+        scales = Quantization(tuple(rng.uniform(0.1, 0.2, 5)), axis=0)
+        held = graph.constant(rng.integers(-steps, steps, (5, 3, 3, 3), np.int8, endpoint=True), scales)
+    weight = graph.add("DEQUANTIZE", [held], (5, 3, 3, 3))
+    options = {**CONV, **STEP, "padding": SAME, "fusedActivationFunction": RELU6}
+    content = graph.pack("net", [x], [graph.add("CONV_2D", [x, weight, bias], (1, 4, 4, 5), **options)], {})
+    (tmp_path / "net.tflite").write_bytes(stored_as(stored, content))
+    result = convert(tmp_path / "net.tflite")
+    assert result.holds and "against LiteRT" in str(result) and not result.net.is_quantized
+    assert all(agreement.snr > 100 for agreement in result.agreements)
+    assert [node.type for node in result.net.operators] == ["Conv", "Clip"]
 
 
 def test_scales_for_each_channel_are_requantized():
