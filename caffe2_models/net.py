@@ -219,14 +219,7 @@ class Net:
 
     @functools.cached_property
     def _taken_dtypes(self) -> dict[str, np.dtype]:
-        """Of blobs that are read as something other than float32: what their first reader takes."""
-        found: dict[str, np.dtype] = {}
-        for node in reversed(self.operators):
-            traits = traits_of(node.type)
-            for position, name in enumerate(node.inputs):
-                taken = None if traits.takes_quantized else traits.takes(position)
-                found[name] = FLOAT32 if taken is None or FLOAT32.name in taken else np.dtype(min(taken))
-        return found
+        return taken_dtypes(self.operators)
 
     @functools.cached_property
     def _undefined(self) -> list[str]:
@@ -362,6 +355,20 @@ def check_names(net: caffe2_pb2.NetDef) -> None:
     longest = max(names, key=len)
     if len(longest) > MAX_NAME:
         raise ModelError(f"a name of {len(longest)} characters, {longest[:40]}..., above {MAX_NAME}")
+
+
+def taken_dtypes(nodes: Sequence[Node]) -> dict[str, np.dtype]:
+    """Of blobs that operators read, what the first that reads one takes, itself or in a net that it holds."""
+    found: dict[str, np.dtype] = {}
+    for node in reversed(nodes):
+        traits = traits_of(node.type)
+        for position, name in enumerate(node.inputs):
+            taken = None if traits.takes_quantized else traits.takes(position)
+            found[name] = FLOAT32 if taken is None or FLOAT32.name in taken else np.dtype(min(taken))
+        for body in node.bodies.values():
+            inside = taken_dtypes(body.nodes)
+            found |= {name: inside[name] for name in node.inputs if name in inside}
+    return found
 
 
 def implicit_fills(nodes: Iterable[Node], filled: set[str]) -> list[Node]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from caffe2_models.arguments import Arguments
 from caffe2_models.operators.checks import check_rank
 from caffe2_models.operators.elementwise import sigmoid
 from caffe2_models.operators.node import Body
-from caffe2_models.operators.registry import ANY, FLOAT32, INT32, Operator, operator
+from caffe2_models.operators.registry import ANY, FLOAT32, INT32, InputDtypes, Operator, operator
 from caffe2_models.tensors import TensorType
 
 
@@ -26,7 +27,7 @@ class Unit(Operator):
     sequence_lengths: bool = True
     drop_states: bool = False
 
-    dtypes = FLOAT32 | INT32
+    dtypes: ClassVar[InputDtypes] = (FLOAT32, FLOAT32, INT32)  # the states, the gates, numbers
     states = 1
     gates = 3
 
@@ -39,9 +40,6 @@ class Unit(Operator):
         expected = self.states + 2 + self.sequence_lengths
         if len(inputs) != expected:
             raise ModelError(f"{len(inputs)} inputs; {expected} are expected, as sequence_lengths says")
-        for numbers in inputs[self.states + 1 :]:
-            if numbers.dtype != np.int32:
-                raise ModelError(f"lengths or a timestep of {numbers.dtype}; int32 is expected")
 
     def infer(self, *inputs):
         states, gates, lengths, step = self._roles(inputs)
@@ -52,8 +50,6 @@ class Unit(Operator):
             raise ModelError(f"states {', '.join(str(list(state.shape)) for state in states)}")
         if gates.shape != (1, count, self.gates * width):
             raise ModelError(f"gates {list(gates.shape)} for states {list(first.shape)}")
-        if any(x.dtype != np.float32 for x in (*states, gates)):
-            raise ModelError("states and gates of another type than float32")
         if step.size != 1 or (lengths is not None and lengths.shape != (count,)):
             raise ModelError(f"a timestep of {step}, lengths of {lengths}")
         return tuple(first.with_shape(first.shape) for _ in states)
@@ -103,6 +99,7 @@ class LSTMUnit(Unit):
 
     forget_bias: float = 0.0
 
+    dtypes = (FLOAT32, FLOAT32, FLOAT32, INT32)
     states = 2
     gates = 4
 

@@ -199,6 +199,17 @@ def test_int8_nets_in_onnx_runtime_are_approximated_only_when_asked():
     np.testing.assert_allclose(near, exact, atol=0.11)
 
 
+def test_types_of_inputs_that_a_net_within_reads():
+    inner = """arg { name: "%s" n { op { type: "LSTMUnit" input: "h" input: "c" input: "gates" input: "lengths"
+                                          input: "timestep" output: "h" output: "c" } } }"""
+    for kind, name in (("If", "then_net"), ("RecurrentNetwork", "step_net")):
+        op = f'op {{ type: "{kind}" input: "x" input: "lengths" {inner % name} }}'
+        types = Net(parse(f'{op} external_input: "x" external_input: "lengths"')).input_types(
+            {"x": (1,), "lengths": (3,)}
+        )
+        assert types["lengths"].dtype == np.int32
+
+
 def test_auto_takes_the_fastest_exact_runtime():
     assert fastest_exact(Net(parse('op { type: "Relu" input: "x" output: "y" }'))) == "onnxruntime"
     quantized = Net(parse('op { type: "Int8Quantize" input: "x" output: "y" }'))
