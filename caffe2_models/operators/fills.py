@@ -159,6 +159,38 @@ class ConstantFill(Fill):
         return np.full(shape, self.scalar.value, self.dtype)
 
 
+@operator("DiagonalFill")
+@dataclass(frozen=True, kw_only=True)
+class DiagonalFill(ConstantFill):
+    """One value along the diagonal of a matrix, or of a cube of more dimensions, zeros around it.
+
+    In a matrix of more rows than columns it begins again below.
+    """
+
+    stands_in = False
+
+    def infer(self, x=None):
+        result = super().infer(x)
+        shape = result.shape
+        if len(shape) < 2 or (len(shape) > 2 and len(set(shape)) > 1):
+            raise ModelError(f"a diagonal of {list(shape)}; a matrix or a cube is expected")
+        return result
+
+    def fill(self, shape):
+        y = np.zeros(shape, self.dtype)
+        y.ravel()[:: 1 + sum(math.prod(shape[axis:]) for axis in range(1, len(shape)))] = self.scalar.value
+        return y
+
+
+@operator("RangeFill")
+@dataclass(frozen=True)
+class RangeFill(Fill):
+    """0, 1, 2 and so on, in the order of elements."""
+
+    def fill(self, shape):
+        return np.arange(math.prod(shape)).astype(np.float32).reshape(shape)
+
+
 @dataclass(frozen=True)
 class RandomFill(Fill):
     """Random content, drawn from a fixed seed: such fills stand in for training, or for an input."""

@@ -297,7 +297,7 @@ class OutputCount:
         return cls(len(arguments.outputs))
 
 
-@operator("Split")
+@operator("Split", "DepthSplit")
 @dataclass(frozen=True, kw_only=True)
 class Split(Joint):
     """Cuts along an axis into the parts that `split` (argument or second blob) gives, or equal ones; as many

@@ -539,7 +539,7 @@ def concat(rng, kind):
     return Case(kind, inputs, arguments, 2, fed=count)
 
 
-@case("Split")
+@case("Split", "DepthSplit")
 def split(rng, kind):
     shape, count = list(any_rank(rng, 2)), int(rng.integers(1, 4))
     axis = int(rng.integers(0, len(shape))) if flip(rng) else None
@@ -813,6 +813,18 @@ def constant_fill(rng, kind):
         return Case(kind, [normal(rng, *any_rank(rng))], {"value": value, **dtype, **extra})
     shape = np.array(any_rank(rng), np.int64)
     return Case(kind, [shape], {"value": value, "input_as_shape": 1, **dtype, **extra}, fed=0)
+
+
+@case("RangeFill", "DiagonalFill")
+def counted_fill(rng, kind):
+    shape = dims(rng, 2) if flip(rng) else (int(rng.integers(1, 5)),) * 3
+    arguments = {"value": 2.5} if kind == "DiagonalFill" else {}
+    form = rng.integers(0, 3)
+    if form == 0:
+        return Case(kind, [], {"shape": list(shape), **arguments}, fed=0)
+    if form == 1:
+        return Case(kind, [normal(rng, *shape)], arguments)
+    return Case(kind, [np.array(shape, np.int64)], {"input_as_shape": 1, **arguments}, fed=0)
 
 
 @case("UniformFill", "GaussianFill", "XavierFill", "MSRAFill")
