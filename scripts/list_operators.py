@@ -52,7 +52,8 @@ processor disagree about, boxes of a Mask R-CNN2Go in float32 and bytes of a sty
 Equal scores come in the order of libstdc++'s `std::sort` and `std::partial_sort`, which Caffe2 calls and
 which are not stable: it follows from the algorithm, and is the same here
 (`caffe2_models/detection/ordering.py`). What is no number has no place in that order; here it counts as
-the lowest.
+the lowest. `MaxPool` keeps it where it comes first in a window, in NHWC order nowhere, as Caffe2 does; those of
+volumes, global ones and `onnxruntime`'s have their own ways.
 """
 
 TABLE = "| operator | | arguments | inputs |\n|---|---|---|---|"

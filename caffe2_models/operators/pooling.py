@@ -23,6 +23,27 @@ def max_over_window(x: np.ndarray, fit: Fit) -> np.ndarray:
     return y
 
 
+def largest_over_window(x: np.ndarray, fit: Fit, start: np.float32 | None = None) -> np.ndarray:
+    """As max_over_window, as Caffe2 compares what is no number: nothing is larger than that, nor is it.
+
+    So it stays where it comes first in a window; with a `start`, which then comes first, it never does.
+    """
+    if start is None:
+        grid = [
+            np.clip(np.arange(count) * stride - pad, 0, size - 1)
+            for count, stride, pad, size in zip(fit.output, fit.stride, fit.pads, x.shape[2:], strict=False)
+        ]
+        first: tuple = (slice(None), slice(None), *np.ix_(*grid))
+        y = x[first].copy()
+    else:
+        y = np.full((*x.shape[:2], *fit.output), start)
+    x = pad_to_fit(x, fit, -np.inf)
+    for tap in range(fit.area):
+        seen = tap_of(x, fit, tap)
+        np.copyto(y, seen, where=seen > y)
+    return y
+
+
 def sum_over_window(x: np.ndarray, fit: Fit) -> np.ndarray:
     """Sum over each window of x [N, C, *size]; padding counts as zero."""
     if max(fit.output) == 1 and not any(fit.pads) and fit.kernel == x.shape[2:]:
@@ -133,7 +154,10 @@ class MaxPool(Pool):
     passes_factors = True
 
     def pool(self, x):
-        return max_over_window(x, self.window.fit(*x.shape[2:]))
+        fit = self.window.fit(*x.shape[2:])
+        if self.window.global_pooling or len(fit.kernel) > 2 or np.isfinite(x).all():
+            return max_over_window(x, fit)
+        return largest_over_window(x, fit, np.finfo(np.float32).min if self.order == "NHWC" else None)
 
     def lower_pool(self, graph, x, fit):
         if self.window.global_pooling:

@@ -6,9 +6,11 @@ from goldens import load_goldens
 from operator_cases import CASES
 
 from caffe2_models import Int8Tensor, Net, load_net
+from caffe2_models.build import add_operator
 from caffe2_models.lowering import lower_net
 from caffe2_models.operators import OPERATORS
 from caffe2_models.operators.registry import Operator
+from caffe2_models.proto import caffe2_pb2
 from caffe2_models.runtimes.session import input_types
 from caffe2_models.tensors import TensorType
 
@@ -167,3 +169,16 @@ def assert_same(got, want, label=""):
     else:
         assert got.shape == want.shape and got.dtype == want.dtype, label
         np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-5, err_msg=label)  # NaN equals NaN
+
+
+def test_largest_of_what_is_no_number():
+    """What Caffe2 1.8.1 computed: nothing is larger than NaN, nor is that larger than anything."""
+    x = np.arange(-20, -4, dtype=np.float32).reshape(1, 1, 4, 4)
+    x[0, 0, 0, 0] = x[0, 0, 1, 3] = np.nan
+    first = [[np.nan, np.nan, -14, -14], [np.nan, np.nan, -9, -9], [-7, -6, -5, -5], [-7, -6, -5, -5]]
+    never = [[-15, -14, -14, -14], [-11, -10, -9, -9], *first[2:]]
+    for order, image, expected in (("NCHW", x, first), ("NHWC", x.reshape(1, 4, 4, 1), never)):
+        predict = caffe2_pb2.NetDef(external_input=["x"])
+        add_operator(predict, "MaxPool", ["x"], ["y"], kernel=3, pad=1, order=order)
+        [found] = Net(predict).session("reference").run({"x": image}).values()
+        np.testing.assert_array_equal(found.reshape(4, 4), np.array(expected, np.float32))
