@@ -79,7 +79,7 @@ def measure(folder: Path, args: argparse.Namespace) -> tuple[str, str, float, fl
 
 
 def runtime_of(net: Net) -> str:
-    """`auto` would take `reference` for a float32 net whose last bits decide."""
+    """`auto` would take `exact` for a float32 net whose last bits decide, too."""
     return "exact" if net.is_quantized else "onnxruntime"
 
 

@@ -27,6 +27,7 @@ class Plan:
         self._numbers: dict[Blob | Buffer, int] = {}  # of the program's buffers
         self._external: set[Blob] = set()
         self.segments = self._compile()
+        self._dead_after = dead_after(graph)
 
     def run(self, feeds: dict[str, Value]) -> dict[str, Value]:
         """The outputs, in memory of their own."""
@@ -41,6 +42,8 @@ class Plan:
             for blob, value in zip(segment.outputs, results, strict=True):
                 assert value is not None  # only operators that hold nets leave an output unwritten
                 self._set(values, blob, self._own(value))
+            for blob in self._dead_after[segment]:
+                values.pop(blob, None)
         return {name: self._own(self._get(values, blob)) for name, blob in self.graph.outputs.items()}
 
     def _get(self, values: dict[Blob, Value], blob: Blob) -> Value:
@@ -103,6 +106,20 @@ class Plan:
         if buffer not in self._numbers:
             self._numbers[buffer] = self.program.buffer(buffer.offset, buffer.nbytes)
         return self._numbers[buffer]
+
+
+def dead_after(graph: Graph) -> dict[Instruction, list[Blob]]:
+    """What nothing reads after each instruction, of what it reads itself."""
+    position = {instruction: i for i, instruction in enumerate(graph.instructions)}
+    kept = set(graph.outputs.values())
+    return {
+        instruction: [
+            blob
+            for blob in instruction.inputs
+            if blob not in kept and all(position[reader] <= i for reader in blob.readers)
+        ]
+        for instruction, i in position.items()
+    }
 
 
 def place(graph: Graph) -> int:
