@@ -7,9 +7,8 @@ What no rounding can avoid is the line of the activations; what no scale can avo
 """
 
 import argparse
-import copy
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +17,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from caffe2_common.progress import progress
 from caffe2_mobile.api.nets import read_net
+from caffe2_mobile.api.options import PreprocessingOptions
+from caffe2_mobile.api.quantize import image_shape, labels_for
 from caffe2_mobile.commands.program import ArgumentParser, run
 from caffe2_models import Net
-from caffe2_models.build import add_operator
 from exporters.int8 import quantize
 from exporters.int8.measurement import Answers, compare_answers
 from exporters.int8.quantizer import Quantized
 from exporters.int8.recipe import find_recipe
 from exporters.int8.scales import Part, Quantization
-from exporters.layers import Blob, Graph, write_net
-from scripts.quantization_ablation import both, image_shape, labels_for, line, split
+from exporters.int8.sensitivity import on_steps
+from exporters.layers import Graph, write_net
+from scripts.quantization_ablation import Source, line, split
 from validate.dataset import open_dataset
 
 WORST = 12  # layers alone that are listed
@@ -35,15 +36,15 @@ WORST = 12  # layers alone that are listed
 
 def main(argv: list[str]) -> int:
     args = parse(argv)
-    dataset = open_dataset(args.images)
-    calibrated, measured = split(len(dataset), args.calibration_images, 0)
+    source = Source(open_dataset(args.images), PreprocessingOptions(), None)
+    calibrated, measured = split(len(source), args.calibration_images, 0)
     measured = measured[:: max(len(measured) // args.measured_images, 1)]
     print(f"{len(calibrated)} images calibrate, {len(measured)} others are measured.\n")
     print(line("net, what is on its steps", ["divergence", "cross-entropy", "agreement"]))
     print(line("---", ["---:"] * 3))
     for path in args.nets:
         net = read_net(path)
-        images, others = both(net, dataset, calibrated, measured)
+        images, others = source.read(net, calibrated), source.read(net, measured)
         result = quantize(net, images, find_recipe(args.recipe), {net.inputs[0]: image_shape(net)}, args.threads)
         labels = labels_for(net, others, image_shape(net))
         rows = []
@@ -82,13 +83,15 @@ def variants(result: Quantized) -> Iterator[tuple[str, Net]]:
     """What is on its steps, and the float net with that."""
     graph = result.graph
     blobs = [blob for blob in graph.activations if blob in result.scales.blobs]
+    net = write_net(graph)
+    steps = {blob.name: result.scales.parts.get(blob) or (Part(0.0, result.scales[blob]),) for blob in blobs}
     yield "all, in int8", result.net
-    yield "nothing: the float net after its corrections", write_net(graph)
-    yield "activations", on_steps(graph, result, blobs)
+    yield "nothing: the float net after its corrections", net
+    yield "activations", on_steps(net, steps)
     yield "weights, rounded to the nearest step", write_net(with_weights(graph, result, nearest=True))
     yield "weights, as the int8 net has them", write_net(with_weights(graph, result))
     for blob in blobs:
-        yield f"only {blob}", on_steps(graph, result, [blob])
+        yield f"only {blob}", on_steps(net, {blob.name: steps[blob.name]})
 
 
 def with_weights(graph: Graph, result: Quantized, nearest: bool = False) -> Graph:
@@ -101,46 +104,6 @@ def with_weights(graph: Graph, result: Quantized, nearest: bool = False) -> Grap
             layer.weight = quantization.dequantize(quantization.quantize(layer.weight)) if nearest else weight.values
             layer.bias = result.weights[layer.output].bias.astype(np.float32)
     return graph
-
-
-def on_steps(graph: Graph, result: Quantized, blobs: Iterable[Blob]) -> Net:
-    """The float net in which these blobs are quantized, and dequantized, where they are made; scores as they are made,
-    in one part or in two.
-    """
-    net = write_net(graph)
-    predict, init = copy.deepcopy(net.predict), copy.deepcopy(net.init)
-    operators = list(predict.op)
-    del predict.op[:]
-    steps = {blob.name: result.scales.parts.get(blob) or (Part(0.0, result.scales[blob]),) for blob in blobs}
-    read = {name: f"{name}/on_steps" for name in net.inputs if name in steps}
-
-    def put_on_steps(source: str, target: str, parts: Iterable[Part]) -> None:
-        """Each part of the range, then their sum."""
-        rounded = []
-        for number, part in enumerate(parts):
-            above = source
-            if part.edge:
-                edge, above = f"{target}/edge_{number}", f"{target}/above_{number}"
-                add_operator(init, "GivenTensorFill", [], [edge], shape=[1], values=[part.edge])
-                predict.external_input.append(edge)
-                add_operator(predict, "Sub", [source, edge], [above], broadcast=1)
-            name, chosen = f"{target}/steps_{number}", part.quantization
-            arguments = {"Y_scale": chosen.scale, "Y_zero_point": chosen.zero_point}
-            add_operator(predict, "Int8Quantize", [above], [name], **arguments)
-            rounded.append(f"{target}/part_{number}")
-            add_operator(predict, "Int8Dequantize", [name], [rounded[-1]])
-        add_operator(predict, "Sum", rounded, [target])
-
-    for name, target in read.items():
-        put_on_steps(name, target, steps[name])
-    for operator in operators:
-        operator.input[:] = [read.get(name, name) for name in operator.input]
-        made = [name for name in operator.output if name in steps]
-        operator.output[:] = [f"{name}/off_steps" if name in steps else name for name in operator.output]
-        predict.op.add().CopyFrom(operator)
-        for name in made:
-            put_on_steps(f"{name}/off_steps", name, steps[name])
-    return Net(predict, init)
 
 
 if __name__ == "__main__":

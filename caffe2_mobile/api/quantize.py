@@ -53,8 +53,8 @@ class QuantizeOptions(PreprocessingOptions):
 
     target: whose kernels, "qnnpack", "litert" or "onnx"; those of the last two have a scale for each channel of a
     weight. calibration_images: how many of the folder's, evenly spaced. recipe: what the quantizer does, by name (best,
-    fast, minmax), from a file F.json, or as a Recipe. img_size: height and width in pixels, where the net does not
-    record it. max_pixels: of an image that is read. threads: default all cores. evaluation_data: labelled images on
+    tuned, fast, minmax), from a file F.json, or as a Recipe. img_size: height and width in pixels, where the net does
+    not record it. max_pixels: of an image that is read. threads: default all cores. evaluation_data: labelled images on
     which both nets answer, evaluation_images of them (default: all). hold_out: without those, let images judge that do
     not calibrate: others of the folder or, where it has none, every 5th. max_drop: points of top-1 (of agreement,
     without labels) that int8 may lose.
@@ -287,6 +287,7 @@ def _measure(
         dead_channels=quantized.dead,
         absorbed_channels=quantized.absorbed,
         split_channels=quantized.split,
+        added_channels=quantized.added,
         clamps=sum(0 < layer.high < math.inf for layer in quantized.graph.layers),
         equalized_layers=len(quantized.factors),
         seconds=seconds,

@@ -29,6 +29,7 @@ SWITCHES = {
     "splitting": "make dead channels copies of others, whose steps are finer together",
     "refitting": "change weights for what their inputs err by",
     "fine_scores": "give scores of classes twice as many steps",
+    "exact_pixels": "put pixels that are bytes exactly on the input's steps",
 }
 
 
@@ -141,6 +142,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         flag = f"--{name.replace('_', '-')}"
         group.add_argument(flag, action=argparse.BooleanOptionalAction, help=what)
     group.add_argument(
+        "--widening",
+        type=not_negative,
+        metavar="SHARE",
+        help="add copies of channels, up to this share of the multiplications more (0.5: by half)",
+    )
+    group.add_argument(
         "--seconds", type=not_negative, metavar="S", help="then round what is left to the nearest step (default: never)"
     )
     group.add_argument("--threads", type=positive, metavar="N", help="default: all cores")
@@ -169,7 +176,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def chosen_recipe(args: argparse.Namespace) -> Recipe:
     """The recipe with what flags say of it."""
-    given = {name: getattr(args, name) for name in (*SWITCHES, "ranges", "seconds")}
+    given = {name: getattr(args, name) for name in (*SWITCHES, "ranges", "widening", "seconds")}
     return dataclasses.replace(
         find_recipe(args.recipe),
         **{name: value for name, value in given.items() if value is not None},

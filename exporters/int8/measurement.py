@@ -336,12 +336,12 @@ def as_float(value: Int8Tensor | np.ndarray, layout: str = "NHWC") -> np.ndarray
 
 
 def _layer_errors(result: Quantized, layers, sums: dict[str, Errors]) -> Iterator[LayerError]:
-    original = {layer.output: layer for layer in result.original.weighted}
+    original = {layer.output.name: layer for layer in result.original.weighted}
     for layer in layers:
         own = sums[layer.output.name]
         before = [sums[blob.name].noise_to_signal for blob in layer.inputs if blob.name in sums]
         statistics, scale = result.calibration.blobs[layer.output], result.scales[layer.output]
-        weight = result.weights.get(layer.output)
+        weight, made = result.weights.get(layer.output), original.get(layer.output.name)
         yield LayerError(
             name=layer.output.name,
             type=FORMS[layer.type].type_for(layer) if result.layout == "NHWC" else layer.type,
@@ -352,7 +352,7 @@ def _layer_errors(result: Quantized, layers, sums: dict[str, Errors]) -> Iterato
             added=max(own.noise_to_signal - max(before, default=0.0), 0.0),
             activation_range=(statistics.low, statistics.high),
             covered_range=(scale.range.low, scale.range.high),
-            original_weight_range=extent(original[layer.output].weight) if layer.output in original else None,
+            original_weight_range=extent(made.weight) if made is not None else None,
             weight_range=extent(layer.weight) if layer.is_weighted else None,
             weight_scale=weight.weight.scale if weight is not None else None,
         )

@@ -10,7 +10,7 @@ import numpy as np
 
 from caffe2_models import Net
 from exporters.int8.assembly import Weights, Writer, assemble
-from exporters.int8.batching import stacked
+from exporters.int8.batching import Feed, stacked
 from exporters.int8.calibration import Calibration, Images, calibrate, find_scores
 from exporters.int8.channels import importances
 from exporters.int8.corrections import absorb_biases, remove_dead_channels
@@ -19,6 +19,7 @@ from exporters.int8.forms import plan
 from exporters.int8.functions import functions_of_blobs
 from exporters.int8.heads import split_heads
 from exporters.int8.per_channel import ChannelWeight, round_channels
+from exporters.int8.pixels import put_on_steps
 from exporters.int8.preparation import clamp_of, prepare
 from exporters.int8.qdq import QdqLayer, QdqWriter, assemble_qdq
 from exporters.int8.ranges import METHODS, mean_square_error, of_pixels, of_scores, whole_of_scores, with_room
@@ -29,9 +30,11 @@ from exporters.int8.scores import find_scores_layer, parts_of_scores
 from exporters.int8.simulation import images_that_fit
 from exporters.int8.splitting import split_channels
 from exporters.int8.weights import QuantizedWeight, native_range, round_to_nearest, weight_range
+from exporters.int8.widening import widen
 from exporters.layers import Blob, Graph, Layer
 
 Target = Literal["qnnpack", "litert", "onnx"]
+MEASURED_IMAGES = 32  # by which pixels are known, and what rounding does to the answers
 TARGETS: tuple[Target, ...] = get_args(Target)
 
 
@@ -39,9 +42,9 @@ TARGETS: tuple[Target, ...] = get_args(Target)
 class Quantized:
     """What came out, and of what: the int8 net, the float graph before and after corrections, its calibration.
 
-    weights: output blob -> those of each int8 layer; dead, absorbed, split: channels; factors: output blob -> those of
-    each channel that was scaled. layout: of quantized images in the net. layers: of a target other than QNNPACK, what
-    its file holds of each layer with weights, by the name of its quantized output.
+    weights: output blob -> those of each int8 layer; dead, absorbed, split, added: channels; factors: output blob ->
+    those of each channel that was scaled. layout: of quantized images in the net. layers: of a target other than
+    QNNPACK, what its file holds of each layer with weights, by the name of its quantized output.
     """
 
     net: Net
@@ -53,6 +56,7 @@ class Quantized:
     dead: int
     absorbed: int
     split: int
+    added: int
     factors: dict[Blob, np.ndarray]
     layout: str = Writer.layout
     layers: dict[str, QdqLayer] = field(default_factory=dict)
@@ -84,7 +88,7 @@ def quantize(
         original, calibration = split_heads(original, calibration)
         choices = plan(original)
     graph = original
-    dead, absorbed, split = 0, 0, 0
+    dead, absorbed, split, added = 0, 0, 0, 0
     factors: dict[Blob, np.ndarray] = {}
     if recipe.dead_channels:
         graph, calibration, dead = remove_dead_channels(graph, calibration)
@@ -94,9 +98,23 @@ def quantize(
         graph, calibration, absorbed = absorb_biases(graph, calibration)
     if factors or absorbed:
         calibration = dataclasses.replace(calibration, blobs=calibrate(graph, images, 0, threads).blobs)
-    ranges = _ranges(graph, choices, calibration, recipe, fine is not None)
-    if recipe.splitting:
-        steps = {blob: chosen.scale for blob, chosen in Scales(graph, choices, ranges).blobs.items()}
+    exact = None
+    if recipe.exact_pixels and for_qnnpack:
+        exact = put_on_steps(graph, calibration, stacked(_first(images, MEASURED_IMAGES)))
+    if exact is not None:
+        graph, calibration, choices = exact.graph, exact.calibration, [False, *choices]
+
+    def ranges_of_blobs() -> dict[Blob, Range]:
+        ranges = _ranges(graph, choices, calibration, recipe, fine is not None)
+        return ranges if exact is None else ranges | {exact.blob: exact.range}
+
+    ranges = ranges_of_blobs()
+    if recipe.widening:
+        steps, first = Scales(graph, choices, ranges).blobs, _first(images, MEASURED_IMAGES)
+        graph, calibration, split, added = widen(graph, calibration, steps, first, recipe.widening, threads)
+        ranges = ranges_of_blobs()
+    elif recipe.splitting:
+        steps = Scales(graph, choices, ranges).blobs
         graph, calibration, split = split_channels(graph, calibration, steps)
     importance = importances(graph, calibration)
     scales = Scales(graph, choices, ranges)
@@ -111,11 +129,12 @@ def quantize(
         if parts := parts_of_scores(calibration.scores, ranges[layer.output], MARGIN * finest):
             scales.parts[layer.output] = parts
     if recipe.simulates:
-        first = stacked([image for image, _ in zip(images, range(sampled), strict=False)])
-        limits = {layer.output: native_range(layer.weight) for layer in original.weighted}
+        before = {layer.output.name: layer for layer in original.weighted}
+        limits = {layer.output: native_range(before[layer.output.name].weight) for layer in layers}
         writer = Writer(graph, scales) if for_qnnpack else QdqWriter(graph, scales)
+        held = stacked(_first(images, sampled))
         weights = reconstruct(
-            graph, choices, scales, calibration, importance, limits, recipe, first, threads, writer=writer
+            graph, choices, scales, calibration, importance, limits, recipe, held, threads, writer=writer
         )
     else:
         weights = {layer.output: Weights(_nearest(layer, scales, for_qnnpack), layer.bias) for layer in layers}
@@ -129,12 +148,17 @@ def quantize(
         dead=dead,
         absorbed=absorbed,
         split=split,
+        added=added,
         factors=factors,
     )
     if for_qnnpack:
         return result(assemble(graph, choices, scales, weights))
-    net, held = assemble_qdq(graph, choices, scales, weights)
-    return result(net, layout=QdqWriter.layout, layers=held)
+    net, written = assemble_qdq(graph, choices, scales, weights)
+    return result(net, layout=QdqWriter.layout, layers=written)
+
+
+def _first(images: Images, count: int) -> list[Feed]:
+    return [image for image, _ in zip(images, range(count), strict=False)]
 
 
 def _nearest(layer: Layer, scales: Scales, for_qnnpack: bool) -> QuantizedWeight | ChannelWeight:

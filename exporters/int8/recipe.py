@@ -18,7 +18,8 @@ class Recipe:
     channel its mean back; clipping narrows weight ranges; compensation rounds weights so that errors cancel;
     room makes activation ranges wider than what was seen; splitting makes dead channels copies of others, whose
     steps are finer together; fine_scores gives scores of classes twice as many steps;
-    refitting changes weights for what their inputs err by.
+    refitting changes weights for what their inputs err by; exact_pixels puts images of bytes on the input's steps.
+    widening: multiplications that copies of channels in places of their own may add, as a share of the net's.
     seconds: time after which remaining layers are rounded to nearest; None: however long it takes, and the same
     every time.
     """
@@ -34,6 +35,8 @@ class Recipe:
     splitting: bool = True
     fine_scores: bool = False
     refitting: bool = True
+    exact_pixels: bool = False
+    widening: float = 0.0
     seconds: float | None = None
 
     @property
@@ -43,11 +46,17 @@ class Recipe:
 
 
 SWITCHES = [field.name for field in dataclasses.fields(Recipe) if field.type is bool]
-TYPES = {"ranges": (str,), **dict.fromkeys(SWITCHES, (bool,)), "seconds": (float, int, type(None))}
+TYPES = {
+    "ranges": (str,),
+    **dict.fromkeys(SWITCHES, (bool,)),
+    "widening": (float, int),
+    "seconds": (float, int, type(None)),
+}
 OFF = dict.fromkeys(SWITCHES, False)
 
 RECIPES = {
     "best": Recipe(),
+    "tuned": Recipe(fine_scores=True, exact_pixels=True, widening=0.25),
     "fast": Recipe(compensation=False, clipping=False, refitting=False),
     "minmax": Recipe(ranges="minmax", **OFF),
 }
@@ -73,6 +82,8 @@ def find_recipe(name: str) -> Recipe:
         if type(value) not in wanted:
             raise ModelError(f"{name}: {key} is {value!r}; {' or '.join(t.__name__ for t in wanted)} is expected")
     recipe = Recipe(**values)
+    if recipe.widening < 0:
+        raise ModelError(f"{name}: widening is {recipe.widening:g}; a share from zero on is expected")
     if recipe.ranges not in METHODS:
         raise ModelError(f"{name}: ranges {recipe.ranges} is none of {', '.join(METHODS)}")
     return recipe

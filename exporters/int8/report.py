@@ -46,6 +46,7 @@ class Report:
     dead_channels: int
     absorbed_channels: int
     split_channels: int
+    added_channels: int
     clamps: int
     equalized_layers: int
     seconds: float
@@ -106,7 +107,8 @@ class Report:
         lines += [
             f"parameters: {self.float_bytes / 1e6:.2f} MB float, {self.int8_bytes / 1e6:.2f} MB int8",
             f"corrections: {self.dead_channels} dead channels removed, {self.equalized_layers} layers equalized, "
-            f"{self.absorbed_channels} channels absorbed, {self.split_channels} made copies; {self.seconds:.0f} s",
+            f"{self.absorbed_channels} channels absorbed, {self.split_channels} made copies, "
+            f"{self.added_channels} added; {self.seconds:.0f} s",
             answer_line("calibration images", self.calibration),
         ]
         if self.held_out is not None:

@@ -9,6 +9,9 @@ channel splitting, Zhao et al. 2019, arXiv:1901.09504, halves weights or activat
 the steps in place of the values.)
 """
 
+from __future__ import annotations
+
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,11 +24,13 @@ from exporters.int8.scales import Quantization
 from exporters.int8.weights import native_range
 from exporters.layers import Blob, Graph, Layer
 
+Copies = Mapping[int, list[int]]  # channel -> the places of its copies
+
 DEVIATIONS = 4.0  # below zero, by which a dead channel's values must stay on average: other images bring none to life
 
 
 @dataclass(frozen=True)
-class _Chain:
+class Chain:
     """A layer that mixes channels, the depthwise ones that alone read it one after the other, and their readers."""
 
     layers: list[Layer]
@@ -35,38 +40,45 @@ class _Chain:
     def output(self) -> Blob:
         return self.layers[-1].output
 
+    @property
+    def channels(self) -> int:
+        return len(self.layers[0].bias)
 
-def split_channels(
-    graph: Graph, calibration: Calibration, steps: Mapping[Blob, float]
-) -> tuple[Graph, Calibration, int]:
-    """The graph, the calibration with samples in step, how many dead channels have become copies.
-
-    steps: the scale of each blob.
-    """
-    graph, calibration, used = graph.copy(), calibration.copy(), 0
-    known = importances(graph, calibration)
-    for layer in graph.weighted:
-        chain = _chain_from(graph, layer, calibration)
-        free = _free_places(chain, calibration) if chain is not None else []
-        if chain is None or not free:
-            continue
-        costs = np.sum([known[part.output] * steps[part.output] ** 2 for part in chain.layers], axis=0)
-        copies = _allot(costs, free)
-        constants = calibration.blobs[chain.output].channel_high.astype(np.float64)
-        taken = np.zeros(len(costs), bool)
+    def fill(self, copies: Copies, calibration: Calibration, steps: Mapping[Blob, Quantization]) -> None:
+        """Make copies where they shall be; the readers' biases take in what was there, and their weights are shared."""
+        taken = np.zeros(self.channels, bool)
         taken[[place for places in copies.values() for place in places]] = True
-        for reader in chain.readers:
-            add_constants(reader, np.where(taken, constants, 0))
+        constants = np.where(taken, calibration.blobs[self.output].channel_high.astype(np.float64), 0)
+        for reader in self.readers:
+            add_constants(reader, constants)
             _share_out(reader, copies)
         for channel, places in copies.items():
-            _copy(chain, calibration, steps, [channel, *places])
-        used += int(taken.sum())
+            _copy(self, calibration, steps, [channel, *places])
+
+
+def split_channels(
+    graph: Graph, calibration: Calibration, steps: Mapping[Blob, Quantization]
+) -> tuple[Graph, Calibration, int]:
+    """The graph, the calibration with samples in step, how many dead channels have become copies."""
+    graph, calibration, used = graph.copy(), calibration.copy(), 0
+    known = importances(graph, calibration)
+    for chain in find_chains(graph, calibration):
+        costs = np.sum([known[part.output] * steps[part.output].scale ** 2 for part in chain.layers], axis=0)
+        copies = allot(costs, free_places(chain, calibration))
+        chain.fill(copies, calibration, steps)
+        used += sum(map(len, copies.values()))
     return graph, calibration, used
 
 
-def _chain_from(graph: Graph, layer: Layer, calibration: Calibration) -> _Chain | None:
+def find_chains(graph: Graph, calibration: Calibration) -> list[Chain]:
+    """All of the graph, in order."""
+    found = [_chain_from(graph, layer, calibration) for layer in graph.weighted]
+    return [chain for chain in found if chain is not None]
+
+
+def _chain_from(graph: Graph, layer: Layer, calibration: Calibration) -> Chain | None:
     """The chain that begins with this layer, where its channels can be copied."""
-    if layer.type not in ("Conv", "FC") or layer.group > 1 or layer.low != 0:
+    if layer.type not in ("Conv", "FC") or layer.group > 1 or layer.low not in (0, -math.inf):
         return None
     layers, readers = [layer], find_readers(graph, layer.output)
     while readers and len(readers) == 1 and _follows(readers[0].layer, layers[-1]):
@@ -74,14 +86,14 @@ def _chain_from(graph: Graph, layer: Layer, calibration: Calibration) -> _Chain 
         readers = find_readers(graph, layers[-1].output)
     if not readers or any(reader.layer.group > 1 or reader.layer.type == "ConvTranspose" for reader in readers):
         return None
-    return _Chain(layers, readers) if all(part.output in calibration.samples for part in layers) else None
+    return Chain(layers, readers) if all(part.output in calibration.samples for part in layers) else None
 
 
 def _follows(layer: Layer, before: Layer) -> bool:
     return layer.is_depthwise and layer.inputs[0] is before.output and len(layer.bias) == len(before.bias)
 
 
-def _free_places(chain: _Chain, calibration: Calibration) -> list[int]:
+def free_places(chain: Chain, calibration: Calibration) -> list[int]:
     """Channels that carry nothing but a constant, which the readers' biases can take in."""
     dead = np.zeros(len(chain.layers[0].bias), bool)
     for layer in chain.layers:
@@ -101,21 +113,28 @@ def _never_lives(layer: Layer, calibration: Calibration) -> np.ndarray:
     return (statistics.channel_high <= 0) & (values.mean(axis=0) + DEVIATIONS * values.std(axis=0) < 0)
 
 
-def _allot(costs: np.ndarray, free: list[int]) -> dict[int, list[int]]:
-    """Channel -> the free places that it gets, one after the other to whoever gains most: n copies cost 1 / n^2."""
+def allot(costs: np.ndarray, free: list[int]) -> dict[int, list[int]]:
+    """Channel -> the free places that it gets, one after the other to whoever gains most.
+
+    costs: of each channel's rounding, [C].
+    """
     left = costs.astype(np.float64)
     left[free] = 0
     copies: dict[int, list[int]] = {}
     for place in free:
-        counts = np.array([1 + len(copies.get(channel, ())) for channel in range(len(left))])
-        gains = left * (1 / counts**2 - 1 / (counts + 1) ** 2)
+        gains = gains_of_copies(left, np.array([1 + len(copies.get(channel, ())) for channel in range(len(left))]))
         best = int(gains.argmax())
         if gains[best] > 0:
             copies.setdefault(best, []).append(place)
     return copies
 
 
-def _share_out(reader: Reader, copies: Mapping[int, list[int]]) -> None:
+def gains_of_copies(costs: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """What one place more of each channel gains, [C]: n copies cost 1 / n^2. counts: places that it has."""
+    return costs * (1 / counts**2 - 1 / (counts + 1) ** 2)
+
+
+def _share_out(reader: Reader, copies: Copies) -> None:
     """Give each copy of a channel its part of the weights, all but the last in whole steps."""
     step = Quantization.of_range(native_range(reader.layer.weight)).scale
     weight = reader.layer.weight.astype(np.float64).ravel()
@@ -130,12 +149,12 @@ def _share_out(reader: Reader, copies: Mapping[int, list[int]]) -> None:
     reader.layer.weight = weight.reshape(reader.layer.weight.shape).astype(np.float32)
 
 
-def _copy(chain: _Chain, calibration: Calibration, steps: Mapping[Blob, float], channels: list[int]) -> None:
+def _copy(chain: Chain, calibration: Calibration, steps: Mapping[Blob, Quantization], channels: list[int]) -> None:
     """Make all these channels what the first is, shifted by equal parts of a step about what it was."""
     parts = (np.arange(len(channels)) + 0.5) / len(channels) - 0.5
     incoming = np.zeros(len(channels))  # the shifts of what a layer reads
     for layer in chain.layers:
-        shifts = parts * steps[layer.output]
+        shifts = parts * steps[layer.output].scale
         weight, bias = layer.weight.copy(), layer.bias.astype(np.float64)
         weight[channels] = weight[channels[0]]
         bias[channels] = bias[channels[0]] + shifts - incoming * float(weight[channels[0]].sum())

@@ -86,9 +86,9 @@ class Statistics:
         self._squares += np.einsum("ncp,ncp->c", sampled, sampled, dtype=np.float64)
         self._count += sampled.shape[0] * sampled.shape[2]
 
-    def of_channels(self, channels: slice) -> "Statistics":
+    def of_channels(self, channels: slice | np.ndarray) -> "Statistics":
         """What is known of some of the channels alone: the averages and the histogram stay those of all."""
-        part = dataclasses.replace(self, channels=channels.stop - channels.start, histogram=copy.copy(self.histogram))
+        part = dataclasses.replace(self, channels=len(self._squares[channels]), histogram=copy.copy(self.histogram))
         for name in ("channel_low", "channel_high", "_squares"):
             setattr(part, name, getattr(self, name)[channels].copy())
         part._count = self._count

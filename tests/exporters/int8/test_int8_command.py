@@ -230,12 +230,14 @@ def test_recipes_are_files_of_their_fields(tmp_path):
         assert find_recipe(str(path)) == find_recipe(name) == recipe
     (tmp_path / "mine.json").write_text('{"ranges": "kl", "absorption": false, "seconds": 3}')
     assert find_recipe(str(tmp_path / "mine.json")) == Recipe(ranges="kl", absorption=False, seconds=3)
-    with pytest.raises(ModelError, match=r"recipe quick is none of best, fast, minmax, and no \.json file"):
+    with pytest.raises(ModelError, match=r"recipe quick is none of best, tuned, fast, minmax, and no \.json file"):
         find_recipe("quick")
 
 
 def test_flags_have_the_last_word(quantize, tmp_path):
-    switches = [field.name for field in dataclasses.fields(Recipe) if field.name not in ("ranges", "seconds")]
+    switches = [
+        field.name for field in dataclasses.fields(Recipe) if field.name not in ("ranges", "widening", "seconds")
+    ]
     flags = [f"--no-{name.replace('_', '-')}" for name in switches]
     assert quantize("--recipe", "best", *flags, "--ranges", "minmax", "--report", "r.json")[0] == 0
     made = (tmp_path / "made.init.pb").read_bytes()
@@ -264,7 +266,7 @@ BAD_CALLS = {
     "no images": (["--calibration-data", "texts"], "texts"),
     "corrupt": (["--calibration-data", "corrupt"], "corrupt/a/0.png: "),
     "zero images": (["--calibration-images", "0"], "--calibration-images"),
-    "recipe": (["--recipe", "quick"], "recipe quick is none of best, fast, minmax"),
+    "recipe": (["--recipe", "quick"], "recipe quick is none of best, tuned, fast, minmax"),
     "missing recipe": (["--recipe", "gone.json"], "gone.json: No such file"),
     "ranges": (["--ranges", "median"], "--ranges"),
     "report": (["--report", "r.pdf"], "r.pdf: a report ends in .txt, .json, .html"),

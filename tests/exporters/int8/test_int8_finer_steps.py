@@ -1,4 +1,8 @@
-"""Finer steps where they count: dead channels become copies of others, scores of classes are made in two parts."""
+"""Finer steps where they count: copies of channels, in dead ones' places or their own, scores of classes in two parts,
+pixels on steps.
+"""
+
+import dataclasses
 
 import numpy as np
 import pytest
@@ -6,14 +10,17 @@ from float_nets import FloatNet
 
 from caffe2_models import load_net
 from exporters.caffe2_to_onnx import to_onnx
+from exporters.int8 import quantize
 from exporters.int8.calibration import calibrate
 from exporters.int8.measurement import layer_errors
+from exporters.int8.pixels import OFF_STEPS, find_pixels
 from exporters.int8.preparation import prepare
 from exporters.int8.ranges import divergence_of_scores, whole_of_scores
 from exporters.int8.recipe import Recipe
-from exporters.int8.scales import Quantization
+from exporters.int8.scales import Quantization, Range
 from exporters.int8.scores import parts_of_scores
 from exporters.int8.splitting import split_channels
+from exporters.int8.widening import multiplications, widen
 from exporters.layers import write_net
 
 RNG = np.random.default_rng(0)
@@ -43,9 +50,9 @@ def divided(net: FloatNet):
     graph = prepare(net.net(), {"data": net.input_shape})
     calibration = calibrate(graph, net.images(16), 16, 1)
     blobs = calibration.blobs
-    steps = {blob: (blobs[blob].high - min(blobs[blob].low, 0)) / 255 for blob in blobs}
+    steps = {blob: Quantization.of_range(Range(blobs[blob].low, blobs[blob].high)) for blob in blobs}
     split, _, count = split_channels(graph, calibration, steps)
-    return graph, split, count, steps
+    return graph, split, count, {blob: chosen.scale for blob, chosen in steps.items()}
 
 
 @pytest.mark.parametrize("clip", [None, 1.5])
@@ -104,7 +111,7 @@ def test_channels_that_may_come_to_life_are_no_free_places():
     values = calibration.samples[first.output].values[:, 2]
     assert values.max() < 0  # dead on these images
     values += 3.9 * values.std() - (values.mean() + 4 * values.std())  # four deviations would reach zero
-    assert split_channels(graph, calibration, dict.fromkeys(calibration.blobs, 0.01))[2] == 0
+    assert split_channels(graph, calibration, dict.fromkeys(calibration.blobs, Quantization(0.01, 0)))[2] == 0
 
 
 def test_two_parts_of_the_scores_range_halve_the_steps():
@@ -161,3 +168,99 @@ def test_scores_are_made_twice_with_one_weight(kind, tmp_path):
     errors = layer_errors(fine, x)
     assert errors[-1].type == f"Int8{kind}" or errors[-2].type == f"Int8{kind}"
     assert min(error.cosine for error in errors) > 0.99
+
+
+def widened(net: FloatNet, budget: float):
+    """(graph, the graph with more channels, how many were dead, how many are new)"""
+    graph, images = prepare(net.net(), {"data": net.input_shape}), net.images(16)
+    calibration = calibrate(graph, images, 16, 1)
+    blobs = calibration.blobs
+    steps = {blob: Quantization.of_range(Range(blobs[blob].low, blobs[blob].high)) for blob in blobs}
+    wide, _, filled, added = widen(graph, calibration, steps, images[:8], budget, 1)
+    return graph, wide, filled, added
+
+
+@pytest.mark.parametrize("clip", [None, 1.5])
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_a_wider_net_computes_the_same_within_its_budget(depthwise, clip):
+    net = with_dead_channels(depthwise, clip)
+    graph, wide, filled, added = widened(net, 1.0)
+    assert filled == 4 and added > 0 and len(wide.layers[0].bias) % 8 == 0
+    costs = [sum(multiplications(layer) for layer in one.weighted) for one in (graph, wide)]
+    assert costs[0] < costs[1] <= 2 * costs[0]
+    x = net.images(4)
+    before, after = (write_net(one).session("reference", 1).run({"data": x}) for one in (graph, wide))
+    for name, value in before.items():
+        assert after[name].shape == value.shape
+        assert np.abs(after[name] - value).max() < 0.02 * np.abs(value).max()
+    original = [layer.output.shape for layer in prepare(net.net(), {"data": net.input_shape}).layers]
+    assert [layer.output.shape for layer in graph.layers] == original  # blobs are shared: none was changed in place
+
+
+def test_without_a_budget_no_channel_is_added():
+    _, wide, filled, added = widened(with_dead_channels(depthwise=True), 0.001)
+    assert (filled, added) == (4, 0) and len(wide.layers[0].bias) == 10
+
+
+def with_coarse_steps() -> FloatNet:
+    """One channel of the first layer is so large that the steps of the others are coarse."""
+    net = FloatNet(3, 20, 20)
+    weight = net.draw(10, 3, 3, 3, scale=0.3)
+    weight[3] *= 30
+    x = net.add("Relu", net.add("Conv", "data", weight, net.draw(10, scale=0.3), kernel=3, pad=1))
+    next_weight = net.draw(8, 10, 1, 1, scale=0.3)
+    next_weight[:, 3] /= 30
+    x = net.add("Conv", x, next_weight, net.draw(8, scale=0.3), kernel=1)
+    net.fc(net.add("AveragePool", x, global_pooling=1), 12)
+    return net
+
+
+def test_a_wider_net_errs_less_and_comes_out_the_same_every_time():
+    net = with_coarse_steps()
+    kept = Recipe(equalization=False, clipping=False, refitting=False)
+    plain, wide, again = (
+        net.quantized(dataclasses.replace(kept, widening=share, splitting=False)) for share in (0.0, 2.0, 2.0)
+    )
+    assert plain.added == 0 and wide.added > 0
+    assert wide.net.predict.SerializeToString() == again.net.predict.SerializeToString()
+    assert wide.net.init.SerializeToString() == again.net.init.SerializeToString()
+    images = net.images(16)
+    first, second = (layer_errors(one, images)[1].noise for one in (plain, wide))
+    assert second < 0.6 * first
+
+
+def byte_images(mean: list[float], std: list[float]) -> np.ndarray:
+    """Normalized bytes, [16, 3, 20, 20]."""
+    pixels = np.random.default_rng(1).integers(0, 256, (16, 3, 20, 20)).astype(np.float32)
+    along = (1, 3, 1, 1)
+    return (pixels / 255 - np.float32(mean).reshape(along)) / np.float32(std).reshape(along)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"), [([0.5] * 3, [0.5] * 3), ([0.4985, 0.499, 0.4995], [0.229, 0.224, 0.225]), ([0.0] * 3, [1.0] * 3)]
+)
+def test_steps_of_pixels_are_found(mean, std):
+    images = byte_images(mean, std)
+    found = find_pixels(images)
+    np.testing.assert_allclose(found.step, 1 / 255 / np.array(std), rtol=1e-5)
+    along = (1, 3, 1, 1)
+    steps = images / found.step.reshape(along) - found.shift.reshape(along)
+    assert np.abs(steps - np.rint(steps)).max() < 1e-3 and np.rint(steps).min() == found.low
+    assert np.abs(found.shift).max() <= 0.5 + OFF_STEPS
+
+
+def test_images_of_no_bytes_have_no_steps_nor_channels_that_together_have_too_many():
+    assert find_pixels(byte_images([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])) is None
+    assert find_pixels(np.random.default_rng(0).random((4, 3, 20, 20), np.float32)) is None
+    assert find_pixels(np.zeros((4, 3, 20, 20), np.float32)) is None
+
+
+def test_pixels_lie_on_the_steps_that_the_first_layer_reads():
+    net = with_dead_channels(depthwise=False)
+    images = byte_images([0.5] * 3, [0.5, 0.5, 0.49])
+    recipe = Recipe(exact_pixels=True)
+    result = quantize(net.net(), images, recipe, {"data": net.input_shape}, 1)
+    session = result.net.session("auto", 1)
+    values = session.run({"data": images}, outputs=["data/on_steps", "data/on_steps_int8"])
+    real, rounded = values["data/on_steps"], values["data/on_steps_int8"].dequantize().transpose(0, 3, 1, 2)
+    assert np.abs(real - rounded).max() < 0.01 * values["data/on_steps_int8"].scale
