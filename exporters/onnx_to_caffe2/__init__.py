@@ -12,7 +12,7 @@ from caffe2_models.preprocessing import set_input_dims
 from exporters.layers import Blob, Graph, Unsupported, rewrite, write_net
 from exporters.layers.naming import layer_name
 from exporters.layers.rules import RULES
-from exporters.onnx_files import get_onnx_preprocessing
+from exporters.onnx_files import get_onnx_preprocessing, input_dims
 from exporters.onnx_to_caffe2 import operators  # noqa: F401  fills CONVERSIONS
 from exporters.onnx_to_caffe2.missing import lack
 from exporters.onnx_to_caffe2.registry import CONVERSIONS, Node, convert_node
@@ -40,10 +40,20 @@ def convert(model: onnx.ModelProto, size: Size | None = None, shapes: Mapping[st
 def read_layers(model: onnx.ModelProto, size: Size | None = None, shapes: Mapping[str, Dims] | None = None) -> Graph:
     """The layers that a model's nodes become, before any rewrite; see `convert`."""
     preprocessing = get_onnx_preprocessing(model)
-    graph = _convert_nodes(read_source(model, size, shapes))
+    try:
+        graph = _convert_nodes(read_source(model, size, shapes))
+    except ModelError as error:
+        raise type(error)(f"{_free_sizes(input_dims(model, size, shapes))}{error}") from None
     graph.preprocessing = preprocessing.replace(size=size) if preprocessing is not None else None
     graph.input_dims = {blob.name: _recorded(blob) for blob in graph.inputs}
     return graph
+
+
+def _free_sizes(dims: Mapping[str, Dims]) -> str:
+    """What an error begins with where inputs that are no images have free sizes, which may be why it came to it."""
+    named = {name: "x".join("?" if dim is None else str(dim) for dim in own) for name, own in dims.items()}
+    free = [f"{name}={named[name]}" for name, own in dims.items() if len(own) != 4 and None in own[1:]]
+    return f"with free sizes ({', '.join(free)}; --shape NAME=... fixes them): " if free else ""
 
 
 def _recorded(blob: Blob) -> Dims:

@@ -222,6 +222,17 @@ def test_all_unsupported_nodes_are_listed_at_once():
     assert "Supported are:" in text and "Conv, ConvInteger, ConvTranspose" in text
 
 
+def test_free_sizes_of_lines_are_named_where_they_may_be_why():
+    text = """
+        <ir_version: 8, opset_import: ["": 17]>
+        net (float[N,S] x, float[2,N] y) => (float[N] z) {
+            n = Transpose(y)  z = Concat<axis=1>(x, n)
+        }"""
+    with pytest.raises(ModelError, match=r"^with free sizes \(x=\?x\?, y=2x\?; --shape NAME=... fixes them\): "):
+        convert(onnx.parser.parse_model(text))
+    assert convert(onnx.parser.parse_model(text), shapes={"x": (3, 4), "y": (2, 3)}).outputs == ["z"]
+
+
 def test_unknown_operators_and_unsupported_attributes_are_one_error():
     """What follows from an operator that is not converted is not held against its readers."""
     model = onnx.parser.parse_model(
