@@ -8,13 +8,14 @@ PARTS ?= torch,litert,plots,demo,dev
 CONSTRAINTS ?= constraints.txt
 SELECT ?=
 BIN := $(VENV)/bin
+KERNELS := $(wildcard caffe2_models/kernels/*.cpp caffe2_models/kernels/*.h)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: install demo test test-minimum test-arm lint docs zoo-sweep architecture-sweep proto clean
 
 install: $(VENV)/.installed
 
-$(VENV)/.installed: setup.cfg pyproject.toml $(CONSTRAINTS) $(wildcard setup.py)
+$(VENV)/.installed: setup.cfg pyproject.toml $(CONSTRAINTS) setup.py $(KERNELS)
 	$(PYTHON) -m venv $(VENV)
 	$(if $(findstring torch,$(PARTS)),$(PIP) -c $(CONSTRAINTS) torch)
 	$(PIP) -c $(CONSTRAINTS) -e ".[$(PARTS)]"
