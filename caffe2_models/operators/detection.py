@@ -9,6 +9,7 @@ from caffe2_common.errors import ModelError, UnsupportedError
 from caffe2_models import kernels
 from caffe2_models.arguments import Arguments
 from caffe2_models.detection import boxes as box_math
+from caffe2_models.detection import in_onnx
 from caffe2_models.detection.boxes import AngleBounds
 from caffe2_models.detection.ordering import descending
 from caffe2_models.detection.suppression import GAUSSIAN, LINEAR, suppress, suppress_softly
@@ -286,32 +287,65 @@ class BoxWithNMSLimit(Operator):
         return out_scores, out_boxes, classes, sizes.sum(axis=1).astype(np.float32), rows, sizes
 
     def lower(self, graph, scores, boxes, splits=None):
-        """Of one image and one class besides the background, as NonMaxSuppression, which tells the rows."""
-        simple = self.cls_agnostic_bbox_reg and self.input_boxes_include_bg_cls and not self.legacy_plus_one
-        if not simple or self.soft_nms_enabled or self.rotated or scores.shape[1] != 2 or splits is not None:
-            raise UnsupportedError("suppression of several classes or images, soft, or of rotated boxes, in ONNX")
-        matrix = graph.add("Reshape", scores, graph.ints([-1, 2]))
-        corners = graph.add("Reshape", boxes, graph.ints([-1, 4]))
-        column = graph.add("Gather", matrix, graph.constant(1, np.int64), axis=1)
-        limit = self.detections_per_im if self.detections_per_im > 0 else 1 << 62
-        chosen = graph.add(
-            "NonMaxSuppression",
-            *(graph.add("Unsqueeze", x, graph.ints(axes)) for x, axes in ((corners, [0]), (column, [0, 1]))),
-            *(graph.constant(limit, np.int64), graph.constant(np.float32(self.nms))),
-            graph.constant(np.float32(self.score_thresh)),
-        )
-        rows = graph.add("Gather", chosen, graph.constant(2, np.int64), axis=1)
-        count = graph.add("Shape", rows)
-        classes = graph.add("Expand", graph.constant(np.float32(self.output_classes_include_bg_cls)), count)
-        sizes = graph.add("Unsqueeze", graph.add("Pad", count, graph.ints([1, 0])), graph.ints([0]))
+        """Hard suppression of upright boxes, as NonMaxSuppression of scores [classes, images, R].
+
+        The same as `compute` but for the last bit of an overlap, boxes without area, which overlap nothing in ONNX,
+        and equal scores, of which ONNX takes the first first.
+        """
+        self._require_onnx(scores.shape[1] - 1)
+        classes, first = scores.shape[1] - 1, self._score_class(1)
+        matrix = graph.add("Reshape", scores, graph.ints([-1, classes + 1]))
+        by_class = in_onnx.span(graph, graph.add("Transpose", matrix, perm=[1, 0]), 0, first, classes)
+        corners = graph.add("Reshape", boxes, graph.ints([-1, boxes.shape[1] // 4, 4]))
+        corners = graph.add("Transpose", corners, perm=[1, 0, 2])
+        if self.cls_agnostic_bbox_reg:
+            corners = graph.add("Expand", corners, graph.ints([classes, 1, 1]))
+        else:
+            corners = in_onnx.span(graph, corners, 0, first, classes)
+        images = None if splits is None else in_onnx.Images.of(graph, splits)
+        each = in_onnx.as_column(graph, by_class) if images is None else images.masked(graph, by_class)
+        limits = (self.nms, self.score_thresh, self.detections_per_im)
+        found = in_onnx.suppress(graph, corners, each, *limits, self.legacy_plus_one)
+        found = self._sort_in_onnx(graph, found, by_class, classes, images)
+        label, image, row = (in_onnx.column(graph, found, i) for i in range(3))
+        places = graph.add("Gather", found, graph.ints([0, 2]), axis=1)
+        count = graph.constant(1, np.int64) if images is None else in_onnx.length(graph, images.ends)
+        groups = in_onnx.counting(graph, graph.add("Mul", count, graph.constant(classes, np.int64)))
+        sizes = in_onnx.occurrences(graph, _groups(graph, found, classes), groups)
+        sizes = graph.add("Reshape", sizes, graph.ints([-1, classes]))
+        if images is not None:
+            row = graph.add("Sub", row, graph.add("Gather", images.starts, image))
+        shift = graph.constant(np.float32(self.output_classes_include_bg_cls))
         return (
-            graph.add("Gather", column, rows, axis=0),
-            graph.add("Gather", corners, rows, axis=0),
-            classes,
-            graph.cast(count, np.float32),
-            graph.cast(rows, np.int32),
-            graph.cast(sizes, np.int32),
+            graph.add("GatherND", by_class, places),
+            graph.add("GatherND", corners, places),
+            graph.add("Add", graph.cast(label, np.float32), shift),
+            graph.cast(graph.add("ReduceSum", sizes, graph.ints([1]), keepdims=0), np.float32),
+            graph.cast(row, np.int32),
+            graph.cast(graph.add("Pad", sizes, graph.ints([0, 1, 0, 0])), np.int32),
         )
+
+    def _require_onnx(self, classes: int) -> None:
+        reasons = {
+            "soft suppression": self.soft_nms_enabled,
+            "suppression of rotated boxes": self.rotated,
+            "suppression of the background alone": classes < 1,
+            f"suppression at an overlap of {self.nms:.6g}": not self.nms >= 0,
+        }
+        if found := [reason for reason, holds in reasons.items() if holds]:
+            raise UnsupportedError(f"{found[0]}, which ONNX's NonMaxSuppression does not know")
+
+    def _sort_in_onnx(self, graph, found: str, by_class: str, classes: int, images: in_onnx.Images | None) -> str:
+        """(class, image, row) of each detection, limited to the best of an image, by image and class."""
+        limited = self.detections_per_im > 0 and classes > 1
+        if limited:
+            scores = graph.add("GatherND", by_class, graph.add("Gather", found, graph.ints([0, 2]), axis=1))
+            image = in_onnx.column(graph, found, 1)
+            best = in_onnx.best(graph, scores, self.detections_per_im, image, images)
+            found = graph.add("Gather", found, best, axis=0)
+        if limited or images is not None:
+            found = graph.add("Gather", found, in_onnx.stable_order(graph, _groups(graph, found, classes)), axis=0)
+        return found
 
     def _of_image(self, scores, boxes):
         """(scores, boxes, classes, rows, detections of each class) of one image."""
@@ -366,6 +400,12 @@ class BoxWithNMSLimit(Operator):
     def _score_class(self, j: int) -> int:
         """The column of class j, 0 being the background, which stands last where boxes have none of it."""
         return j if self.input_boxes_include_bg_cls else j - 1
+
+
+def _groups(graph, found: str, classes: int) -> str:
+    """The group of each (class, image, row) in ONNX: classes of image 0, then those of the next."""
+    label, image = (in_onnx.column(graph, found, i) for i in range(2))
+    return graph.add("Add", label, graph.add("Mul", image, graph.constant(classes, np.int64)))
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,15 @@ import sys
 import numpy as np
 import onnx
 import pytest
+from cases_detection import boxes
 from google.protobuf import text_format
-from operator_cases import CASES
+from operator_cases import CASES, Case
 from PIL import Image
 
 from caffe2_models import Int8Tensor, ModelError, Net, UnsupportedError, kernels
 from caffe2_models.build import make_init
 from caffe2_models.detection import ordering
-from caffe2_models.lowering import lower_net
+from caffe2_models.lowering import lower, lower_net
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.runtimes.onnx_runtime import open_session
 from caffe2_models.runtimes.session import input_types
@@ -148,6 +149,69 @@ def test_regions_are_cut_out_alike_in_onnx(seed):
     model, names = lower_net(case.net(), input_types(case.feeds), ["y0"])
     (have,) = open_session(model.SerializeToString()).run([names["y0"]], case.feeds)
     np.testing.assert_allclose(have, want, rtol=1e-5, atol=1e-6)
+
+
+def run_in_onnx(case: Case, feeds: dict) -> dict:
+    """What ONNX Runtime computes with the case's net in ONNX, made for other numbers of what only a run counts."""
+    lowered = lower(case.net(), input_types(case.feeds), case.output_names, count=10)
+    model = lowered.to_model()
+    for value in model.graph.output:
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            dim.dim_param = f"{value.name}_{axis}"
+    onnx.checker.check_model(model, full_check=True)
+    session = open_session(model.SerializeToString())
+    names = [lowered.output_names[name] for name in case.output_names]
+    return dict(zip(case.output_names, session.run(names, feeds), strict=True))
+
+
+def assert_same_in_onnx(case: Case) -> None:
+    want = case.net().session("reference").run(case.feeds, case.output_names)
+    for name, have in run_in_onnx(case, case.feeds).items():
+        assert (have.shape, have.dtype) == (want[name].shape, want[name].dtype), name
+        np.testing.assert_allclose(have, want[name], rtol=1e-5, atol=1e-4)
+
+
+def without_ties(case: Case, rng) -> Case:
+    """With scores that are all different: of equal ones each runtime takes another first."""
+    scores = case.inputs[0]
+    case.inputs[0] = (rng.permutation(scores.size) / max(scores.size, 1)).astype(np.float32).reshape(scores.shape)
+    return case
+
+
+@pytest.mark.parametrize("limit", [0, 1, 7, 100])
+@pytest.mark.parametrize("images", [None, 1, 3])
+@pytest.mark.parametrize("classes", [1, 4])
+def test_detections_are_limited_alike_in_onnx(limit, images, classes):
+    flags = ("legacy_plus_one", "cls_agnostic_bbox_reg", "input_boxes_include_bg_cls", "output_classes_include_bg_cls")
+    for seed, count in enumerate([0, 1, 2, 15, 60, 300]):
+        rng = np.random.default_rng([seed, limit, images or 0, classes])
+        arguments = {flag: int(rng.integers(2)) for flag in flags}
+        background, agnostic = arguments["input_boxes_include_bg_cls"], arguments["cls_agnostic_bbox_reg"]
+        columns = 1 if agnostic else classes + background
+        inputs = [np.zeros((count, classes + 1), np.float32), np.tile(boxes(rng, count), (1, columns))]
+        inputs[1] += rng.uniform(0, 4, inputs[1].shape).astype(np.float32).round(3)
+        if images is not None:
+            sizes = np.diff(np.sort(rng.integers(0, count + 1, images - 1)), prepend=0, append=count)
+            inputs.append(sizes.astype(np.float32 if seed % 2 else np.int32))
+        arguments |= {"detections_per_im": limit, "score_thresh": float(rng.choice([-1, 0.3, 2])), "nms": 0.4}
+        case = Case("BoxWithNMSLimit", inputs, arguments, outputs=6, fed=len(inputs))
+        assert_same_in_onnx(without_ties(case, rng))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "columns", "message"),
+    [
+        ({"soft_nms_enabled": 1}, 2, "soft suppression"),
+        ({"rotated": 1}, 2, "suppression of rotated boxes"),
+        ({"nms": -0.5}, 2, "suppression at an overlap of -0.5"),
+        ({}, 1, "suppression of the background alone"),
+    ],
+)
+def test_suppression_that_onnx_does_not_know_is_refused(arguments, columns, message):
+    corners = np.zeros((3, columns * (5 if "rotated" in arguments else 4)), np.float32)
+    case = Case("BoxWithNMSLimit", [np.zeros((3, columns), np.float32), corners], arguments, outputs=3, fed=2)
+    with pytest.raises(UnsupportedError, match=rf"BoxWithNMSLimit .*: {message}"):
+        lower(case.net(), input_types(case.feeds), count=10)
 
 
 DRAWN = """
