@@ -51,7 +51,7 @@ def convolve(x: np.ndarray, weight: np.ndarray, fit: Fit, group: int = 1, fused:
     taps = places_of(size, fit.kernel, fit.dilation)
     taps = (np.arange(channels // group)[:, None] * math.prod(size) + taps).ravel()
     y = ordered_sums(
-        x.reshape(count, group, -1),
+        x.reshape(count, group, channels // group * math.prod(size)),
         weight.reshape(group, weight.shape[0] // group, -1),
         taps,
         places_of(size, fit.output, fit.stride),
@@ -63,7 +63,7 @@ def convolve(x: np.ndarray, weight: np.ndarray, fit: Fit, group: int = 1, fused:
 def multiply(weight: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Products of the matrices weight [groups, rows, K] and x [N, groups, K, pixels]."""
     depth, pixels = x.shape[2:]
-    x = np.ascontiguousarray(x).reshape(*x.shape[:2], -1)
+    x = np.ascontiguousarray(x).reshape(*x.shape[:2], depth * pixels)
     return ordered_sums(x, weight, np.arange(depth) * pixels, np.arange(pixels), False)
 
 

@@ -60,6 +60,16 @@ def test_convolution_is_that_of_whole_numbers(window, channels):
     np.testing.assert_array_equal(convolve(x, weight, fit, group), correlate(x, weight, fit, group))
 
 
+@pytest.mark.parametrize("with_kernels", [True, False])
+def test_convolution_of_no_image_is_none(with_kernels, monkeypatch):
+    """As regions that a detector does not find are."""
+    if not with_kernels:
+        in_numpy(monkeypatch)
+    fit = Window((3, 3), (1, 1), (1, 1), (1, 1, 1, 1)).fit(5, 4)
+    assert convolve(random(0, 0, 4, 5, 4), random(1, 6, 2, 3, 3), fit, 2).shape == (0, 6, 5, 4)
+    assert multiply(random(1, 2, 6, 4), random(0, 0, 2, 4, 5)).shape == (0, 2, 6, 5)
+
+
 @pytest.mark.parametrize("pixels", [1, 31, 32, 100])
 @pytest.mark.parametrize("rows", [1, 5, 6, 13])
 def test_sums_are_in_order(rows, pixels):
