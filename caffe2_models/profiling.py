@@ -140,12 +140,17 @@ def random_feeds(inputs: Mapping[str, tuple[int, ...] | TensorType], seed: int =
 def feeds_for(net: Net, shapes: Mapping[str, tuple[int, ...]], seed: int = 0) -> dict[str, np.ndarray]:
     """The same of the types that the net takes; a detector is told its image's size."""
     feeds = random_feeds(net.input_types(shapes), seed)
-    image = next((shape for shape in shapes.values() if len(shape) == 4), (1, 1, 1, 1))
+    tell_image_size(net, feeds)
+    return feeds
+
+
+def tell_image_size(net: Net, feeds: Mapping[str, np.ndarray]) -> None:
+    """Put the size of the images that are fed, and a scale of 1, into what a detector reads them from."""
+    image = next((array.shape for array in feeds.values() if array.ndim == 4), (1, 1, 1, 1))
     for node in net.operators:
         place = traits_of(node.type).image_info
         if place is not None and place < len(node.inputs) and node.inputs[place] in feeds:
             feeds[node.inputs[place]][..., :] = (*image[2:], 1)
-    return feeds
 
 
 def time_net(session: Session, feeds: Mapping[str, Value], runs: int, warmup: int = 1) -> float:

@@ -24,10 +24,11 @@ are known, and `global_pooling`. Images are in NCHW order, or in NHWC where `ord
 
 `If` becomes ONNX's `If` where its nets leave what others read in one form, or the net that is chosen where the
 condition is known; `While` becomes its `Loop` where no round changes the form of what the next one reads. A loop
-gives up after 10,000 rounds, and takes none within it; of its cost, one round is counted. `BoxWithNMSLimit`
-becomes `NonMaxSuppression`, then `TopK` for an image's limit: the same detections in the same order, but where an
-overlap differs from the threshold by a last bit, where scores are equal, of which ONNX takes the first first, and where
-boxes have no area, which overlap nothing there. ONNX knows no soft suppression and no rotated boxes: such are refused.
+gives up after 10,000 rounds, and takes none within it; of its cost, one round is counted. `GenerateProposals`
+becomes `TopK`, arithmetic and `NonMaxSuppression`, `BoxWithNMSLimit` the latter, then `TopK` for an image's limit: the
+same boxes in the same order, but where an overlap differs from the threshold by a last bit, and where scores are equal,
+of which ONNX takes the first first. ONNX knows no soft suppression and no rotated boxes: such are refused. That is for
+files: all runtimes here compute these operators themselves.
 `RecurrentNetwork` holds a step net of any operators; it has no lowering, though ONNX has `Loop` and,
 for the usual steps, `LSTM` and `GRU`.
 

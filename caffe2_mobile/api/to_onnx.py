@@ -1,5 +1,6 @@
 """Caffe2 to ONNX."""
 
+import itertools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from caffe2_mobile.api.nets import read_net
 from caffe2_mobile.api.options import require_one_of, require_positive
 from caffe2_models import Net
 from caffe2_models.preprocessing import get_preprocessing
+from caffe2_models.profiling import tell_image_size
 from exporters import caffe2_to_onnx
 from exporters.caffe2_to_onnx import INT8_FORMS, Int8Form, compare_onnx
 from exporters.int8_comparison import Int8Report
@@ -78,11 +80,15 @@ def to_onnx(source: Net | str | os.PathLike[str], options: ToOnnxOptions | None 
     dtypes = {name: found.dtype for name, found in net.input_types(shapes).items()}
     if not net.is_quantized:
         samples = make_samples(shapes, preprocessing, dtypes=dtypes)
+        for sample in samples:
+            tell_image_size(net, sample.feeds)
         pairs = zip(samples, run_net(net, samples), run_onnx(model, samples), strict=True)
         found = tuple(compare("ONNX Runtime against the Caffe2 net", *pair) for pair in pairs)
         return ToOnnxResult(model=model, comparisons=found)
     exact = options.int8 == "exact"
     drawn = [make_samples(shapes, preprocessing, seed, dtypes) for seed in range(INT8_SAMPLES)]
+    for sample in itertools.chain.from_iterable(drawn):
+        tell_image_size(net, sample.feeds)
     tried = [sample for both in drawn for sample in (both if exact else both[-1:])]
     report = compare_onnx(net, model, tried, options.int8)
     return ToOnnxResult(model=model, comparisons=(), int8=report, exact=exact)

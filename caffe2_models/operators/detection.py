@@ -104,6 +104,50 @@ class GenerateProposals(Operator):
             return np.zeros((0, anchors.shape[1] + 1), np.float32), np.zeros(0, np.float32)
         return np.concatenate([rois for rois, _ in found]), np.concatenate([probs for _, probs in found])
 
+    def lower(self, graph, scores, deltas, im_info, anchors):
+        """Upright boxes: TopK of each image's scores, their boxes, and NonMaxSuppression of those large enough.
+
+        The same as `compute` but for last bits and equal scores, of which ONNX takes the first first.
+        """
+        if anchors.shape[1] == 5:
+            raise UnsupportedError("rotated boxes, which ONNX's NonMaxSuppression does not know")
+        plus_one, (_, count, height, width) = self.rules.legacy_plus_one, scores.shape
+        most = count * height * width
+        most = min(self.pre_nms_topN, most) if self.pre_nms_topN > 0 else most
+        flat = graph.add("Reshape", scores, graph.ints([0, -1]))
+        found, index = graph.add("TopK", flat, graph.ints([most]), outputs=2, axis=1)
+        moved = graph.add("Gather", self._anchors_in_onnx(graph, anchors, height, width), index, axis=0)
+        each = graph.add("Transpose", graph.add("Reshape", deltas, graph.ints([0, count, 4, -1])), perm=[0, 1, 3, 2])
+        places = graph.add("Unsqueeze", index, graph.ints([2]))
+        chosen = graph.add("GatherND", graph.add("Reshape", each, graph.ints([0, -1, 4])), places, batch_dims=1)
+        sides, scale = (
+            graph.add("Unsqueeze", graph.add("Gather", im_info, graph.ints(columns), axis=1), graph.ints([1]))
+            for columns in ([1, 0], [2])
+        )
+        corners = in_onnx.transform(graph, moved, chosen, (1.0,) * 4, plus_one)
+        corners = in_onnx.clip(graph, corners, graph.cast(sides, np.int64), plus_one)
+        lengths = in_onnx.lengths(graph, *corners, plus_one)
+        centers = graph.add("Add", corners[0], graph.add("Mul", lengths, graph.constant(np.float32(0.5))))
+        shortest = graph.add("Mul", scale, graph.constant(np.float32(self.min_size)))
+        fits = graph.add("And", graph.add("GreaterOrEqual", lengths, shortest), graph.add("Less", centers, sides))
+        fits = graph.add("And", *graph.add("Split", fits, graph.ints([1, 1]), outputs=2, axis=2))
+        taken = graph.add("Where", graph.add("Squeeze", fits, graph.ints([2])), found, graph.constant(in_onnx.NOTHING))
+        boxes = graph.add("Concat", *corners, axis=2)
+        each = graph.add("Unsqueeze", taken, graph.ints([1]))
+        kept = in_onnx.suppress(graph, boxes, each, self.nms_thresh, in_onnx.LOWEST, self.post_nms_topN, plus_one)
+        kept = graph.add("Gather", kept, graph.ints([0, 2]), axis=1)
+        images = graph.cast(in_onnx.span(graph, kept, 1, 0, 1), np.float32)
+        rois = graph.add("Concat", images, graph.add("GatherND", boxes, kept), axis=1)
+        return rois, graph.add("GatherND", found, kept)
+
+    def _anchors_in_onnx(self, graph, anchors, height: int, width: int) -> str:
+        """Anchors [A, 4] at every pixel, [A * height * width, 4]."""
+        stride = np.float32(1) / np.float32(self.spatial_scale)
+        rows, columns = np.divmod(np.arange(height * width), max(width, 1))
+        shifts = graph.constant(np.stack([columns, rows] * 2, axis=1).astype(np.float32) * stride)
+        moved = graph.add("Add", graph.add("Unsqueeze", anchors, graph.ints([1])), shifts)
+        return graph.add("Reshape", moved, graph.ints([-1, 4]))
+
     def _of_image(self, image, scores, deltas, info, anchors):
         """(regions, scores) of one image."""
         plus_one, (_, height, width) = self.rules.legacy_plus_one, scores.shape
@@ -141,6 +185,7 @@ class BBoxTransform(Operator):
     rotated: bool = False
 
     image_info = 2
+    refuses_content = True
 
     def infer(self, rois, deltas, im_info):
         box = 5 if self.rotated else 4
@@ -185,6 +230,36 @@ class BBoxTransform(Operator):
             result[part] = moved.reshape(count, deltas.shape[1])
             start += count
         return result, counts.astype(np.float32)
+
+    def lower(self, graph, rois, deltas, im_info):
+        """Upright boxes, the same but for last bits."""
+        if self.rotated:
+            raise UnsupportedError("rotated boxes in ONNX")
+        plus_one, classes = self.rules.legacy_plus_one, deltas.shape[1] // 4
+        counts, own = self._images_in_onnx(graph, rois, im_info)
+        sides, scale = (graph.add("Gather", own, graph.ints(columns), axis=1) for columns in ([1, 0], [2]))
+        size = graph.cast(graph.add("Div", sides, scale), np.float64)
+        size = graph.cast(graph.add("Add", size, graph.constant(np.float64(0.5))), np.int64)
+        size, scale_of_all = (graph.add("Unsqueeze", x, graph.ints([1])) for x in (size, scale))
+        boxes = graph.add("Div", in_onnx.span(graph, rois, 1, rois.shape[1] - 4, 4), scale)
+        each = graph.add("Reshape", deltas, graph.ints([-1, classes, 4]))
+        boxes = graph.add("Unsqueeze", boxes, graph.ints([1]))
+        corners = in_onnx.transform(graph, boxes, each, self.weights, plus_one)
+        moved = graph.add("Concat", *in_onnx.clip(graph, corners, size, plus_one), axis=2)
+        if self.apply_scale:
+            moved = graph.add("Mul", moved, scale_of_all)
+        return graph.add("Reshape", moved, graph.ints([-1, classes * 4])), graph.cast(counts, np.float32)
+
+    @staticmethod
+    def _images_in_onnx(graph, rois, im_info) -> tuple[str, str]:
+        """(how many regions each image has, int64; the image's im_info of each region, or of them all)."""
+        if im_info.shape[0] == 1:
+            return graph.add("Shape", rois, start=0, end=1), im_info
+        owners = graph.cast(in_onnx.column(graph, rois, 0), np.int64)
+        numbers = in_onnx.counting(graph, graph.add("Squeeze", graph.add("Shape", im_info, start=0, end=1)))
+        counts = in_onnx.occurrences(graph, owners, numbers)
+        images = in_onnx.Images.of(graph, counts)
+        return counts, graph.add("Gather", im_info, images.owners(graph, in_onnx.length(graph, owners)), axis=0)
 
     @staticmethod
     def _counts(rois: np.ndarray, box: int, images: int) -> np.ndarray:
@@ -289,8 +364,7 @@ class BoxWithNMSLimit(Operator):
     def lower(self, graph, scores, boxes, splits=None):
         """Hard suppression of upright boxes, as NonMaxSuppression of scores [classes, images, R].
 
-        The same as `compute` but for the last bit of an overlap, boxes without area, which overlap nothing in ONNX,
-        and equal scores, of which ONNX takes the first first.
+        The same as `compute` but for the last bit of an overlap and equal scores, of which ONNX takes the first first.
         """
         self._require_onnx(scores.shape[1] - 1)
         classes, first = scores.shape[1] - 1, self._score_class(1)
@@ -330,7 +404,6 @@ class BoxWithNMSLimit(Operator):
             "soft suppression": self.soft_nms_enabled,
             "suppression of rotated boxes": self.rotated,
             "suppression of the background alone": classes < 1,
-            f"suppression at an overlap of {self.nms:.6g}": not self.nms >= 0,
         }
         if found := [reason for reason, holds in reasons.items() if holds]:
             raise UnsupportedError(f"{found[0]}, which ONNX's NonMaxSuppression does not know")

@@ -198,6 +198,42 @@ def test_detections_are_limited_alike_in_onnx(limit, images, classes):
         assert_same_in_onnx(without_ties(case, rng))
 
 
+@pytest.mark.parametrize("images", [1, 3])
+@pytest.mark.parametrize("plus_one", [0, 1])
+def test_proposals_are_alike_in_onnx(images, plus_one):
+    for seed, (count, height, width) in enumerate([(1, 1, 1), (2, 3, 5), (3, 16, 9), (5, 20, 24)]):
+        rng = np.random.default_rng([seed, images, plus_one])
+        anchors = boxes(rng, count)
+        anchors -= (anchors[:, [0, 1, 0, 1]] + anchors[:, [2, 3, 2, 3]]) / 2 - 8
+        info = np.tile(np.array([[128.7, 160.2, 1]], np.float32), (images, 1))
+        info[:, 2] += np.arange(images) / 4
+        deltas = rng.normal(0, 0.4, (images, 4 * count, height, width)).astype(np.float32)
+        arguments = {"nms_thresh": float(rng.choice([0.0, 0.5, 1.0])), "min_size": float(rng.choice([0, 8]))}
+        arguments |= {"pre_nms_topN": int(rng.choice([0, 30, 6000])), "post_nms_topN": int(rng.choice([0, 7, 300]))}
+        arguments |= {"legacy_plus_one": plus_one, "spatial_scale": float(rng.choice([0.125, 1 / 7]))}
+        inputs = [np.zeros((images, count, height, width), np.float32), deltas, info, anchors]
+        case = without_ties(Case("GenerateProposals", inputs, arguments, outputs=2, fed=4 - seed % 2), rng)
+        assert_same_in_onnx(case)
+
+
+@pytest.mark.parametrize("images", [1, 4])
+@pytest.mark.parametrize("sorted_by_image", [True, False])
+def test_boxes_are_moved_alike_in_onnx(images, sorted_by_image):
+    for seed, count in enumerate([0, 1, 9, 50]):
+        rng = np.random.default_rng([seed, images])
+        owners = rng.integers(0, images, (count, 1))
+        rois = np.concatenate([np.sort(owners, axis=0) if sorted_by_image else owners, boxes(rng, count)], axis=1)
+        arguments = {
+            "apply_scale": seed % 2,
+            "legacy_plus_one": int(rng.integers(2)),
+            "weights": [10.0, 10.0, 5.0, 5.0],
+        }
+        deltas = rng.normal(0, 2, (count, 12)).astype(np.float32)
+        info = np.array([[120 + i, 161 - i, 1 + i / 8] for i in range(images)], np.float32)
+        inputs = [rois.astype(np.float32), deltas, info]
+        assert_same_in_onnx(Case("BBoxTransform", inputs, arguments, outputs=2, fed=3))
+
+
 @pytest.mark.parametrize(
     ("arguments", "columns", "message"),
     [
