@@ -322,7 +322,13 @@ void add_every(const float* x, int64_t any_stride, float* RESTRICT y, int64_t co
 
 void largest_every(const float* x, int64_t any_stride, float* RESTRICT y, int64_t count) {
   with_stride(any_stride, [=](auto stride) {
-    for (int64_t i = 0; i < count; i++) y[i] = larger(y[i], x[i * stride]);
+    for (int64_t i = 0; i < count; i++) y[i] = larger(x[i * stride], y[i]);
+  });
+}
+
+void keep_no_numbers(const float* x, int64_t any_stride, float* RESTRICT y, int64_t count) {
+  with_stride(any_stride, [=](auto stride) {
+    for (int64_t i = 0; i < count; i++) y[i] = x[i * stride] == x[i * stride] ? y[i] : x[i * stride];
   });
 }
 
@@ -374,6 +380,7 @@ constexpr Kernels kLoops{
     .largest = largest,
     .add_every = add_every,
     .largest_every = largest_every,
+    .keep_no_numbers = keep_no_numbers,
     .sum_four = sum_four,
     .scale = scale,
     .pick = pick,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <numeric>
@@ -390,18 +391,29 @@ void sum_row(const Kernels& kernels, const Window& w, std::span<const float* con
     for (int64_t j = has_four ? 4 : 0; j < w.kernel_w; j++) kernels.add_every(row + first + j, w.stride_w, to, count);
 }
 
-// The largest of what each window of a row sees: first of its rows, whole, then of their columns.
+// The largest of what each window of a row sees: first of its rows, whole, then of their columns. What is no number is
+// passed over, but for one in a window's first place, which stays.
 void largest_row(const Kernels& kernels, const Window& w, std::span<const float* const> rows, float* column, float* y) {
-  std::fill_n(y, w.out_w, std::numeric_limits<float>::lowest());
+  constexpr float kLowest = -std::numeric_limits<float>::infinity();
+  std::fill_n(y, w.out_w, kLowest);
   if (rows.empty()) return;
-  std::memcpy(column, rows[0], static_cast<size_t>(w.in_w) * sizeof(float));
-  for (const float* row : rows.subspan(1)) kernels.largest(row, column, column, w.in_w);
-  for (int64_t j = 0; j < w.kernel_w; j++) {
-    const int64_t offset = j * w.dilation_w - w.pad_left;  // of the columns inside those from `begin` to `end`
+  std::fill_n(column, w.in_w, kLowest);
+  for (const float* row : rows) kernels.largest(row, column, column, w.in_w);
+  auto at_column = [&](int64_t j) {  // of the windows, which have it inside: from where on, and how many
+    const int64_t offset = j - w.pad_left;
     const int64_t begin = offset < 0 ? (-offset + w.stride_w - 1) / w.stride_w : 0;
     const int64_t end = offset < w.in_w ? std::min(w.out_w, (w.in_w - 1 - offset) / w.stride_w + 1) : 0;
-    if (begin < end) kernels.largest_every(column + begin * w.stride_w + offset, w.stride_w, y + begin, end - begin);
+    return Range{begin, std::max(begin, end)};
+  };
+  for (int64_t j = 0; j < w.kernel_w; j++) {
+    const Range inside = at_column(j);
+    const float* x = column + inside.begin * w.stride_w + j - w.pad_left;
+    if (inside.begin < inside.end) kernels.largest_every(x, w.stride_w, y + inside.begin, inside.end - inside.begin);
   }
+  const Range first = at_column(0);
+  const float* x = rows[0] + first.begin * w.stride_w - w.pad_left;
+  if (std::isnan(rows[0][0])) std::fill_n(y, std::min(first.begin, w.out_w), rows[0][0]);
+  if (first.begin < first.end) kernels.keep_no_numbers(x, w.stride_w, y + first.begin, first.end - first.begin);
 }
 
 int64_t count_inside(int64_t position, int64_t stride, int64_t pad, int64_t kernel, int64_t extent) {
@@ -438,6 +450,7 @@ int Program::average(int x, const Window& w, bool counts_padding) {
 
 int Program::maximum(int x, const Window& w) {
   check_small(w);
+  check(w.dilation_h == 1 && w.dilation_w == 1, "a pool with dilation");
   check(w.in_h == at(x).shape.height && w.in_w == at(x).shape.width, "a window on another image");
   const int64_t channels = at(x).shape.channels;
   Node& node = reader_of({x}, {channels, w.out_h, w.out_w}, [w](int64_t row) { return rows_inside(w, row); });

@@ -83,10 +83,11 @@ struct Kernels {
   void (*convolve_transposed)(const Multiplication&, int64_t channels, float* y, int64_t y_pitch, int64_t count);
   void (*activate)(const float* x, float slope, float low, float high, float* y, int64_t count);
   void (*add)(const float* a, const float* b, float* y, int64_t count);
-  void (*largest)(const float* a, const float* b, float* y, int64_t count);
-  // y[i] = op(y[i], x[i * stride])
+  void (*largest)(const float* a, const float* b, float* y, int64_t count);  // b where either is no number
+  // y[i] = op(x[i * stride], y[i])
   void (*add_every)(const float* x, int64_t stride, float* y, int64_t count);
   void (*largest_every)(const float* x, int64_t stride, float* y, int64_t count);
+  void (*keep_no_numbers)(const float* x, int64_t stride, float* y, int64_t count);  // x[i * stride] where it is none
   // y[i] = (x[i * stride] + x[i * stride + 2]) + (x[i * stride + 1] + x[i * stride + 3])
   void (*sum_four)(const float* x, int64_t stride, float* y, int64_t count);
   void (*scale)(const float* factors, float* y, int64_t count);

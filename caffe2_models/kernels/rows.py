@@ -13,6 +13,7 @@ import numpy as np
 from caffe2_models.kernels import _int8
 from caffe2_models.kernels.graph import Graph
 from caffe2_models.net import Part, Step
+from caffe2_models.operators.largest import LANES
 from caffe2_models.operators.window import Fit, Window
 from caffe2_models.tensors import TensorType, Value
 
@@ -187,8 +188,8 @@ def pool(step, constants):
     window = None if operator.window.global_pooling else fitted(operator, step.inputs[0])
     if window is None:
         return None
-    if step.node.type == "MaxPool":
-        return stage("maximum", window)
+    if step.node.type == "MaxPool":  # with more columns, what is no number is compared in vectors
+        return stage("maximum", window) if operator.window.kernel[1] < LANES else None
     return stage("average", window, operator.count_include_pad)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from caffe2_common.errors import ModelError
 from caffe2_models.operators.convolution import Windowed, from_nchw, image_shape, ordered, tap_of, to_nchw
+from caffe2_models.operators.largest import LOWEST, largest_in_line, largest_in_nchw
 from caffe2_models.operators.registry import operator
 from caffe2_models.operators.window import Fit, Window
 
@@ -20,27 +21,6 @@ def max_over_window(x: np.ndarray, fit: Fit) -> np.ndarray:
     y = tap_of(x, fit, 0).copy()
     for tap in range(1, fit.area):
         np.maximum(y, tap_of(x, fit, tap), out=y)
-    return y
-
-
-def largest_over_window(x: np.ndarray, fit: Fit, start: np.float32 | None = None) -> np.ndarray:
-    """As max_over_window, as Caffe2 compares what is no number: nothing is larger than that, nor is it.
-
-    So it stays where it comes first in a window; with a `start`, which then comes first, it never does.
-    """
-    if start is None:
-        grid = [
-            np.clip(np.arange(count) * stride - pad, 0, size - 1)
-            for count, stride, pad, size in zip(fit.output, fit.stride, fit.pads, x.shape[2:], strict=False)
-        ]
-        first: tuple = (slice(None), slice(None), *np.ix_(*grid))
-        y = x[first].copy()
-    else:
-        y = np.full((*x.shape[:2], *fit.output), start)
-    x = pad_to_fit(x, fit, -np.inf)
-    for tap in range(fit.area):
-        seen = tap_of(x, fit, tap)
-        np.copyto(y, seen, where=seen > y)
     return y
 
 
@@ -155,9 +135,13 @@ class MaxPool(Pool):
 
     def pool(self, x):
         fit = self.window.fit(*x.shape[2:])
-        if self.window.global_pooling or len(fit.kernel) > 2 or np.isfinite(x).all():
+        if np.isfinite(x).all():
             return max_over_window(x, fit)
-        return largest_over_window(x, fit, np.finfo(np.float32).min if self.order == "NHWC" else None)
+        if self.order == "NCHW":
+            return largest_in_nchw(x, fit, self.window.global_pooling)
+        if len(fit.kernel) == 1 and not self.window.global_pooling:
+            return largest_in_line(x, fit)
+        return max_over_window(np.fmax(x, LOWEST), fit)
 
     def lower_pool(self, graph, x, fit):
         if self.window.global_pooling:

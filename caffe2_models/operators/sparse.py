@@ -1,12 +1,15 @@
 """Embedding tables: rows looked up and reduced, and tables whose rows are stored in 8, 4 or 2 bits."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from caffe2_common.errors import ModelError
 from caffe2_models.operators.checks import check_indices, check_lengths, check_rank
+from caffe2_models.operators.largest import largest_in_runs
+from caffe2_models.operators.reductions import largest, smallest
 from caffe2_models.operators.registry import FLOAT32, INDICES, INT32, UINT8, Operator, operator
 from caffe2_models.operators.segments import REDUCERS, LengthsReduction, input_dtypes, sum_runs
 from caffe2_models.tensors import TensorType
@@ -64,24 +67,74 @@ FUSED_8, FUSED_8_HALF = FusedRows(8, np.float32), FusedRows(8, np.float16)
 FUSED_4, FUSED_2 = FusedRows(4, np.float16), FusedRows(2, np.float16)
 
 
-def quantize_to_bytes(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+Extremes = tuple[np.ndarray, np.ndarray]
+
+VECTOR = 8  # floats of AVX2, with which FBGEMM computes
+
+
+def extremes_in_vectors(rows: np.ndarray) -> Extremes:
+    """(lowest, highest) [N, 1] of rows [N, width], as FBGEMM finds them.
+
+    In each lane of a vector, what is no number also hides what came before it, as the processor compares; in what does
+    not fill a vector it is passed over. Of nothing it is the highest float, and the lowest.
+    """
+    whole = rows.shape[1] // VECTOR * VECTOR
+    found = []
+    for sign in (1, -1):
+        lanes = np.full((len(rows), VECTOR), np.finfo(np.float32).max)
+        for start in range(0, whole, VECTOR):
+            vector = sign * rows[:, start : start + VECTOR]
+            lanes = np.where(lanes < vector, lanes, vector)
+        values = np.concatenate([lanes, sign * rows[:, whole:]], axis=1)
+        found.append(sign * np.fmin.reduce(values, axis=1, keepdims=True, initial=np.finfo(np.float32).max))
+    return found[0], found[1]
+
+
+def extremes_in_memory(rows: np.ndarray) -> Extremes:
+    """(lowest, highest) [N, 1] of rows [N, width], as Eigen finds them in the rows of a blob."""
+    whole = [(0, rows.shape[1])]
+    return -largest_in_runs(-rows, whole), largest_in_runs(rows, whole)
+
+
+def extremes_in_turn(rows: np.ndarray) -> Extremes:
+    """(lowest, highest) [N, 1] of rows [N, width], compared one by one."""
+    return smallest(rows, 1, keepdims=True), largest(rows, 1, keepdims=True)
+
+
+def extremes_of(rows: np.ndarray, of_odd: Callable[[np.ndarray], Extremes]) -> Extremes:
+    """(lowest, highest) [N, 1] of rows [N, width]; as `of_odd` finds them where not all of them are finite."""
+    if np.isfinite(rows).all():
+        return rows.min(axis=1, keepdims=True), rows.max(axis=1, keepdims=True)
+    return of_odd(rows)
+
+
+def quantize_to_bytes(rows: np.ndarray, extremes: Extremes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(elements, scales, biases) of rows in 8 bits, parameters in float32."""
-    lowest, highest = rows.min(axis=1, keepdims=True), rows.max(axis=1, keepdims=True)
+    lowest, highest = extremes
     span = highest - lowest
     inverse = np.float32(255) / (span + np.float32(1e-8))
-    return np.rint((rows - lowest) * inverse).astype(np.uint8), span / np.float32(255), lowest
+    steps = np.rint((rows - lowest) * inverse)
+    whole = rows.shape[1] // (4 * VECTOR) * (4 * VECTOR)
+    elements = np.concatenate([to_steps(steps[:, :whole], 255), to_steps(steps[:, whole:])], axis=1)
+    return elements, span / np.float32(255), lowest
 
 
-def quantize_to_bits(rows: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def to_steps(values: np.ndarray, most: int | None = None) -> np.ndarray:
+    """Whole numbers from 0 to `most`, or of their lowest byte, uint8; 0 of what no integer holds."""
+    held = np.where(np.abs(values) < 2.0 ** (63 if most is None else 31), values, 0)
+    return (held.astype(np.int64) if most is None else held.clip(0, most)).astype(np.uint8)
+
+
+def quantize_to_bits(rows: np.ndarray, bits: int, extremes: Extremes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(elements, scales, biases) of rows in so many bits, parameters as float16 holds them."""
     steps = 2**bits - 1
-    lowest = rows.min(axis=1, keepdims=True).astype(np.float16).astype(np.float32)
-    span = rows.max(axis=1, keepdims=True) - lowest
+    lowest = extremes[0].astype(np.float16).astype(np.float32)
+    span = extremes[1] - lowest
     scales = np.where(span == 0, np.float32(1), span / np.float32(steps)).astype(np.float16).astype(np.float32)
     inverse = np.float32(1) / scales
     unusable = (scales == 0) | np.isinf(inverse)
     scales, inverse = (np.where(unusable, np.float32(1), v) for v in (scales, inverse))
-    return np.rint((rows - lowest) * inverse).clip(0, steps).astype(np.uint8), scales, lowest
+    return to_steps(np.rint((rows - lowest) * inverse), steps), scales, lowest
 
 
 @dataclass(frozen=True)
@@ -89,6 +142,7 @@ class ToFusedRows(Operator):
     """The last dimension of floats as quantized rows."""
 
     rows = FUSED_8
+    extremes = staticmethod(extremes_in_vectors)
 
     def infer(self, x):
         if not x.shape or not x.shape[-1] or x.shape[-1] % self.rows.per_byte:
@@ -98,7 +152,8 @@ class ToFusedRows(Operator):
     def compute(self, x):
         flat = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]).astype(np.float32)
         in_bytes = self.rows.parameter is np.float32
-        parts = quantize_to_bytes(flat) if in_bytes else quantize_to_bits(flat, self.rows.bits)
+        found = extremes_of(flat, self.extremes)
+        parts = quantize_to_bytes(flat, found) if in_bytes else quantize_to_bits(flat, self.rows.bits, found)
         packed = self.rows.pack(*parts)
         return packed.reshape(*x.shape[:-1], packed.shape[1])
 
@@ -125,7 +180,10 @@ class FromFusedRows(Operator):
 for bits, rows in [("8Bit", FUSED_8), ("4Bit", FUSED_4), ("2Bit", FUSED_2)]:
     half = "HalfFloat" if bits == "8Bit" else "Half"
     operator(f"FloatToFused{bits}RowwiseQuantized", rows=rows)(ToFusedRows)
-    operator(f"{half}ToFused{bits}RowwiseQuantized", rows=rows, dtypes=FLOAT16)(ToFusedRows)
+    of_halves = extremes_in_vectors if bits == "8Bit" else extremes_in_turn
+    operator(f"{half}ToFused{bits}RowwiseQuantized", rows=rows, dtypes=FLOAT16, extremes=staticmethod(of_halves))(
+        ToFusedRows
+    )
     operator(f"Fused{bits}RowwiseQuantizedToFloat", rows=rows)(FromFusedRows)
     operator(f"Fused{bits}RowwiseQuantizedTo{half}", rows=rows, result=np.dtype(np.float16))(FromFusedRows)
 
@@ -153,7 +211,8 @@ class ToFakeFusedRows(Operator):
         return TensorType((x.shape[0], x.shape[1] + FUSED_8.tail), np.uint8)
 
     def compute(self, x):
-        return FUSED_8.pack(*quantize_to_bits(x.astype(np.float32), self.bits))
+        rows = x.astype(np.float32)
+        return FUSED_8.pack(*quantize_to_bits(rows, self.bits, extremes_of(rows, extremes_in_turn)))
 
 
 @operator("FloatToRowwiseQuantized8Bits")
@@ -168,12 +227,12 @@ class FloatToRowwiseQuantized8Bits(Operator):
 
     def compute(self, x):
         rows = x.reshape(x.shape[0], -1)
-        lowest, highest = rows.min(axis=1, keepdims=True), rows.max(axis=1, keepdims=True)
+        lowest, highest = extremes_of(rows, extremes_in_memory)
         even = highest - lowest < np.float32(1e-10)
         scales = np.where(even, np.float32(1), (highest - lowest) / np.float32(255))
         scaled = (rows - lowest) * (np.float32(1) / scales)
         elements = np.where(even, 0, np.floor(scaled + np.float32(0.5)))  # halves go up, as std::round has it here
-        return elements.astype(np.uint8).reshape(x.shape), np.concatenate([scales, lowest], axis=1)
+        return to_steps(elements).reshape(x.shape), np.concatenate([scales, lowest], axis=1)
 
 
 @operator("Rowwise8BitQuantizedToFloat")
