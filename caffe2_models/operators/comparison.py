@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from caffe2_common.dtypes import NUMPY_OF_CODE
 from caffe2_common.errors import ModelError
 from caffe2_models.arguments import Arguments
 from caffe2_models.operators.arithmetic import Binary
@@ -113,43 +114,56 @@ class IsNaN(Elementwise):
         return graph.cast(graph.add("IsNaN", x), np.uint8)
 
 
+MEMBER_DTYPES = {code: NUMPY_OF_CODE[code] for code in (2, 5, 10)}  # int32, bool, int64
+
+
 @dataclass(frozen=True)
 class Members:
-    """The argument `value`: integers."""
+    """The argument `value`: integers; `dtype` is what they are, None for whatever they are compared with."""
 
     values: tuple[int, ...]
+    dtype: np.dtype | None
 
     @classmethod
     def decode(cls, arguments: Arguments) -> "Members":
-        return cls(arguments.get_ints("value", ()))
+        code = arguments.get_int("dtype", None)
+        if code is not None and code not in MEMBER_DTYPES:
+            raise ModelError(f"dtype {code}; int32 (2), bool (5) or int64 (10) is expected")
+        return cls(arguments.get_ints("value", ()), None if code is None else MEMBER_DTYPES[code])
+
+    def of(self, dtype: np.dtype) -> np.ndarray:
+        """As this type; none where they are of another. Raises ModelError for what is no int32 and should be."""
+        members = np.array(self.values, np.int64)
+        kind = self.dtype or dtype
+        if kind == np.int32 and (members != members.astype(np.int32)).any():
+            raise ModelError(f"value {list(self.values)}, which int32 does not hold")
+        return members.astype(dtype) if kind == dtype else np.empty(0, dtype)
 
 
 @operator("IsMemberOf")
 @dataclass(frozen=True, kw_only=True)
 class IsMemberOf(Elementwise):
-    """Whether each element is one of the argument `value`'s."""
+    """Whether each element is one of the argument `value`'s; of another type than `dtype`, none is."""
 
     value: Members
 
     dtypes = INDICES | BOOL
 
     def infer(self, x):
+        self.value.of(x.dtype)
         return TensorType(x.shape, np.bool_)
 
     def compute(self, x):
-        return np.isin(x, self._members(x.dtype))
+        return np.isin(x, self.value.of(x.dtype))
 
     def lower(self, graph, x):
-        members = self._members(x.type.dtype)
+        members = self.value.of(x.type.dtype)
         if not members.size:
             return graph.constant(np.zeros(x.shape, np.bool_))
         dtype = np.int32 if members.dtype == np.bool_ else members.dtype  # ReduceMax of booleans comes with opset 20
         equal = graph.add("Equal", graph.add("Unsqueeze", graph.cast(x, dtype), graph.ints([-1])),
                           graph.constant(members, dtype))  # fmt: skip
         return graph.cast(graph.add("ReduceMax", graph.cast(equal, np.int32), axes=[-1], keepdims=0), np.bool_)
-
-    def _members(self, dtype: np.dtype) -> np.ndarray:
-        return np.array(self.value.values, np.int64).astype(dtype)
 
 
 def lower_choice(graph, condition: str, a, b) -> str:

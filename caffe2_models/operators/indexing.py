@@ -184,20 +184,24 @@ class ScatterAssign(Operator):
 @operator("Scatter")
 @dataclass(frozen=True)
 class Scatter(Operator):
-    """The first blob with single elements along `axis` replaced by updates, whose places the indices give."""
+    """The first blob with single elements along `axis` replaced by updates, whose places the indices give.
+
+    What is before the axis, and what is behind it, counts as one dimension each. There indices may be fewer than data,
+    and go with its first elements. Of equal places the last one holds.
+    """
 
     axis: int = 1
 
     dtypes = (ANY, INDICES, ANY)
 
     def infer(self, data, indices, updates):
-        axis = canonical_axis(self.axis, len(data.shape))
         check_same_type(data, updates)
-        alike = len(indices.shape) == len(data.shape) and all(
-            a == b for i, (a, b) in enumerate(zip(indices.shape, data.shape, strict=True)) if i != axis
-        )
-        if updates.shape != indices.shape or not alike:
-            raise ModelError(f"indices {list(indices.shape)}, updates {list(updates.shape)}, data {list(data.shape)}")
+        axis = canonical_axis(self.axis, len(data.shape))
+        if updates.shape != indices.shape or len(indices.shape) <= axis:
+            raise ModelError(f"indices {list(indices.shape)} and updates {list(updates.shape)} along axis {axis}")
+        whole, covered = in_blocks(data.shape, axis), in_blocks(indices.shape, axis)
+        if any(not (0 < covered[i] <= whole[i] or covered[i] == whole[i]) for i in (0, 2)):
+            raise ModelError(f"indices {list(indices.shape)} for data {list(data.shape)} along axis {axis}")
         return data.with_shape(data.shape)
 
     def compute(self, data, indices, updates):
@@ -205,11 +209,20 @@ class Scatter(Operator):
         result = data.copy()
         if data.size:
             check_indices(indices, data.shape[axis])
-            np.put_along_axis(result, indices, updates, axis)
+            count, _, width = covered = in_blocks(indices.shape, axis)
+            blocks = result.reshape(in_blocks(data.shape, axis))[:count, :, :width]
+            np.put_along_axis(blocks, indices.reshape(covered), updates.reshape(covered), 1)
         return result
 
     def lower(self, graph, data, indices, updates):
-        return graph.add("ScatterElements", data, indices, updates, axis=canonical_axis(self.axis, len(data.shape)))
+        axis = canonical_axis(self.axis, len(data.shape))
+        blocks = [graph.add("Reshape", x, graph.ints(in_blocks(x.shape, axis))) for x in (data, indices, updates)]
+        return graph.add("Reshape", graph.add("ScatterElements", *blocks, axis=1), graph.ints(data.shape))
+
+
+def in_blocks(shape: tuple[int, ...], axis: int) -> tuple[int, int, int]:
+    """Elements before the axis, along it, and behind it."""
+    return math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
 
 
 @operator("ScatterWeightedSum")

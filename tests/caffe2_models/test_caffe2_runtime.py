@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from operator_cases import CASES, Case
+from operator_cases import CASES, Case, flip, normal
 from random_nets import random_net
 
 from caffe2_models import Int8Tensor, ModelError, Net
@@ -42,6 +42,87 @@ def test_random_nets(seed, steps):
         got = net.session(backend, threads=1).run(feeds, blobs)
         for name in blobs:
             assert_close(got[name], want[name], 1e-3)  # a dozen layers add up their rounding
+
+
+def computed(backend: str, kind: str, inputs: list, outputs: int = 1, **arguments) -> list | None:
+    """The outputs of one operator; None where it is refused."""
+    case = Case(kind, inputs, arguments, outputs=outputs, fed=len(inputs))
+    try:
+        results = case.net().session(backend, threads=1).run(case.feeds, case.output_names)
+    except ModelError:
+        return None
+    return [results[name] for name in case.output_names]
+
+
+def assert_equal(kind: str, inputs: list, outputs: int = 1, **arguments) -> None:
+    """As Caffe2 says, to the last bit, or refused as by Caffe2."""
+    want = computed("caffe2", kind, inputs, outputs, **arguments)
+    for backend in EXACT:
+        got = computed(backend, kind, inputs, outputs, **arguments)
+        assert (got is None) == (want is None)
+        for have, expected in zip(got or (), want or (), strict=True):
+            assert have.dtype == expected.dtype
+            np.testing.assert_array_equal(have, expected)
+
+
+def with_odd_values(rng, *shape: int) -> np.ndarray:
+    """Normal values, some of which are no numbers, and sometimes some infinite."""
+    x = normal(rng, *shape)
+    x[rng.random(shape) < rng.choice([0.02, 0.3, 0.8])] = np.nan
+    x[rng.random(shape) < rng.choice([0, 0, 0.2])] = rng.choice([-np.inf, np.inf])
+    return x
+
+
+@settings(max_examples=200, derandomize=True, deadline=None)
+@given(dims=st.integers(1, 3), order=st.sampled_from(["NCHW", "NHWC"]), is_global=st.booleans(),
+       seed=st.integers(0, 2**32 - 1))  # fmt: skip
+def test_largest_of_what_is_no_number(dims, order, is_global, seed):
+    rng = np.random.default_rng(seed)
+    size = rng.integers(1, 12 if dims < 3 else 7, dims)
+    kernel = [int(rng.integers(1, min(extent, 9) + 1)) for extent in size]
+    window = {"kernels": kernel, "strides": rng.integers(1, 4, dims).tolist()}
+    if flip(rng):
+        window["pads"] = [int(rng.integers(0, extent)) for extent in kernel * 2]
+    x = with_odd_values(rng, *rng.integers(1, 5, 2), *size)
+    x = np.moveaxis(x, 1, -1).copy() if order == "NHWC" else x
+    assert_equal("MaxPool", [x], order=order, **({"global_pooling": 1} if is_global else window))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in OPERATORS if "RowwiseQuantized" in kind and not
+                                  kind.startswith("Fused")] + ["FloatToRowwiseQuantized8Bits"])  # fmt: skip
+def test_rows_with_what_is_no_number(kind):
+    rng = np.random.default_rng([*kind.encode()])
+    for _ in range(40):
+        x = with_odd_values(rng, int(rng.integers(1, 6)), 4 * int(rng.integers(1, 25)))
+        x *= np.float32(rng.choice([0.01, 1, 50]))
+        outputs = 2 if kind == "FloatToRowwiseQuantized8Bits" else 1
+        assert_equal(kind, [x.astype(np.float16) if kind.startswith("Half") else x], outputs)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.bool_])
+def test_members_of_another_type(dtype):
+    x = np.array([0, 1, 2, 3, 300]).astype(dtype)
+    for value in ([1, 3], [0], [2**32 + 1], []):
+        for code in ({}, {"dtype": 1}, {"dtype": 2}, {"dtype": 5}, {"dtype": 10}):
+            assert_equal("IsMemberOf", [x], **({"value": value} if value else {}), **code)
+
+
+def test_scatter_by_fewer_indices():
+    rng = np.random.default_rng(0)
+    data = normal(rng, 3, 4, 5)
+    for axis in range(3):
+        for shape in ((3, 4, 5), (2, 4, 5), (3, 2, 5), (3, 4, 1), (1, 2, 3), (1, 1, 1)):
+            where = np.argsort(rng.random(shape), axis=axis)
+            assert_equal("Scatter", [data, where, normal(rng, *shape)], axis=axis)
+
+
+@pytest.mark.parametrize("lengths", [[2, 3], [2, 5], [-1, 7], [7, -1], [0, 0], []])
+@pytest.mark.parametrize("kind", ["LengthsSum", "LengthsMean", "LengthsMax", "LengthsWeightedSum", "SparseLengthsSum",
+                                  "SparseLengthsMean", "SparseLengthsWeightedSum"])  # fmt: skip
+def test_lengths_that_do_not_add_up(kind, lengths):
+    data, weights, indices = np.ones((6, 2), np.float32), np.ones(6, np.float32), np.arange(6)
+    inputs = [data, *[weights] * ("Weighted" in kind), *[indices] * kind.startswith("Sparse")]
+    assert_equal(kind, [*inputs, np.array(lengths, np.int32)])
 
 
 def assert_close(got, want, tolerance, only_shape=False):

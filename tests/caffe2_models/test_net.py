@@ -210,6 +210,25 @@ def test_types_of_inputs_that_a_net_within_reads():
         assert types["lengths"].dtype == np.int32
 
 
+@pytest.mark.parametrize("backend", [*BACKENDS_HERE, *(["exact"] if is_available() else [])])
+@pytest.mark.parametrize("names", [("then_net", "else_net"), ("else_net", "then_net")])
+def test_branches_in_either_order(backend, names):
+    """A file may have else_net first: names, not places, say which is which."""
+    branches = {
+        "then_net": 'op { type: "Relu" input: "x" output: "t" } op { type: "Sqr" input: "t" output: "y" }',
+        "else_net": 'op { type: "Add" input: "x" input: "z" output: "y" }',
+    }
+    arguments = " ".join(f'arg {{ name: "{name}" n {{ {branches[name]} }} }}' for name in names)
+    net = Net(parse(f'op {{ type: "If" input: "c" output: "y" {arguments} }} external_input: ["c", "x", "z"]'))
+    x, z = np.array([-2, 3], np.float32), np.array([10, 20], np.float32)
+    session = net.session(backend, threads=1)
+    for condition, expected in ((True, [0, 9]), (False, [8, 23])):
+        assert session.run({"c": np.array([condition]), "x": x, "z": z})["y"].tolist() == expected
+    assert net.infer_types({"c": TensorType((1,), np.bool_), "x": TensorType((2,)), "z": TensorType((2,))})[
+        "y"
+    ].shape == (2,)
+
+
 def test_auto_takes_the_fastest_exact_runtime():
     assert fastest_exact(Net(parse('op { type: "Relu" input: "x" output: "y" }'))) == "onnxruntime"
     quantized = Net(parse('op { type: "Int8Quantize" input: "x" output: "y" }'))

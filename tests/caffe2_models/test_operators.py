@@ -5,7 +5,7 @@ import pytest
 from goldens import load_goldens
 from operator_cases import CASES
 
-from caffe2_models import Int8Tensor, Net, load_net
+from caffe2_models import Int8Tensor, ModelError, Net, load_net
 from caffe2_models.build import add_operator
 from caffe2_models.lowering import lower_net
 from caffe2_models.operators import OPERATORS
@@ -177,8 +177,59 @@ def test_largest_of_what_is_no_number():
     x[0, 0, 0, 0] = x[0, 0, 1, 3] = np.nan
     first = [[np.nan, np.nan, -14, -14], [np.nan, np.nan, -9, -9], [-7, -6, -5, -5], [-7, -6, -5, -5]]
     never = [[-15, -14, -14, -14], [-11, -10, -9, -9], *first[2:]]
+    window = dict(kernel=3, pad=1)
     for order, image, expected in (("NCHW", x, first), ("NHWC", x.reshape(1, 4, 4, 1), never)):
-        predict = caffe2_pb2.NetDef(external_input=["x"])
-        add_operator(predict, "MaxPool", ["x"], ["y"], kernel=3, pad=1, order=order)
-        [found] = Net(predict).session("reference").run({"x": image}).values()
-        np.testing.assert_array_equal(found.reshape(4, 4), np.array(expected, np.float32))
+        np.testing.assert_array_equal(compute("MaxPool", image, order=order, **window).reshape(4, 4), expected)
+
+
+def test_largest_of_vectors_with_what_is_no_number():
+    """In vectors of four columns: here NaN comes first in a lane, and hides others where lanes are compared."""
+    x = np.arange(8, dtype=np.float32).reshape(1, 1, 1, 8)
+    x[..., 3] = np.nan
+    assert np.isnan(compute("MaxPool", x[..., :4], global_pooling=1))
+    x[..., 1], x[..., 3] = np.nan, 3
+    assert compute("MaxPool", x[..., :4], global_pooling=1) == 3
+    volume = np.array([np.nan, 1, 2, 3], np.float32).reshape(1, 1, 2, 1, 2)
+    assert compute("MaxPool", volume, kernels=[2, 1, 2]) == 3
+
+
+def test_quantized_rows_of_what_is_no_number():
+    """It is 0, and not the lowest nor the highest; in a lane of a vector what was before it is forgotten."""
+    x = np.arange(80, 100, dtype=np.float32).reshape(1, 20)
+    x[0, 8] = np.nan
+    stored = compute("FloatToFused8BitRowwiseQuantized", x)
+    assert stored[0, 20:].view(np.float32).tolist() == [np.float32(18) / 255, 81]
+    assert stored[0, :10].tolist() == [242, 0, 14, 28, 42, 57, 71, 85, 0, 113]
+    in_turn = compute("HalfToFused4BitRowwiseQuantized", x.astype(np.float16))
+    assert in_turn[0, 10:].view(np.float16)[1] == 80
+
+
+def test_members_are_of_one_type():
+    x = np.array([0, 1, 2], np.int64)
+    assert compute("IsMemberOf", x, value=[1]).tolist() == [False, True, False]
+    assert compute("IsMemberOf", x, value=[1], dtype=10).tolist() == [False, True, False]
+    assert not compute("IsMemberOf", x, value=[1], dtype=2).any()
+    with pytest.raises(ModelError, match="dtype 1; int32"):
+        compute("IsMemberOf", x, value=[1], dtype=1)
+    with pytest.raises(ModelError, match="which int32 does not hold"):
+        compute("IsMemberOf", x, value=[1 << 32], dtype=2)
+
+
+@pytest.mark.parametrize("backend", ["reference", "onnxruntime"])
+def test_scatter_by_fewer_indices(backend):
+    """They go with the first of data along the other axes."""
+    data, where = np.zeros((3, 4), np.float32), np.array([[2, 0]])
+    updates = np.array([[5, 7]], np.float32)
+    assert compute("Scatter", data, where, updates, backend=backend, axis=0).tolist() == [
+        [0, 7, 0, 0], [0, 0, 0, 0], [5, 0, 0, 0]
+    ]  # fmt: skip
+    assert compute("Scatter", data, where, updates, backend=backend, axis=1)[0].tolist() == [7, 0, 5, 0]
+    with pytest.raises(ModelError, match=r"indices \[0, 4\] for data"):
+        compute("Scatter", data, np.zeros((0, 4), np.int64), np.zeros((0, 4), np.float32), backend=backend, axis=1)
+
+
+def compute(kind: str, *inputs: np.ndarray, backend: str = "reference", **arguments) -> np.ndarray:
+    names = [f"x{i}" for i in range(len(inputs))]
+    predict = caffe2_pb2.NetDef(external_input=names)
+    add_operator(predict, kind, names, ["y"], **arguments)
+    return Net(predict).session(backend, threads=1).run(dict(zip(names, inputs, strict=True)))["y"]
