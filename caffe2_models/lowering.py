@@ -7,7 +7,7 @@ faster in some runtimes, and near, not equal.
 
 import contextlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 
 from caffe2_common.errors import ModelError, UnsupportedError
 from caffe2_models.net import Net, Part
-from caffe2_models.operators.node import Step, all_nodes, listing, read_by
+from caffe2_models.operators.node import Body, Step, all_nodes, listing, read_by
 from caffe2_models.tensors import Int8Tensor, TensorType
 
 OPSET = 17
@@ -144,6 +144,47 @@ class Graph:
             yield self.nodes
         finally:
             self.nodes = kept
+
+    def lower_body(self, body: Body, symbols: Mapping[str, Symbol]) -> dict[str, Symbol]:
+        """Add a net that an operator holds, among these blobs; returns all blobs after it."""
+        steps = list(body.walk({name: symbol.type for name, symbol in symbols.items()}))
+        return _lower_steps(self, steps, symbols, body.writes, qdq=False)
+
+    def repeat(
+        self,
+        rounds: str,
+        values: Sequence[Symbol],
+        add_round: Callable[[str, list[str]], tuple[Sequence[str], Sequence[Symbol]]],
+    ) -> tuple[list[str], list[str]]:
+        """ONNX's Loop of so many rounds: (the values after the last one, what the rounds list as [rounds, ...]).
+
+        add_round(number, values) adds the nodes of a round, whose number is int64 [1], and gives the values for the
+        next, of the same types in the same order, and what it lists.
+        """
+        truth, number = TensorType((), np.dtype(np.bool_)), TensorType((), np.dtype(np.int64))
+        counter, holds = Symbol(self.add_name("round"), number), Symbol(self.add_name("condition"), truth)
+        before = [Symbol(self.add_name("before"), value.type.with_shape(value.shape)) for value in values]
+        with self.apart() as nodes:
+            names, listed = add_round(self.add("Reshape", counter, self.ints([1])), [each.name for each in before])
+            after = [Symbol(name, each.type) for name, each in zip(names, before, strict=True)]
+            left = [Symbol(self.add("Identity", each), each.type) for each in (holds, *after, *listed)]
+        body = helper.make_graph(
+            nodes,
+            self.add_name("rounds"),
+            _value_infos({each.name: each.type for each in (counter, holds, *before)}),
+            _value_infos({each.name: each.type for each in left}),
+        )
+        if len(left) == 1:
+            return [], []
+        always = self.constant(np.bool_(True))
+        results = self.add("Loop", rounds, always, *values, outputs=len(left) - 1, body=body)
+        results = list(results) if isinstance(results, tuple) else [results]
+        return results[: len(values)], results[len(values) :]
+
+    @staticmethod
+    def symbol(name: str, found: TensorType) -> Symbol:
+        """A name that nodes have written, as a blob of this type."""
+        return Symbol(name, found)
 
     def add_name(self, name: str) -> str:
         """A name that nothing else has."""

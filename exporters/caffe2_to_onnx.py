@@ -132,7 +132,7 @@ def _joined(first: Lowered, second: Lowered) -> onnx.ModelProto | None:
     for name, value in weights.items():
         if value is others[name] or np.array_equal(value, others[name]):
             continue
-        freed = _freed(value, others[name], readers[name])
+        freed = _freed(value, others[name], readers.get(name, ("", 0)))  # none: it is read in a graph within the graph
         if freed is None:
             return None
         first.graph.initializers[name] = freed

@@ -29,8 +29,9 @@ becomes `TopK`, arithmetic and `NonMaxSuppression`, `BoxWithNMSLimit` the latter
 same boxes in the same order, but where an overlap differs from the threshold by a last bit, and where scores are equal,
 of which ONNX takes the first first. ONNX knows no soft suppression and no rotated boxes: such are refused. That is for
 files: all runtimes here compute these operators themselves.
-`RecurrentNetwork` holds a step net of any operators; it has no lowering, though ONNX has `Loop` and,
-for the usual steps, `LSTM` and `GRU`.
+`RecurrentNetwork` becomes a `Loop` whose rounds are the steps of its net, of any operators that have a form in ONNX;
+where the step net sees no state as a whole and leaves its inputs as they are, that is one for sequences of any length.
+Steps of a state that nothing has written are zeros; in Caffe2 they are what memory happens to hold.
 
 ## Equal to the last bit, and not
 

@@ -12,8 +12,11 @@ from caffe2_models.arguments import Arguments
 from caffe2_models.operators.checks import check_rank
 from caffe2_models.operators.elementwise import sigmoid
 from caffe2_models.operators.node import Body
+from caffe2_models.operators.recurrent_in_onnx import Held, Whole, begin_state
 from caffe2_models.operators.registry import ANY, FLOAT32, INT32, InputDtypes, Operator, operator
 from caffe2_models.tensors import TensorType
+
+MAX_INT64 = np.iinfo(np.int64).max  # an end that is the last there is
 
 
 @dataclass(frozen=True)
@@ -191,13 +194,17 @@ class Wiring:
         )
 
 
+EMPTY = TensorType.of(np.zeros(0, np.uint8))  # an output that nothing is written to
+
+
 @operator("RecurrentNetwork")
 @dataclass(frozen=True)
 class RecurrentNetwork(Operator):
     """Runs step_net for each step of the first input [steps, N, ...], by links and states that its arguments name.
 
     A state [steps + initial, N, D] begins with an input ([D], the same for all N; [N, D]; or [initial, N, D]) and
-    grows as linked blobs are written. Outputs that no alias names, like Caffe2's workspaces, are empty.
+    grows as linked blobs are written. An input that links write is changed for the steps and aliases; around the
+    operator it stays. Outputs that no alias names, like Caffe2's workspaces, are empty.
     """
 
     wiring: Wiring
@@ -213,10 +220,11 @@ class RecurrentNetwork(Operator):
             if new.size != math.prod(wanted) or new.dtype != external[link.external].dtype:
                 raise ModelError(f"{link.internal}, {new}, does not fit {list(wanted)} of {link.external}")
         results = {alias.target: self._aliased(alias, external) for alias in self.wiring.aliases}
-        return tuple(results.get(name, TensorType((0,), np.uint8)) for name in self.wiring.outputs)
+        return tuple(results.get(name, EMPTY) for name in self.wiring.outputs)
 
     def compute(self, *inputs):
         blobs = dict(zip(self.wiring.inputs, inputs, strict=True))
+        blobs |= {name: blobs[name].copy() for name in self._changed() if name in blobs}
         types = self._external([TensorType.of(value).with_shape(value.shape) for value in inputs])
         for name, first in self.wiring.states.items():
             blobs[name] = np.zeros(types[name].shape, np.float32)
@@ -234,9 +242,53 @@ class RecurrentNetwork(Operator):
             results[alias.target] = source[self._start(alias, source.shape[0]) :].copy()
         return tuple(results.get(name, np.zeros(0, np.uint8)) for name in self.wiring.outputs)
 
+    def lower(self, graph, *inputs):
+        """A Loop, whose rounds are the steps: of any number, unless blobs are handed on whole."""
+        types = self._external([symbol.type for symbol in inputs])
+        blobs: dict[str, Held] = dict(zip(self.wiring.inputs, (Whole([symbol]) for symbol in inputs), strict=True))
+        for name, first in self.wiring.states.items():
+            count = self._initial(inputs[first].shape)
+            blobs[name] = begin_state(graph, inputs[first], types[name].shape, count, name in self.step_net.reads)
+        carried = list(dict.fromkeys([*self.wiring.states, *self._changed()]))
+
+        def renamed(names):
+            rest = iter(names)
+            return {**blobs, **{name: blobs[name].renamed(rest) for name in carried}}
+
+        def add_round(step, names):
+            now = renamed(names)
+            for name in carried:
+                now[name].begin(graph)
+            self._lower_step(graph, step, now, types)
+            listed = [symbol for name in carried for symbol in now[name].end(graph)]
+            return [part.name for name in carried for part in now[name].parts], listed
+
+        steps = graph.add("Gather", graph.add("Shape", inputs[0]), graph.constant(np.int64(0)), axis=0)
+        names, lists = graph.repeat(steps, [part for name in carried for part in blobs[name].parts], add_round)
+        lists, after = iter(lists), renamed(names)
+        whole = {name: blob.joined(graph, lists) for name, blob in after.items()}
+        starts = {alias.target: (whole[alias.source], alias.offset) for alias in self.wiring.aliases}
+        return tuple(
+            graph.add("Slice", starts[name][0], *(graph.ints([at]) for at in (starts[name][1], MAX_INT64, 0)))
+            if name in starts else graph.constant(EMPTY.value)
+            for name in self.wiring.outputs
+        )  # fmt: skip
+
+    def _lower_step(self, graph, step: str, blobs: dict[str, Held], types: dict[str, TensorType]) -> None:
+        """Add the step net's nodes, and let links write to the blobs; step is int64 [1]."""
+        seen = {name: blob.parts[0] for name, blob in blobs.items() if isinstance(blob, Whole)}
+        seen[self.wiring.timestep] = graph.symbol(graph.cast(step, np.int32), TensorType((1,), np.dtype(np.int32)))
+        for link in self._links():
+            read = blobs[link.external].read(graph, step, link.part(0))
+            seen[link.internal] = graph.symbol(read, self._linked(link, types))
+        after = graph.lower_body(self.step_net, seen)
+        for link, new in self._written(types, after):
+            shape = graph.ints(self._linked(link, types).shape)
+            blobs[link.external].write(graph, step, link.part(0), graph.add("Reshape", new, shape))
+
     def workspace(self, *inputs):
         external = self._external(inputs)
-        states = sum(external[name].nbytes for name in self.wiring.states)
+        states = sum(external[name].nbytes for name in {*self.wiring.states, *self._changed()})
         return states + sum(t.nbytes for step in self._steps(external) for t in step.outputs)
 
     def macs(self, *inputs):
@@ -283,9 +335,19 @@ class RecurrentNetwork(Operator):
         source = external[alias.source]
         return source.with_shape((source.shape[0] - self._start(alias, source.shape[0]), *source.shape[1:]))
 
+    @staticmethod
+    def _linked(link: Link, external: dict[str, TensorType]) -> TensorType:
+        """The type of what a link shows of a blob."""
+        t = external[link.external]
+        return t.with_shape((link.window, *t.shape[1:]))
+
     def _links(self) -> list[Link]:
         """Links that the step net reads."""
         return [link for link in self.wiring.links if link.internal in self.step_net.reads]
+
+    def _changed(self) -> list[str]:
+        """The blobs that links write."""
+        return [link.external for link in self.wiring.links if link.internal in self.step_net.writes]
 
     def _written(self, external, blobs) -> Iterator[tuple[Link, TensorType | np.ndarray]]:
         """(link, what the step net wrote to it) of the links that it writes."""
@@ -296,8 +358,7 @@ class RecurrentNetwork(Operator):
     def _types_of_step(self, external: dict[str, TensorType]) -> dict[str, TensorType]:
         types = {name: t.with_shape(t.shape) for name, t in external.items()}
         for link in self._links():
-            t = external[link.external]
-            types[link.internal] = t.with_shape((link.window, *t.shape[1:]))
+            types[link.internal] = self._linked(link, external)
         return types | {self.wiring.timestep: TensorType((1,), np.dtype(np.int32))}
 
     def _steps(self, external: dict[str, TensorType]) -> list:

@@ -36,7 +36,8 @@ them; While, which `loops`): what they read and write become further inputs and 
 `infer` checks the declared inputs. Any other operator
 (RecurrentNetwork) makes a dict of the blobs that its net shall see, from its inputs (their names, like those of the
 outputs, are a field `decode`d from Arguments.inputs), and calls body.walk(types) in `infer` and `macs` and
-body.run(blobs) in `compute`, which write the results into that dict.
+body.run(blobs) in `compute`, which write the results into that dict, and graph.lower_body(body, symbols) in `lower`,
+which gives them.
 """
 
 import dataclasses

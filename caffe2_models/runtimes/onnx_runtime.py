@@ -65,11 +65,11 @@ class OnnxRuntimeSession(StagedSession):
 
     def can_compile(self, step):
         """ONNX Runtime does not take all operators without elements, and rounds scores that are ranked otherwise."""
-        operator = step.node.operator
-        if not operator.is_in_onnx() or operator.refuses_content:
+        nodes = list(all_nodes([step.node]))
+        if any(not node.operator.is_in_onnx() or node.operator.refuses_content for node in nodes):
             return False
-        has_elements = all(t.size for t in [*step.inputs, *step.outputs])
-        return has_elements and not self._ranked.intersection(step.node.outputs)
+        has_elements = all(t.size for t in step.inputs) and all(t.size or t.value is not None for t in step.outputs)
+        return has_elements and not any(self._ranked.intersection(node.outputs) for node in nodes)
 
     def take(self, steps, feeds, needed):
         """Operators on images of few channels go to kernels of our own, where these are faster."""

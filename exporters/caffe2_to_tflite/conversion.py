@@ -112,6 +112,8 @@ class _Writer:
     def write(self, step: Step) -> None:
         """One operator."""
         node = step.node
+        if node.bodies:
+            raise UnsupportedError("a net within the net has no form here in TensorFlow Lite")
         if not step.is_exact:
             raise UnsupportedError("its sizes are known only when the net runs")
         with node.context():

@@ -40,8 +40,44 @@ def step_of_window() -> caffe2_pb2.NetDef:
     return net
 
 
+def any_recurrence(rng: np.random.Generator, defined: bool = False) -> Case:
+    """Two states of any beginnings, links of any reach; a step net that may write to inputs and see all of a state.
+
+    defined: it sees only steps that were written. Others are zeros here, and in Caffe2 what memory happens to hold.
+    """
+    steps, count, width, first = (int(v) for v in rng.integers(1, 5, 4))
+    first = 20 if flip(rng, 0.1) else first
+    offset, place = (int(rng.integers(0, first)), first) if defined else (int(v) for v in rng.integers(0, first + 1, 2))
+    window, more = int(rng.integers(1, first + 2 - defined - offset)), int(rng.integers(0, 3))
+    net = caffe2_pb2.NetDef(name="step", external_input=["input_t", "timestep", "some", "c_prev", "ahead"])
+    if flip(rng):
+        add_operator(net, "Tanh", ["input_t"], ["input_t"])
+    if flip(rng):
+        add_operator(net, "Tanh", ["ahead"], ["ahead"])
+    add_operator(net, "ReduceMean", ["some"], ["mean"], axes=[0])
+    add_operator(net, "ReduceSum", ["h_states" if flip(rng, 0.3) and not defined else "ahead"], ["sum"], axes=[0])
+    add_operator(net, "Sum", ["mean", "input_t", "sum"], ["total"])
+    add_operator(net, "Sigmoid", ["total"], ["h"])
+    add_operator(net, "Mul", ["h", "c_prev"], ["c"])
+    net.external_output.extend(["h", "c"])
+    arguments = {
+        "alias_src": ["h_states", "c_states", "c_states", "x0", "x3"], "alias_dst": ["y0", "y1", "y2", "y3", "y4"],
+        "alias_offset": [int(rng.integers(0, first + 1)), 1, -1, 0, 0],
+        "recurrent_states": ["h_states", "c_states"], "initial_recurrent_state_ids": [1, 2],
+        "link_internal": ["some", "h", "c_prev", "c", "input_t", "ahead"],
+        "link_external": ["h_states", "h_states", "c_states", "c_states", "x0", "x3"],
+        "link_offset": [offset, place, 0, 1, 0, int(rng.integers(0, more + 1))],
+        "link_window": [window, 1, 1, 1, 1, 1], "step_net": net, "timestep": "timestep",
+    }  # fmt: skip
+    inputs = [normal(rng, steps, count, width), normal(rng, first, count, width)]
+    inputs += [normal(rng, *((count,) if flip(rng) else ()), width), normal(rng, steps + more, count, width)]
+    return Case("RecurrentNetwork", inputs, arguments, 6, int(rng.integers(1, 5)), compared=5)
+
+
 @case("RecurrentNetwork")
 def recurrent_network(rng, kind):
+    if flip(rng, 0.3):
+        return any_recurrence(rng, defined=True)
     steps, count, width = (int(v) for v in rng.integers(1, 5, 3))
     if flip(rng, 0.3):
         arguments = {

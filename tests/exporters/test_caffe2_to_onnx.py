@@ -95,6 +95,41 @@ def test_inputs_of_different_batches_keep_them():
     assert [dims(value) for value in model.graph.input] == [[4, 3], [1, 3]]
 
 
+LSTM = """
+op { type: "RecurrentNetwork" input: "data" input: "first" input: "first" input: "w" input: "b"
+     output: "all" output: "last"
+     arg { name: "recurrent_states" strings: "h" strings: "c" }
+     arg { name: "initial_recurrent_state_ids" ints: 1 ints: 2 }
+     arg { name: "alias_src" strings: "h" strings: "c" } arg { name: "alias_dst" strings: "all" strings: "last" }
+     arg { name: "alias_offset" ints: 1 ints: -1 } arg { name: "link_offset" ints: 0 ints: 1 ints: 0 ints: 1 ints: 0 }
+     arg { name: "link_internal" strings: "h_0" strings: "h_1" strings: "c_0" strings: "c_1" strings: "x" }
+     arg { name: "link_external" strings: "h" strings: "h" strings: "c" strings: "c" strings: "data" }
+     arg { name: "step_net" n {
+         op { type: "FC" input: "h_0" input: "w" input: "b" output: "g" arg { name: "axis" i: 2 } }
+         op { type: "Sum" input: "g" input: "x" output: "g" }
+         op { type: "LSTMUnit" input: "h_0" input: "c_0" input: "g" input: "timestep" output: "h_1" output: "c_1"
+              arg { name: "sequence_lengths" i: 0 } } } } }
+external_input: "data" external_input: "first" external_input: "w" external_input: "b"
+external_output: "all" external_output: "last"
+"""
+
+
+def lstm() -> Net:
+    """Sequences [steps, 2, 12], of 3 hidden values."""
+    rng, init = np.random.default_rng(0), caffe2_pb2.NetDef()
+    for name, shape in {"first": (3,), "w": (12, 3), "b": (12,)}.items():
+        add_fill(init, name, rng.normal(size=shape).astype(np.float32))
+    return Net(text_format.Parse(LSTM, caffe2_pb2.NetDef()), init)
+
+
+def test_recurrent_nets_take_any_number_of_steps():
+    net = lstm()
+    model = to_onnx(net, {"data": (4, 2, 12)})
+    assert [dims(value) for value in model.graph.output] == [["batch", 2, 3], [1, 2, 3]]
+    for steps in (1, 4, 30):
+        assert_equal_at(net, model, (steps, 2, 12))
+
+
 @pytest.fixture(scope="module")
 def int8_net(shared):
     return load_net(shared / "models" / "mobilenet_v1_0.25_128_quant")

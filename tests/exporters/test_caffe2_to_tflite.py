@@ -177,6 +177,12 @@ def test_what_is_not_supported_is_told_all_at_once():
         to_tflite(net, {"data": (1, 2)})
 
 
+def test_nets_within_nets_have_no_form():
+    case = CASES["RecurrentNetwork"](np.random.default_rng(0))
+    with pytest.raises(UnsupportedError, match=r"RecurrentNetwork.*a net within the net"):
+        to_tflite(case.net(), {name: value.shape for name, value in case.feeds.items()})
+
+
 def test_scales_are_found_for_usual_layers():
     rng = np.random.default_rng(0)
     for exponent in np.linspace(-11, -1, 30):
