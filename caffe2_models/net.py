@@ -103,8 +103,8 @@ class Net:
     ) -> dict[str, tuple[int, ...]]:
         """The net's own input shapes: those it records, of its recorded preprocessing, or its stand-in fills (NCHW).
 
-        size: height and width of the one input. given: shapes that are told, of which size and batch change nothing.
-        Raises ModelError where neither these nor the files tell a shape, and for one given of no input.
+        size: height and width of the one input beside image_infos. given: shapes that are told, of which size and batch
+        change nothing. Raises ModelError where neither these nor the files tell a shape, and for one given of no input.
         """
         self.require_inputs(given or ())
         dims, preprocessing = get_input_dims(self.predict), get_preprocessing(self.predict)
@@ -127,7 +127,9 @@ class Net:
                 known = {0: batch} | (fixed | images if size is not None else images | fixed)
             elif len(stand_in) > 1 and told is None:
                 known = dict(enumerate((batch, *stand_in[1:])))
-            elif sides and len(self.inputs) == 1:
+            elif name in self.image_infos:
+                known = {0: batch, 1: 3}
+            elif sides and self.image_infos.issuperset(set(self.inputs) - {name}):
                 known = {0: batch, 1: self._input_channels(name)} | sides
             else:
                 known = {}
@@ -138,6 +140,13 @@ class Net:
                 )
             shapes[name] = tuple(known[axis] for axis in range(len(known)))
         return shapes
+
+    @functools.cached_property
+    def image_infos(self) -> frozenset[str]:
+        """The inputs that detectors' operators read (height, width, scale) of each image from, [images, 3]."""
+        places = [(node, traits_of(node.type).image_info) for node in self.operators]
+        found = {node.inputs[place] for node, place in places if place is not None and place < len(node.inputs)}
+        return frozenset(found.intersection(self.inputs))
 
     def require_inputs(self, names: Iterable[str]) -> None:
         """Raises ModelError for a name that is neither an input of the net nor a parameter."""

@@ -10,7 +10,6 @@ import numpy as np
 
 from caffe2_models.build import make_init
 from caffe2_models.net import Net, Node, Step, last_uses, peak_bytes
-from caffe2_models.operators import traits_of
 from caffe2_models.operators.node import defined, flat, update
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.runtimes import create_session
@@ -147,10 +146,8 @@ def feeds_for(net: Net, shapes: Mapping[str, tuple[int, ...]], seed: int = 0) ->
 def tell_image_size(net: Net, feeds: Mapping[str, np.ndarray]) -> None:
     """Put the size of the images that are fed, and a scale of 1, into what a detector reads them from."""
     image = next((array.shape for array in feeds.values() if array.ndim == 4), (1, 1, 1, 1))
-    for node in net.operators:
-        place = traits_of(node.type).image_info
-        if place is not None and place < len(node.inputs) and node.inputs[place] in feeds:
-            feeds[node.inputs[place]][..., :] = (*image[2:], 1)
+    for name in net.image_infos.intersection(feeds):
+        feeds[name][..., :] = (*image[2:], 1)
 
 
 def time_net(session: Session, feeds: Mapping[str, Value], runs: int, warmup: int = 1) -> float:

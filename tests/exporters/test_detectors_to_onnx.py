@@ -63,8 +63,8 @@ def test_detector_of_two_stages_finds_the_same_in_onnx_for_any_batch(height, wid
             np.testing.assert_allclose(have, want[output.name], rtol=1e-4, atol=1e-3)
 
 
-def test_command_converts_a_detector_and_tells_it_the_size_of_its_image():
-    result = caffe2_mobile.to_onnx(
-        two_stages(), caffe2_mobile.ToOnnxOptions(input_dims={"data": (1, 3, 64, 96), "im_info": (1, 3)})
-    )
+def test_detector_is_told_the_size_of_the_image_that_is_tried():
+    net = two_stages()
+    assert net.input_shapes((64, 96), batch=2) == {"data": (2, 3, 64, 96), "im_info": (2, 3)}
+    result = caffe2_mobile.to_onnx(net, caffe2_mobile.ToOnnxOptions(img_size=(64, 96)))
     assert result.holds and result.comparisons[0].largest > 8  # boxes, where an image of no size had none
