@@ -117,7 +117,7 @@ class Images:
         return graph.add("Where", within, as_column(graph, scores), graph.constant(NOTHING))
 
 
-def best(graph, scores: str, limit: int, image: str, images: Images | None) -> str:
+def best(graph, scores: str, limit: int, image: str | None = None, images: Images | None = None) -> str:
     """Indices of the `limit` highest scores [D], highest first, of equal ones the first; so many of each image."""
     count = graph.add("Min", graph.add("Shape", scores), graph.ints([limit]))
     if images is None:

@@ -598,6 +598,13 @@ class CollectRpnProposals(Collector):
     def compute(self, *inputs):
         return self.collect(inputs)
 
+    def lower(self, graph, *inputs):
+        half, limit = len(inputs) // 2, self.rpn_post_nms_topN if self.rpn_post_nms_topN > 0 else 1 << 62
+        rois = graph.add("Concat", *inputs[:half], axis=0)
+        each = [graph.add("Reshape", scores, graph.ints([-1])) for scores in inputs[half:]]
+        best = in_onnx.best(graph, graph.add("Concat", *each, axis=0), limit)
+        return graph.add("Gather", rois, best, axis=0)
+
 
 @operator("CollectAndDistributeFpnRpnProposals")
 @dataclass(frozen=True, kw_only=True)

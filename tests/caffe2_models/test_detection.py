@@ -234,6 +234,11 @@ def test_boxes_are_moved_alike_in_onnx(images, sorted_by_image):
         assert_same_in_onnx(Case("BBoxTransform", inputs, arguments, outputs=2, fed=3))
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_levels_of_a_pyramid_are_collected_alike_in_onnx(seed):
+    assert_same_in_onnx(CASES["CollectRpnProposals"](np.random.default_rng([seed, 3])))
+
+
 @pytest.mark.parametrize(
     ("arguments", "columns", "message"),
     [
