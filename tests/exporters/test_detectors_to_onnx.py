@@ -11,6 +11,8 @@ from caffe2_models.build import make_init
 from caffe2_models.proto import caffe2_pb2
 from caffe2_models.runtimes.onnx_runtime import open_session
 from exporters.caffe2_to_onnx import to_onnx
+from exporters.int8_comparison import compare_int8
+from exporters.verification import Sample
 
 TWO_STAGES = """
     name: "two_stages"
@@ -68,3 +70,15 @@ def test_detector_is_told_the_size_of_the_image_that_is_tried():
     assert net.input_shapes((64, 96), batch=2) == {"data": (2, 3, 64, 96), "im_info": (2, 3)}
     result = caffe2_mobile.to_onnx(net, caffe2_mobile.ToOnnxOptions(img_size=(64, 96)))
     assert result.holds and result.comparisons[0].largest > 8  # boxes, where an image of no size had none
+
+
+def test_other_numbers_of_detections_are_reported_as_not_equal():
+    net = caffe2_pb2.NetDef(external_input=["x"], external_output=["y"])
+    quantize = net.op.add(type="Int8Quantize", input=["x"], output=["q"])
+    quantize.arg.add(name="Y_scale", f=0.1)
+    quantize.arg.add(name="Y_zero_point", i=0)
+    net.op.add(type="Int8Dequantize", input=["q"], output=["y"])
+    sample = Sample("ones", {"x": np.ones((3, 2), np.float32)})
+    fewer = {"q": np.full((2, 2), 10, np.uint8), "y": np.ones((2, 2), np.float32)}
+    report = compare_int8(Net(net), "fewer", [sample], ["q"], lambda samples: [fewer for _ in samples])
+    assert not report.equal and report.output == np.inf and report.differing == report.values == 6
