@@ -77,10 +77,10 @@ class TensorType:
     sizes: Sizes = Sizes.EXACT
 
     def __post_init__(self):
-        shape = tuple(int(dim) for dim in self.shape)
+        shape = tuple(map(int, self.shape))
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "dtype", np.dtype(self.dtype))
-        if any(dim < 0 for dim in shape):
+        if min(shape, default=0) < 0:
             raise ModelError(f"a shape with a negative dimension: {list(shape)}")
         if math.prod(shape) * self.dtype.itemsize > MAX_BLOB_BYTES:
             raise ModelError(f"a blob of shape {list(shape)} would take more than {MAX_BLOB_BYTES >> 20} MiB")
@@ -151,6 +151,13 @@ class TensorType:
         if isinstance(value, Int8Tensor):
             return cls(value.data.shape, value.data.dtype, value.scale, value.zero_point, value)
         return cls(value.shape, value.dtype, value=value)
+
+
+def form_of(value: Value) -> tuple:
+    """All that the type of a value says without its content, to compare."""
+    if isinstance(value, Int8Tensor):
+        return value.shape, value.dtype, value.scale, value.zero_point
+    return value.shape, value.dtype
 
 
 def check_live(nbytes: int) -> None:

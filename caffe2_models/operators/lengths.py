@@ -152,7 +152,7 @@ class SegmentIdsToLengths(Operator):
     def compute(self, ids, like=None):
         ids = ids.ravel()
         check_sorted(ids)
-        count = like.shape[0] if like is not None else int(ids[-1]) + 1 if ids.size else 0
+        count = counted(ids, like)
         return np.bincount(ids, minlength=count).astype(np.int32)
 
 
@@ -169,7 +169,7 @@ class SegmentIdsToRanges(Operator):
 
     def compute(self, ids, like=None):
         check_sorted(ids)
-        count = like.shape[0] if like is not None else int(ids[-1]) + 1 if ids.size else 0
+        count = counted(ids, like)
         lengths = np.bincount(ids, minlength=count)
         starts = starts_of(lengths)
         if ids.size:  # Caffe2 leaves 0 outside the ids that occur
@@ -183,13 +183,21 @@ def segment_count(ids: TensorType, like: TensorType | None) -> int:
     if like is not None:
         if not like.shape:
             raise ModelError("a second blob of no dimensions")
-        if ids.content is not None and ids.size and ids.content.ravel()[-1] >= like.shape[0]:
-            raise ModelError(f"segment id {ids.content.ravel()[-1]} of {like.shape[0]}")
         return like.shape[0]
     content = known(ids, "segment ids").ravel()
     if content.size and content[-1] < 0:
         raise ModelError(f"segment id {content[-1]}")
     return int(content[-1]) + 1 if content.size else 0
+
+
+def counted(ids: np.ndarray, like: np.ndarray | None) -> int:
+    """segment_count of sorted ids; ModelError where they are more than the other blob's rows."""
+    count = int(ids[-1]) + 1 if ids.size else 0
+    if like is None:
+        return count
+    if count > like.shape[0]:
+        raise ModelError(f"segment id {ids[-1]} of {like.shape[0]}")
+    return like.shape[0]
 
 
 def check_sorted(ids: np.ndarray) -> None:

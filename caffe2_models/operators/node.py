@@ -12,7 +12,7 @@ from caffe2_common.errors import LaterError, ModelError, UnsupportedError
 from caffe2_models.arguments import Arguments
 from caffe2_models.operators.registry import OPERATORS, Operator
 from caffe2_models.proto import caffe2_pb2
-from caffe2_models.tensors import MAX_BLOB_BYTES, TensorType, Value, check_live
+from caffe2_models.tensors import MAX_BLOB_BYTES, Sizes, TensorType, Value, check_live, form_of
 
 # Blobs up to this size whose inputs are known are computed during shape inference: shapes, bounds, scales.
 MAX_KNOWN_ELEMENTS = 1024
@@ -44,6 +44,8 @@ class Node:
         self.inputs = [*proto.input, *(OPERATORS[proto.type].implicit_inputs if proto.type in OPERATORS else ())]
         self.outputs = list(proto.output)
         self.bodies: dict[str, Body] = {}
+        self._needs_content = False  # to tell the outputs' types
+        self._fitting: tuple[list[tuple], list[TensorType]] | None = None  # inputs that fit, and their outputs' types
         if self.type in OPERATORS and (nets := dict(nets_of(proto))):
             kind, around = OPERATORS[self.type], set(defined)
             for name in [name for name in kind.net_order if name in nets] or nets:
@@ -101,9 +103,10 @@ class Node:
     def _infer(self, inputs: Sequence[TensorType]) -> list[TensorType]:
         operator = self.operator
         operator.check_inputs(*inputs)
-        exact = all(x.is_exact for x in inputs)
+        sizes = {x.sizes for x in inputs}
+        exact = sizes <= {Sizes.EXACT}
         try:
-            results = as_tuple(operator.infer(*inputs)) if not any(x.is_unknown for x in inputs) else None
+            results = as_tuple(operator.infer(*inputs)) if Sizes.UNKNOWN not in sizes else None
             if results is not None and operator.workspace(*inputs) > MAX_BLOB_BYTES:
                 raise ModelError(f"to compute it would take more than {MAX_BLOB_BYTES >> 20} MiB of its own")
         except LaterError:
@@ -175,10 +178,22 @@ class Node:
     def check(self, values: Sequence[Value]) -> list[TensorType]:
         """The types of the outputs of these very inputs, for an operator whose inputs' sizes only a run could tell.
 
-        Raises ModelError as `step` does.
+        Where types alone tell them, `compute` refuses what content is wrong, and those of the last inputs are
+        remembered. Raises ModelError as `step` does.
         """
+        forms = [form_of(value) for value in values]
+        remembered = self._fitting
+        if remembered is not None and remembered[0] == forms:
+            return remembered[1]
         with self.context():
-            return self._infer([TensorType.of(value) for value in values])
+            inputs = [TensorType.of(value) for value in values]
+            if not self._needs_content:
+                outputs = self._infer([x.with_shape(x.shape) for x in inputs])
+                if all(x.is_exact for x in outputs):
+                    self._fitting = forms, outputs
+                    return outputs
+                self._needs_content = True
+            return self._infer(inputs)
 
     def compute(self, values: Sequence[Value]) -> tuple[Value | None, ...]:
         """The operator's outputs, exactly as Caffe2 computes them; None for one that it left unwritten."""

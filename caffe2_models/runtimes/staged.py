@@ -94,11 +94,13 @@ class StagedSession(Session):
             if stage.stop == len(nodes):
                 return
             position = stage.stop + stage.then_alone
-            needed = kept | read_by(nodes[position:])
+            needed = kept | self._read_from(nodes, position)
             if stage.then_alone:
                 self._run_alone(nodes[stage.stop], blobs, needed)
             for name in [name for name in blobs if name not in needed]:
                 del blobs[name]
+            if position == len(nodes):
+                return
 
     def _run_alone(self, node: Node, blobs: dict[str, Value], kept: frozenset[str]) -> None:
         with node.context():
@@ -115,9 +117,7 @@ class StagedSession(Session):
         update(blobs, node.outputs, node.compute(values))
 
     def _stage(self, nodes: Sequence[Node], start: int, blobs: dict[str, Value], kept: frozenset[str]) -> Stage:
-        if (id(nodes), start) not in self._reads:
-            self._reads[id(nodes), start] = read_by(nodes[start:])
-        reads = self._reads[id(nodes), start]
+        reads = self._read_from(nodes, start)
         feeds = {name: value for name, value in blobs.items() if name in reads}
         key = (id(nodes), start, type_key(feeds), kept)
         if key not in self._stages:
@@ -125,6 +125,12 @@ class StagedSession(Session):
                 self._stages.pop(next(iter(self._stages)))
             self._stages[key] = self._make_stage(nodes, start, feeds, kept)
         return self._stages[key]
+
+    def _read_from(self, nodes: Sequence[Node], start: int) -> frozenset[str]:
+        """The blobs that operators read, from this one on."""
+        if (id(nodes), start) not in self._reads:
+            self._reads[id(nodes), start] = read_by(nodes[start:])
+        return self._reads[id(nodes), start]
 
     def _make_stage(self, nodes: Sequence[Node], start: int, feeds: dict[str, Value], kept: frozenset[str]) -> Stage:
         types = {**self.net.parameter_types, **input_types(feeds)}

@@ -228,8 +228,35 @@ def test_scatter_by_fewer_indices(backend):
         compute("Scatter", data, np.zeros((0, 4), np.int64), np.zeros((0, 4), np.float32), backend=backend, axis=1)
 
 
-def compute(kind: str, *inputs: np.ndarray, backend: str = "reference", **arguments) -> np.ndarray:
-    names = [f"x{i}" for i in range(len(inputs))]
+def test_what_fitted_is_remembered_for_its_types_alone():
+    """Other sizes are looked at anew, and so is content that tells a size."""
+    [moves] = net_of("Scatter", 3, axis=1).operators
+    data, wide = np.zeros((2, 4), np.float32), np.zeros((2, 9), np.float32)
+    where, updates = np.zeros((2, 3), np.int64), np.ones((2, 3), np.float32)
+    for first in (data, data, wide, data):
+        assert [x.shape for x in moves.check([first, where, updates])] == [first.shape]
+    with pytest.raises(ModelError, match="indices"):
+        moves.check([data, where, updates[:1]])
+    [counts] = net_of("LengthsRangeFill", 1).operators
+    for lengths in ([1, 2], [2, 2]):
+        assert [x.shape for x in counts.check([np.array(lengths, np.int32)])] == [(sum(lengths),)]
+
+
+def test_segment_ids_beyond_the_rows_of_another_blob():
+    ids, like = np.array([0, 5], np.int32), np.zeros((3, 1), np.float32)
+    for kind in ("SegmentIdsToLengths", "SegmentIdsToRanges"):
+        with pytest.raises(ModelError, match="segment id 5 of 3"):
+            compute(kind, ids, like)
+
+
+def net_of(kind: str, inputs: int, **arguments) -> Net:
+    names = [f"x{i}" for i in range(inputs)]
     predict = caffe2_pb2.NetDef(external_input=names)
     add_operator(predict, kind, names, ["y"], **arguments)
-    return Net(predict).session(backend, threads=1).run(dict(zip(names, inputs, strict=True)))["y"]
+    return Net(predict)
+
+
+def compute(kind: str, *inputs: np.ndarray, backend: str = "reference", **arguments) -> np.ndarray:
+    net = net_of(kind, len(inputs), **arguments)
+    feeds = {f"x{i}": value for i, value in enumerate(inputs)}
+    return net.session(backend, threads=1).run(feeds)["y"]
