@@ -52,16 +52,13 @@ class ExactSession(StagedSession):
     def can_compile(self, step):
         return True
 
-    def take(self, steps, feeds, needed):
+    def find_apart(self, steps, feeds, needed):
         """Float images of few channels go row by row, where the sums are then those of `reference`."""
         if self.net.is_quantized or not all(in_plain_order(step) for step in steps):
-            return super().take(steps, feeds, needed)
-        part = rows.find_part(steps, self.net.parameters, feeds, needed)
-        if part is None:
-            return super().take(steps, feeds, needed)
-        return (part.start, self.compile) if part.start else (part.stop, self._compile_rows)
+            return None
+        return rows.find_part(steps, self.net.parameters, feeds, needed)
 
-    def _compile_rows(self, part, feeds, outputs):
+    def compile_apart(self, part, feeds, outputs):
         return rows.RowPlan(part, input_types(feeds), outputs, self.instruction_set, self._pool, fused=False)
 
     def compile(self, part, feeds, outputs):

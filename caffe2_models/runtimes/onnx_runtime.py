@@ -71,18 +71,15 @@ class OnnxRuntimeSession(StagedSession):
         has_elements = all(t.size for t in step.inputs) and all(t.size or t.value is not None for t in step.outputs)
         return has_elements and not any(self._ranked.intersection(node.outputs) for node in nodes)
 
-    def take(self, steps, feeds, needed):
+    def find_apart(self, steps, feeds, needed):
         """Operators on images of few channels go to kernels of our own, where these are faster."""
         if kernels.find("RowProgram") is None or kernels.chosen_instruction_set() == "portable":
-            return super().take(steps, feeds, needed)
+            return None
         from caffe2_models.kernels import rows
 
-        part = rows.find_part(steps, self.net.parameters, feeds, needed)
-        if part is None:
-            return super().take(steps, feeds, needed)
-        return (part.start, self.compile) if part.start else (part.stop, self._compile_rows)
+        return rows.find_part(steps, self.net.parameters, feeds, needed)
 
-    def _compile_rows(self, part, feeds, outputs):
+    def compile_apart(self, part, feeds, outputs):
         from caffe2_models.kernels import rows
 
         if self._pool is None:

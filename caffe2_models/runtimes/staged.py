@@ -21,9 +21,6 @@ class Compiled(Protocol):
     def run(self, feeds: dict[str, Value]) -> dict[str, Value]: ...
 
 
-Compiler = Callable[[Part, dict[str, Value], list[str]], Compiled]
-
-
 @dataclass(frozen=True)
 class Stage:
     """Operators up to `stop` (not included); `compiled` is None where nothing is asked of them.
@@ -55,14 +52,16 @@ class StagedSession(Session):
         """A stage for feeds of these types."""
         raise NotImplementedError
 
-    def take(
-        self, steps: list[Step], feeds: dict[str, Value], needed: Callable[[int], Set[str]]
-    ) -> tuple[int, Compiler]:
-        """How many of these operators, which can be compiled, make a stage, and what compiles that.
+    def find_apart(self, steps: list[Step], feeds: dict[str, Value], needed: Callable[[int], Set[str]]) -> range | None:
+        """The first of these operators, which can be compiled, in a row that are better compiled apart; None: none are.
 
         needed(i): the blobs that what follows the first i of them reads, or that are asked for.
         """
-        return len(steps), self.compile
+        return None
+
+    def compile_apart(self, part: Part, feeds: dict[str, Value], outputs: list[str]) -> Compiled:
+        """A stage of what `find_apart` found, for feeds of these types."""
+        raise NotImplementedError
 
     def _run(self, feeds, outputs):
         blobs = dict(feeds)
@@ -139,7 +138,9 @@ class StagedSession(Session):
             if not step.is_exact or not self.can_compile(step):
                 break
             steps.append(step)
-        count, compiler = self.take(steps, feeds, lambda count: kept | read_by(nodes[start + count :]))
+        apart = self.find_apart(steps, feeds, lambda count: kept | read_by(nodes[start + count :]))
+        is_apart = apart is not None and apart.start == 0
+        count = len(steps) if apart is None else apart.stop if is_apart else apart.start
         stop, then_alone = start + count, count == len(steps) and start + count < len(nodes)
         del steps[count:]
         part = Part(self.net, nodes[start:stop])
@@ -148,4 +149,5 @@ class StagedSession(Session):
         reads = [name for name in part.reads if name in feeds]
         check_live(peak_bytes(steps, outputs, with_workspace=True))
         read = {name: feeds[name] for name in reads}
+        compiler = self.compile_apart if is_apart else self.compile
         return Stage(stop, then_alone, reads, compiler(part, read, outputs) if outputs else None)

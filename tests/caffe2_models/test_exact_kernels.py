@@ -11,18 +11,13 @@ from caffe2_models.proto import caffe2_pb2
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.usefixtures("instruction_set"),
     pytest.mark.skipif(not kernels.is_available(), reason="the kernels were not built"),
 ]
 
 ZERO_POINTS = st.one_of(st.sampled_from([0, 128, 255]), st.integers(0, 255))
 SCALES = st.floats(2.0**-20, 1 - 2.0**-10, width=32)  # from accumulator to output; near 1 nearly all outputs saturate
 SEEDS = st.integers(0, 2**32 - 1)
-
-
-@pytest.fixture(params=kernels.instruction_sets(), autouse=True)
-def instruction_set(request, monkeypatch):
-    monkeypatch.setenv(kernels.VARIABLE, request.param)
-    return request.param
 
 
 def examples(count):

@@ -13,6 +13,7 @@ from caffe2_models.runtimes.session import input_types
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.usefixtures("instruction_set"),
     pytest.mark.skipif(not kernels.is_available(), reason="the kernels were not built"),
 ]
 
@@ -20,12 +21,6 @@ SEEDS = st.integers(0, 2**32 - 1)
 EPSILON = 2.0**-24
 PIXELS = "PackedInt8BGRANHWCToNCHWCStylizerPreprocess"
 BYTES = "BRGNCHWCToPackedInt8BGRAStylizerDeprocess"
-
-
-@pytest.fixture(params=kernels.instruction_sets(), autouse=True)
-def instruction_set(request, monkeypatch):
-    monkeypatch.setenv(kernels.VARIABLE, request.param)
-    return request.param
 
 
 def examples(count):

@@ -5,6 +5,7 @@ import onnx
 import onnx.parser
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime_quantizer import quantize_by_onnxruntime
 from random_nets import random_net
 
 from caffe2_common.errors import UnsupportedError
@@ -55,31 +56,15 @@ def float_net() -> onnx.ModelProto:
 @pytest.fixture(scope="module")
 def quantized_by_onnxruntime(tmp_path_factory):
     """(form, per_channel, types) -> the model that ONNX Runtime's quantize_static makes."""
-    quantization = pytest.importorskip("onnxruntime.quantization")
-    folder, made = tmp_path_factory.mktemp("quantized"), {}
-    onnx.save(float_net(), folder / "float.onnx")
-
-    class Reader(quantization.CalibrationDataReader):
-        def __init__(self):
-            self.samples = iter([s.feeds for seed in range(4) for s in make_samples({"x": SHAPE}, None, seed)])
-
-        def get_next(self):
-            return next(self.samples, None)
+    made = {}
 
     def quantize(form: str, per_channel: bool, types: str) -> onnx.ModelProto:
         key = (form, per_channel, types)
         if key not in made:
-            activation, weight = (getattr(quantization.QuantType, name) for name in types.split())
-            quantization.quantize_static(
-                folder / "float.onnx",
-                folder / "int8.onnx",
-                Reader(),
-                quant_format=getattr(quantization.QuantFormat, form),
-                per_channel=per_channel,
-                activation_type=activation,
-                weight_type=weight,
-            )
-            made[key] = onnx.load(folder / "int8.onnx")
+            activation, weight = types.split()
+            kinds = {"quant_format": form, "activation_type": activation, "weight_type": weight}
+            folder = tmp_path_factory.mktemp("quantized")
+            made[key] = quantize_by_onnxruntime(float_net(), SHAPE, folder, per_channel=per_channel, **kinds)
         return made[key]
 
     return quantize

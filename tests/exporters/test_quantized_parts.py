@@ -8,6 +8,7 @@ import onnx.parser
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnxruntime_quantizer import quantize_by_onnxruntime
 
 from caffe2_mobile.api.convert import convert
 from exporters.quantized_onnx.conversion import convert_quantized
@@ -48,23 +49,11 @@ def float_net():
 @pytest.fixture(scope="module")
 def quantized(tmp_path_factory):
     """The net with a scale for each channel, or for each weight, by ONNX Runtime."""
-    quantization = pytest.importorskip("onnxruntime.quantization")
-    folder = tmp_path_factory.mktemp("parts")
-    onnx.save(float_net(), folder / "float.onnx")
-
-    class Reader(quantization.CalibrationDataReader):
-        def __init__(self):
-            self.samples = iter([s.feeds for seed in range(4) for s in make_samples({"x": SHAPE}, None, seed)])
-
-        def get_next(self):
-            return next(self.samples, None)
 
     def quantize(per_channel: bool) -> onnx.ModelProto:
-        quantization.quantize_static(
-            folder / "float.onnx", folder / "int8.onnx", Reader(), per_channel=per_channel,
-            activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
-        )  # fmt: skip
-        return onnx.load(folder / "int8.onnx")
+        kinds = {"activation_type": "QUInt8", "weight_type": "QInt8"}
+        folder = tmp_path_factory.mktemp("parts")
+        return quantize_by_onnxruntime(float_net(), SHAPE, folder, per_channel=per_channel, **kinds)
 
     return quantize
 
