@@ -15,8 +15,9 @@ HEAD = """# Operators
 What `python scripts/list_operators.py` prints. Every operator has its output shapes and types, its exact
 computation, its lowering to ONNX and its cost in one class of `caffe2_models/operators/`. Arguments stand
 with Caffe2's defaults, [in brackets] where there is none; those without either must be given; others are
-ignored, as Caffe2 ignores them. Operators marked `numpy` have no form in ONNX: they run in `reference` and `caffe2`.
-Where inputs differ in what they may hold, it is said for each in turn, the last for all further ones.
+ignored, as Caffe2 ignores them. Operators marked `numpy` have no form in ONNX: all
+runtimes but `caffe2` compute them as `reference` does. Where inputs differ in what they may hold, it is said for each
+in turn, the last for all further ones.
 
 A *window* is given as `kernel`, `stride`, `pad`, `dilation`, as their `_h _w` and `_t _l _b _r` forms, or as
 the lists `kernels`, `strides`, `pads`, `dilations`; `legacy_pad` 1 (VALID), 2 (SAME) and 3 (Caffe's pooling)
@@ -55,8 +56,8 @@ processor disagree about, boxes of a Mask R-CNN2Go in float32 and bytes of a sty
 Equal scores come in the order of libstdc++'s `std::sort` and `std::partial_sort`, which Caffe2 calls and
 which are not stable: it follows from the algorithm, and is the same here
 (`caffe2_models/detection/ordering.py`). What is no number has no place in that order; here it counts as
-the lowest. `MaxPool` keeps it where it comes first in a window, in NHWC order nowhere, as Caffe2 does; those of
-volumes, global ones and `onnxruntime`'s have their own ways.
+the lowest. `MaxPool` keeps it or passes it over as Caffe2 does (`operators/largest.py`); `onnxruntime`'s has its own
+way.
 """
 
 TABLE = "| operator | | arguments | inputs |\n|---|---|---|---|"
