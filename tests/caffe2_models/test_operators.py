@@ -198,7 +198,7 @@ def test_quantized_rows_of_what_is_no_number():
     x = np.arange(80, 100, dtype=np.float32).reshape(1, 20)
     x[0, 8] = np.nan
     stored = compute("FloatToFused8BitRowwiseQuantized", x)
-    assert stored[0, 20:].view(np.float32).tolist() == [np.float32(18) / 255, 81]
+    assert stored[0, 20:].view(np.float32).tolist() == [np.float32(18) / np.float32(255), 81]
     assert stored[0, :10].tolist() == [242, 0, 14, 28, 42, 57, 71, 85, 0, 113]
     in_turn = compute("HalfToFused4BitRowwiseQuantized", x.astype(np.float16))
     assert in_turn[0, 10:].view(np.float16)[1] == 80
