@@ -3,11 +3,16 @@
 import contextlib
 import os
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from caffe2_common.errors import ModelError
+
+# What reading a damaged zip archive may raise, one of arrays (.npz) too.
+ARCHIVE_ERRORS = (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def read_whole(path: str | os.PathLike[str], most: int, kind: str) -> bytes:

@@ -24,7 +24,7 @@ import numpy as np
 
 from caffe2_common.downloads import cache_dir
 from caffe2_common.errors import ModelError
-from caffe2_common.files import open_atomically
+from caffe2_common.files import ARCHIVE_ERRORS, open_atomically
 from caffe2_models import operators
 from runtime_lut import signature
 from runtime_lut.signature import Signature
@@ -249,7 +249,9 @@ def _unpack(path: Path, content: bytes) -> bytes:
                 if members[0].file_size > MAX_TABLE_BYTES:
                     raise too_large
                 return archive.read(members[0])
-    except (OSError, EOFError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+    except ModelError:
+        raise
+    except (OSError, *ARCHIVE_ERRORS) as error:
         raise ModelError(f"{path}: damaged archive ({error})") from None
     return content
 
@@ -319,7 +321,7 @@ class _Index(dict):
         try:
             with np.load(self._path, allow_pickle=False) as archive:  # checks each array's CRC
                 self[name] = archive[name]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        except (OSError, KeyError, *ARCHIVE_ERRORS):
             self.update(self._compile())
             with contextlib.suppress(OSError), open_atomically(self._path) as file:
                 np.savez(file, **self)

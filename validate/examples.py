@@ -1,7 +1,6 @@
 """Inputs of any net from .npz files, whose arrays are called after the net's inputs."""
 
 import os
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from caffe2_common.errors import ModelError
+from caffe2_common.files import ARCHIVE_ERRORS
 from caffe2_models.operators.node import listing
 
 SUFFIX = ".npz"
@@ -77,7 +77,7 @@ def read_arrays(path: Path, dtypes: Mapping[str, np.dtype]) -> dict[str, np.ndar
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in dtypes if name in archive.files}
             names = listing(archive.files)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, *ARCHIVE_ERRORS) as error:
         raise ModelError(f"{path}: is no file of arrays ({' '.join(str(error).split())[:80]})") from None
     if missing := [name for name in dtypes if name not in arrays]:
         raise ModelError(f"{path}: has no array for the input {missing[0]}; it has {names}")

@@ -4,13 +4,12 @@ import dataclasses
 import json
 import math
 import os
-import zipfile
 from dataclasses import dataclass
 
 import numpy as np
 
 from caffe2_common.errors import ModelError
-from caffe2_common.files import open_atomically
+from caffe2_common.files import ARCHIVE_ERRORS, open_atomically
 
 PENDING, BROKEN = -1, -2  # in place of a rank
 LOSS_UNIT = 2.0**-24  # losses are summed as whole multiples of this, so that any order gives the same sum
@@ -103,7 +102,7 @@ class Outcomes:
                 recorded = json.loads(str(file["identity"]))
                 broken = {int(position): str(reason) for position, reason in json.loads(str(file["broken"])).items()}
                 arrays = {name: file[name] for name in ("rank", "top", "loss")}
-        except (ValueError, KeyError, AttributeError, EOFError, MemoryError, zipfile.BadZipFile):
+        except (KeyError, AttributeError, MemoryError, *ARCHIVE_ERRORS):
             raise ModelError(f"{path}: is no state of a validation run; delete it to start anew") from None
         differing = sorted(k for k in identity.keys() | recorded.keys() if identity.get(k) != recorded.get(k))
         if differing:

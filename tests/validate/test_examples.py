@@ -51,6 +51,18 @@ def test_bad_files_are_one_line(tmp_path, arrays, message):
         open_examples(tmp_path / "a.npz", DTYPES, None)
 
 
+def test_any_damage_is_one_line(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, image=np.random.default_rng(0).random((20, 2, 3)), ids=np.arange(20)[:, None])
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        try:
+            open_examples(path, DTYPES, None)
+        except ModelError as error:
+            assert str(error).startswith(str(path)) and "\n" not in str(error)
+
+
 def test_what_is_no_archive(tmp_path):
     (tmp_path / "a.npz").write_bytes(b"PK\x03\x04 nothing")
     with pytest.raises(ModelError, match=r"a\.npz: is no file of arrays"):
